@@ -1,0 +1,1 @@
+"""The library: pure functions over arrays and tables, importable without DVC."""

@@ -1,0 +1,70 @@
+"""Where to compute: a fact of the machine, chosen at run time and never a parameter."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+import torch
+
+from src.errors import UserError
+
+DEVICE_VARIABLE = "LENET_DEVICE"
+THREADS_VARIABLE = "LENET_THREADS"
+
+# A constant, not the number of cores: the order in which threads add up changes the last bits of a sum,
+# and with it dvc.lock. LeNet-5 is too small to gain much from more.
+DEFAULT_THREADS = 2
+
+
+def select_device() -> torch.device:
+    """The device that `LENET_DEVICE` names (`cuda`, `mps` or `cpu`), else the first of these at hand.
+
+    Raises:
+        UserError: the variable names something else, or a device that this machine lacks.
+    """
+    at_hand = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    wanted = os.environ.get(DEVICE_VARIABLE) or "auto"
+    if wanted == "auto":
+        return torch.device(next(name for name, present in at_hand.items() if present))
+    if not at_hand.get(wanted, False):
+        present = ", ".join(name for name, present in at_hand.items() if present)
+        raise UserError(f"{DEVICE_VARIABLE}: {wanted!r} is not accepted; accepted here: auto, {present}")
+    return torch.device(wanted)
+
+
+def set_up_process() -> torch.device:
+    """Prepare this process for repeatable, fast computing and return the device to use.
+
+    Deterministic kernels only; `LENET_THREADS` threads (default 2) on a CPU; and on Linux an allocator
+    that keeps the memory it is given back.
+
+    Raises:
+        UserError: `LENET_DEVICE` or `LENET_THREADS` holds something unusable.
+    """
+    threads = os.environ.get(THREADS_VARIABLE) or str(DEFAULT_THREADS)
+    if not threads.isdecimal() or int(threads) < 1:
+        raise UserError(f"{THREADS_VARIABLE}: {threads!r} is not accepted; accepted: an integer ≥ 1")
+    torch.set_num_threads(int(threads))
+    # cuBLAS asks for a fixed workspace before it promises the same sums twice.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    if sys.platform == "linux":
+        _keep_freed_memory()
+    return select_device()
+
+
+def _keep_freed_memory() -> None:
+    # glibc gives every freed activation of a few MB back to the system, which has to clear those pages
+    # anew for the next batch: about a fifth of a training step on a CPU (`make bench`).
+    m_trim_threshold, m_mmap_threshold = -1, -3  # glibc's malloc.h
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # musl has no mallopt
+        mallopt(m_mmap_threshold, 1 << 25)
+        mallopt(m_trim_threshold, (1 << 31) - 1)

@@ -1,0 +1,31 @@
+"""Errors that a user can act on, and how a command reports them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Something the user can put right; its message is one complete sentence or list of steps."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main`; end the process with one clear message, and no traceback, where the user can act.
+
+    Exit codes: 1 for a `UserError` and for what the operating system refuses (disk full, permission
+    denied), 130 for Ctrl-C, as a shell reports it. Anything else is a defect and keeps its traceback.
+    """
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        where = f"{os.fspath(error.filename)}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

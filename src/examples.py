@@ -1,0 +1,60 @@
+"""A few test images, and what the network makes of one: all that a figure needs of the test split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from src.files import read_arrays, write_arrays
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Test images chosen by `evaluate`, so that no figure has to read the test split again.
+
+    Attributes:
+        indices: int64 [N], rows of `plots/predictions.csv`.
+        images: uint8 [N, 28, 28], in the same order.
+        mapped: the index of the image that `feature_maps` were made from.
+        network_input: float32 [32, 32], that image as the network was fed it.
+        feature_maps: for each convolution and its activation, float32 [channels, height, width].
+    """
+
+    indices: np.ndarray
+    images: np.ndarray
+    mapped: int
+    network_input: np.ndarray
+    feature_maps: dict[str, np.ndarray]
+
+
+FEATURE_MAPS = ("conv1", "act1", "conv2", "act2")
+
+
+def save_examples(examples: Examples, path: Path) -> None:
+    """Write `examples` to a .npz file; equal examples give equal bytes."""
+    arrays = {
+        "indices": examples.indices,
+        "images": examples.images,
+        "mapped": np.array(examples.mapped),
+        "network_input": examples.network_input,
+        **{name: examples.feature_maps[name] for name in FEATURE_MAPS},
+    }
+    write_arrays(path, arrays)
+
+
+def load_examples(path: Path) -> Examples:
+    """Read what `save_examples` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    arrays = read_arrays(path, ("indices", "images", "mapped", "network_input", *FEATURE_MAPS))
+    return Examples(
+        indices=arrays["indices"],
+        images=arrays["images"],
+        mapped=int(arrays["mapped"]),
+        network_input=arrays["network_input"],
+        feature_maps={name: arrays[name] for name in FEATURE_MAPS},
+    )

@@ -1,0 +1,211 @@
+"""Tables and arrays in, matplotlib figures out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from src.examples import Examples
+from src.splits import Split
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe & Ito's palette, told apart with any form of colour blindness (https://jfly.uni-koeln.de/color/).
+BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#595959"
+
+
+def sample_images(split: Split, title: str, per_class: int = 8) -> Figure:
+    """The first `per_class` images of every class, a row for each class with its name."""
+    classes = len(split.class_names)
+    figure = Figure(figsize=(0.62 * per_class + 1.6, 0.62 * classes + 0.5), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(classes, per_class, squeeze=False)
+    for label, row in enumerate(grid):
+        members = np.flatnonzero(split.labels == label)[:per_class]
+        for axes in row:
+            axes.axis("off")
+        for axes, member in zip(row, members, strict=False):
+            _show_image(axes, split.images[member])
+        row[0].text(-0.25, 0.5, split.class_names[label], transform=row[0].transAxes, ha="right", va="center")
+    return figure
+
+
+def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
+    """Loss and accuracy of the training and validation split by epoch, the kept epoch marked.
+
+    Args:
+        history: `plots/history.csv`; its first row is epoch 0.
+        best_epoch: the epoch whose weights were kept.
+    """
+    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    kept = history[history["epoch"] == best_epoch].iloc[0]
+    for axes, measure, label in (
+        (left, "loss", "Cross-entropy (nats per image)"),
+        (right, "accuracy", "Accuracy (%)"),
+    ):
+        scale = 100 if measure == "accuracy" else 1
+        for split, name, colour, marker in (
+            ("train", "training", BLUE, "o"),
+            ("val", "validation", ORANGE, "s"),
+        ):
+            values = history[f"{split}_{measure}"] * scale
+            axes.plot(history["epoch"], values, color=colour, marker=marker, markersize=4, label=name)
+        axes.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1.2, label=f"kept: epoch {best_epoch}")
+        axes.set(xlabel="Epoch", ylabel=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.25)
+    left.set_yscale("log")
+    left.legend(frameon=False)
+    right.legend(frameon=False, loc="lower right")
+    figure.suptitle(f"Validation accuracy of the kept epoch: {kept['val_accuracy']:.2%}")
+    return figure
+
+
+def step_losses(steps: pd.DataFrame) -> Figure:
+    """The training loss of every step, with an exponentially smoothed line.
+
+    Args:
+        steps: `plots/steps.csv`: epoch, step (from 1), train_loss.
+    """
+    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
+    axes = figure.subplots()
+    span = max(2, len(steps) // 50)
+    smoothed = steps["train_loss"].ewm(span=span).mean()
+    axes.plot(steps["step"], steps["train_loss"], color=BLUE, alpha=0.25, linewidth=0.8, label="each step")
+    axes.plot(
+        steps["step"], smoothed, color=VERMILION, linewidth=1.8, label=f"smoothed over about {span} steps"
+    )
+    axes.set_yscale("log")
+    axes.set(xlabel="Step", ylabel="Training loss (nats per image)", title="Training loss of every step")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.25)
+    return figure
+
+
+def confusion_matrix(confusion: pd.DataFrame) -> Figure:
+    """Counts of test images by actual and predicted class; the shade is the share of the actual class.
+
+    Args:
+        confusion: `plots/confusion.csv`: actual, predicted, count for every pair of classes.
+    """
+    names = list(dict.fromkeys(confusion["actual"]))
+    counts = confusion["count"].to_numpy().reshape(len(names), len(names))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(7.6, 6.6), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(counts.shape):
+        if counts[row, column]:
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour)
+    slanted = max(map(len, names)) > 3
+    axes.set_xticks(
+        range(len(names)), names, rotation=40 if slanted else 0, ha="right" if slanted else "center"
+    )
+    axes.set_yticks(range(len(names)), names)
+    right = int(np.trace(counts))
+    axes.set(
+        xlabel="Predicted class",
+        ylabel="Actual class",
+        title=f"Test images: {right:,} of {counts.sum():,} right ({right / counts.sum():.2%})",
+    )
+    figure.colorbar(image, label="Share of the actual class", shrink=0.8)
+    return figure
+
+
+def per_class_f1(per_class: pd.DataFrame) -> Figure:
+    """F1 of every class, with precision and recall beside it.
+
+    Args:
+        per_class: `plots/per_class.csv`: class, precision, recall, f1, support.
+    """
+    figure = Figure(figsize=(8, 0.42 * len(per_class) + 1.6), layout="constrained")
+    axes = figure.subplots()
+    rows = np.arange(len(per_class))
+    axes.barh(rows, per_class["f1"], color=BLUE, alpha=0.75, label="F1")
+    axes.plot(per_class["precision"], rows, "D", color=ORANGE, markeredgecolor="black", label="precision")
+    axes.plot(per_class["recall"], rows, "o", color=GREEN, markeredgecolor="black", label="recall")
+    for row, f1 in zip(rows, per_class["f1"], strict=True):
+        axes.text(1.005, row, f"{f1:.3f}", transform=axes.get_yaxis_transform(), va="center")
+    lowest = per_class[["precision", "recall", "f1"]].to_numpy().min()
+    axes.set_yticks(
+        rows, [f"{name}  ({n:,})" for name, n in zip(per_class["class"], per_class["support"], strict=True)]
+    )
+    axes.invert_yaxis()
+    axes.set_xlim(left=max(0.0, np.floor(lowest * 20 - 1) / 20), right=1.004)
+    axes.set(xlabel="Score on the test split", title="F1, precision and recall by class (test images)")
+    axes.grid(axis="x", alpha=0.25)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
+    """One test image after each convolution and its activation, every channel."""
+    maps = examples.feature_maps
+    columns = 8
+    rows = [(name, chunk) for name in maps for chunk in np.split(maps[name], range(8, len(maps[name]), 8))]
+    figure = Figure(figsize=(10.5, 1.28 * (len(rows) + 1) + 0.6), layout="constrained")
+    grid = figure.subplots(len(rows) + 1, columns)
+    for axes in grid.flat:
+        axes.axis("off")
+    names = {
+        "conv1": "conv1",
+        "act1": "conv1 +\nactivation",
+        "conv2": "conv2",
+        "act2": "conv2 +\nactivation",
+    }
+
+    def label(axes: Axes, text: str) -> None:
+        axes.text(-0.15, 0.5, text, transform=axes.transAxes, ha="right", va="center")
+
+    _show_image(grid[0][0], examples.network_input, vmin=None, vmax=None)
+    label(grid[0][0], "network\ninput")
+    before = None
+    for row, (name, channels) in zip(grid[1:], rows, strict=True):
+        # One scale for all channels of a layer, so that a silent channel looks silent.
+        low, high = float(maps[name].min()), float(maps[name].max())
+        for axes, channel in zip(row, channels, strict=False):
+            axes.imshow(channel, cmap="viridis", vmin=low, vmax=high)
+        if name != before:
+            label(row[0], f"{names[name]}\n{channels.shape[1]}×{channels.shape[2]}")
+        before = name
+    shown = predictions[predictions["index"] == examples.mapped].iloc[0]
+    figure.suptitle(
+        f"Feature maps of test image {examples.mapped}: actual {shown['actual']}, "
+        f"predicted {shown['predicted']} ({shown['confidence']:.1%})"
+    )
+    return figure
+
+
+def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
+    """The most confident mistakes, then a row of correct predictions, one of each class."""
+    shown = predictions.set_index("index").loc[examples.indices]
+    right = (shown["actual"] == shown["predicted"]).to_numpy()
+    wrong_at, right_at = np.flatnonzero(~right), np.flatnonzero(right)
+    columns = 10
+    bands = [wrong_at[start : start + columns] for start in range(0, len(wrong_at), columns)]
+    bands.append(right_at)
+    figure = Figure(figsize=(1.32 * columns, 2.1 * len(bands) + 0.5), layout="constrained")
+    figure.suptitle(
+        ("Most confident mistakes on the test split (red)" if len(wrong_at) else "No mistake to show")
+        + " and a correct prediction of each class (blue): actual → predicted, confidence"
+    )
+    grid = figure.subplots(len(bands), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for row, band in zip(grid, bands, strict=True):
+        for axes, position in zip(row, band, strict=False):
+            _show_image(axes, examples.images[position])
+            prediction = shown.iloc[position]
+            arrow = f"{prediction['actual']} →\n{prediction['predicted']}\n{prediction['confidence']:.1%}"
+            axes.set_title(arrow, fontsize=9, color=BLUE if right[position] else VERMILION)
+    return figure
+
+
+def _show_image(axes: Axes, image: np.ndarray, vmin: float | None = 0.0, vmax: float | None = 255.0) -> None:
+    axes.imshow(image, cmap="gray", vmin=vmin, vmax=vmax, interpolation="nearest")

@@ -1,0 +1,154 @@
+"""The one typed, validated view of `params.yaml`.
+
+Each stage asks for the group of parameters it declares in `dvc.yaml`; the whole file is validated every
+time, so a mistake in any key is reported by whichever stage runs first.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from src.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+
+# The largest seed that NumPy, scikit-learn and PyTorch all accept.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
+def _fraction(value: object) -> object:
+    """Read `1/6` as the number it stands for: a sixth has no exact decimal notation."""
+    if isinstance(value, str) and value.count("/") == 1:
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            return value
+    return value
+
+
+class _Group(BaseModel):
+    # Strict: `epochs: "3"` and `lr: true` are mistakes, whatever Python could make of them.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class PrepareParams(_Group):
+    """What `prepare` reads: which images, and how they are split."""
+
+    dataset: Literal["Digits", "MNIST", "FashionMNIST", "KMNIST", "QMNIST"]
+    val_fraction: Annotated[float, Field(gt=0, le=0.5), BeforeValidator(_fraction)]
+    split_seed: Seed
+
+
+class NetworkParams(_Group):
+    """The network's shape and its first weights."""
+
+    input: Literal["resize", "pad"]
+    activation: Literal["Tanh", "ReLU", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "GELU"]
+    pooling: Literal["max", "avg"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    init: Literal["default", "kaiming_normal"]
+
+
+class OptimizationParams(_Group):
+    """How the weights are trained."""
+
+    optimizer: Literal["SGD", "RMSprop", "Adam", "AdamW"]
+    lr: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    schedule: Literal["constant", "cosine", "onecycle"]
+    batch_size: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1)]
+    seed: Seed
+
+
+class TrainParams(NetworkParams, OptimizationParams):
+    """What `train` reads."""
+
+    def network(self) -> dict[str, Any]:
+        """The keys of `NetworkParams` with their values."""
+        return self.model_dump(include=set(NetworkParams.model_fields))
+
+    def optimization(self) -> dict[str, Any]:
+        """The keys of `OptimizationParams` with their values."""
+        return self.model_dump(include=set(OptimizationParams.model_fields))
+
+
+class Params(PrepareParams, TrainParams):
+    """Every key of `params.yaml`."""
+
+
+Group = TypeVar("Group", bound=_Group)
+
+
+def accepted(key: str) -> str:
+    """What the parameter `key` accepts, in words, derived from its type and bounds."""
+    field = Params.model_fields[key]
+    if choices := get_args(field.annotation):
+        return "one of " + ", ".join(choices)
+    words = "an integer" if field.annotation is int else "a number"
+    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+    bounds = [
+        f"{sign} {getattr(rule, name)}"
+        for rule in field.metadata
+        for name, sign in signs.items()
+        if getattr(rule, name, None) is not None
+    ]
+    return " ".join([words, " and ".join(bounds)])
+
+
+def parse(values: object, group: type[Group], *, source: str = str(PARAMS_FILE)) -> Group:
+    """Validate all of `values` against `Params` and return the keys of `group`.
+
+    Args:
+        values: what the YAML file holds; anything but a complete mapping of known keys is refused.
+        group: `Params`, or one of the groups of keys it is made of.
+        source: the name of the file, for messages.
+
+    Raises:
+        UserError: one line for each mistake that names the key, its value and what is accepted.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f"{source}: expected `key: value` lines, found {type(values).__name__}")
+    try:
+        params = Params.model_validate(values)
+    except ValidationError as error:
+        mistakes = "; ".join(_mistake(detail) for detail in error.errors())
+        raise UserError(f"{source}: {mistakes}") from None
+    return group.model_validate(params.model_dump(include=set(group.model_fields)))
+
+
+def _mistake(detail: ErrorDetails) -> str:
+    key = str(detail["loc"][0])
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; accepted: {', '.join(Params.model_fields)}"
+    if detail["type"] == "missing":
+        return f"key {key!r} is missing; accepted: {accepted(key)}"
+    return f"{key}: {detail['input']!r} is not accepted; accepted: {accepted(key)}"
+
+
+def read(group: type[Group], path: Path = PARAMS_FILE) -> Group:
+    """Read and validate a params file; see `parse`.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or holds a mistake.
+    """
+    # DVC's own parser, called as DVC calls it (YAML 1.2, where `1e-3` is a number), so that what a
+    # stage computes with is what DVC records in dvc.lock. PyYAML reads 1e-3 as a string.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run from the repository's root") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}: not valid YAML{where}: {getattr(error, 'problem', error)}") from None
+    return parse(values, group, source=str(path))

@@ -1,0 +1,118 @@
+"""A split of a dataset as `prepare` writes it and the other stages read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from src.errors import UserError
+from src.files import read_arrays, write_arrays
+
+IMAGE_SIZE = 28
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled images, and the training part's statistics to normalise them with.
+
+    Attributes:
+        dataset: the dataset's name.
+        class_names: one name for each label, in order.
+        mean: of the pixels of the training part, in units of full intensity (0 to 1).
+        std: the standard deviation of the same pixels, same units.
+        images: uint8 [N, 28, 28], background 0.
+        labels: uint8 [N], indices into `class_names`.
+    """
+
+    dataset: str
+    class_names: list[str]
+    mean: float
+    std: float
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a fraction of the images so that every class keeps its share.
+
+    Args:
+        labels: integers [N].
+        fraction: of the images to draw, in (0, 0.5]; the count is rounded to the nearest integer.
+        seed: of the draw.
+
+    Returns:
+        The indices of the rest and of those drawn, int64, each in ascending order.
+
+    Raises:
+        UserError: the fraction leaves a class without a drawn image.
+    """
+    # scikit-learn's draw is the one that readers know and can repeat.
+    from sklearn.model_selection import train_test_split
+
+    classes = len(np.unique(labels))
+    drawn = round(fraction * len(labels))
+    if drawn < classes:
+        raise UserError(
+            f"val_fraction: {fraction:g} of {len(labels)} images is {drawn}, "
+            f"fewer than the {classes} classes; accepted here: at least {classes / len(labels):.2g}"
+        )
+    rest, part = train_test_split(np.arange(len(labels)), test_size=drawn, stratify=labels, random_state=seed)
+    return np.sort(rest), np.sort(part)
+
+
+def pixel_statistics(images: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of uint8 pixels, in units of full intensity."""
+    # Counting the 256 values first makes the sums exact, and so the same on every machine.
+    counts = np.bincount(images.reshape(-1), minlength=256)
+    values = np.arange(256) / 255
+    mean = float(counts @ values / counts.sum())
+    variance = float(counts @ (values - mean) ** 2 / counts.sum())
+    return mean, variance**0.5
+
+
+def save_split(split: Split, path: Path) -> None:
+    """Write `split` to a .npz file; equal splits give equal bytes."""
+    arrays = {
+        "dataset": np.array(split.dataset),
+        "class_names": np.array(split.class_names),
+        "mean": np.array(split.mean),
+        "std": np.array(split.std),
+        "images": split.images,
+        "labels": split.labels,
+    }
+    write_arrays(path, arrays)
+
+
+def load_split(path: Path) -> Split:
+    """Read what `save_split` wrote.
+
+    Raises:
+        UserError: the file is missing, damaged, or its arrays do not fit together.
+    """
+    arrays = read_arrays(path, ("dataset", "class_names", "mean", "std", "images", "labels"))
+    split = Split(
+        dataset=str(arrays["dataset"]),
+        class_names=[str(name) for name in arrays["class_names"]],
+        mean=float(arrays["mean"]),
+        std=float(arrays["std"]),
+        images=arrays["images"],
+        labels=arrays["labels"],
+    )
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    fits = (
+        split.images.dtype == split.labels.dtype == np.uint8
+        and len(split.labels) > 0
+        and split.images.shape == (*split.labels.shape, *size)
+        and split.labels.max() < len(split.class_names)
+        and np.isfinite(split.mean)
+        and 0 < split.std < np.inf
+    )
+    if not fits:
+        raise UserError(
+            f"{path}: damaged (images {split.images.dtype} {split.images.shape}, labels "
+            f"{split.labels.dtype} {split.labels.shape}, mean {split.mean:g}, std {split.std:g} do not fit "
+            f"{len(split.class_names)} classes of uint8 28×28 images); `dvc repro --force` writes it anew"
+        )
+    return split

@@ -1,0 +1,290 @@
+"""The training loop: tensors and a network in, kept weights and a history out.
+
+Knows nothing of files, DVC or YAML. The whole set lives in memory as one tensor that batches are indexed
+from: for 28×28 images a per-image pipeline costs more than the network itself (`make bench`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR
+
+from src.errors import UserError
+from src.models import TrainedModel, build_lenet5, network_input, predict_logits
+from src.splits import Split
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How to train; the keys and their meaning are those of `params.yaml`.
+
+    Attributes:
+        optimizer: `SGD` (with Nesterov momentum, Sutskever et al. 2013), `RMSprop`, `Adam` or `AdamW`.
+        lr: the learning rate; for `onecycle` its peak, for `cosine` its start.
+        momentum: for `SGD` and `RMSprop`; the others ignore it.
+        weight_decay: L2 penalty; decoupled for `AdamW` (Loshchilov & Hutter 2019).
+        schedule: `constant`, `cosine` (Loshchilov & Hutter 2017, no restarts) or `onecycle`
+            (Smith & Topin 2019), stepped once per batch.
+        batch_size: images per step; a last, smaller batch is used, not dropped.
+        epochs: passes over the training images.
+        seed: of the batch order and of dropout.
+    """
+
+    optimizer: str
+    lr: float
+    momentum: float
+    weight_decay: float
+    schedule: str
+    batch_size: int
+    epochs: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of `plots/history.csv`; losses in nats per image, accuracies as fractions.
+
+    Attributes:
+        epoch: 0 before any training.
+        lr: the learning rate of the epoch's last step; of the first step for epoch 0.
+        train_loss, train_accuracy: over the epoch's own steps, each batch as it was met (so with
+            dropout, and with the weights moving); for epoch 0 over all training images.
+        val_loss, val_accuracy: over all validation images with the weights at the epoch's end.
+    """
+
+    epoch: int
+    lr: float
+    train_loss: float
+    val_loss: float
+    train_accuracy: float
+    val_accuracy: float
+
+    def better_than(self, other: Epoch) -> bool:
+        """Higher validation accuracy; between equals, lower validation loss."""
+        return (self.val_accuracy, -self.val_loss) > (other.val_accuracy, -other.val_loss)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of `plots/steps.csv`: a batch's mean loss, in nats per image, before its step was taken."""
+
+    epoch: int
+    step: int
+    train_loss: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the caller of `train` is told after each epoch.
+
+    Attributes:
+        history: every epoch so far, epoch 0 first.
+        best: the epoch whose weights are kept so far.
+        steps: every step so far, counted from 1.
+    """
+
+    history: list[Epoch]
+    best: Epoch
+    steps: list[Step]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What `train` returns.
+
+    Attributes:
+        history: one row per epoch, epoch 0 first.
+        best: the kept epoch.
+        weights: the network's state dict at the end of `best`, contiguous and on the CPU.
+    """
+
+    history: list[Epoch]
+    best: Epoch
+    weights: dict[str, Tensor]
+
+
+class DivergenceError(UserError):
+    """A loss that is not finite."""
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """How many batches it takes to show every image once, the last of them perhaps smaller."""
+    return math.ceil(images / batch_size)
+
+
+def build_optimizer(model: nn.Module, settings: Optimization) -> Optimizer:
+    """The optimizer that `settings` names, over all parameters of `model`."""
+    common = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    parameters = model.parameters()
+    if settings.optimizer == "SGD":
+        nesterov = settings.momentum > 0
+        return torch.optim.SGD(parameters, momentum=settings.momentum, nesterov=nesterov, **common)
+    if settings.optimizer == "RMSprop":
+        return torch.optim.RMSprop(parameters, momentum=settings.momentum, **common)
+    if settings.optimizer == "Adam":
+        return torch.optim.Adam(parameters, **common)
+    return torch.optim.AdamW(parameters, **common)
+
+
+def build_schedule(optimizer: Optimizer, settings: Optimization, total_steps: int) -> LRScheduler:
+    """The learning-rate schedule that `settings` names, to be stepped after each of `total_steps` batches."""
+    if settings.schedule == "onecycle":
+        # PyTorch puts the only step of a one-step cycle at its end, where nothing is learnt. Momentum is
+        # left to `momentum`: cycling it too would make that key mean something else under this schedule.
+        return OneCycleLR(optimizer, settings.lr, total_steps=max(total_steps, 2), cycle_momentum=False)
+    if settings.schedule == "cosine":
+        return CosineAnnealingLR(optimizer, T_max=total_steps)
+    return ConstantLR(optimizer, factor=1.0)
+
+
+def loss_and_accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Mean cross-entropy (nats per image) and fraction right, of inputs [N, 1, H, W] and int64 labels [N]."""
+    logits = predict_logits(model, inputs)
+    loss = F.cross_entropy(logits, labels)
+    correct = (logits.argmax(1) == labels).sum()
+    return float(loss), int(correct) / len(labels)
+
+
+def train(
+    model: nn.Module,
+    train_inputs: Tensor,
+    train_labels: Tensor,
+    val_inputs: Tensor,
+    val_labels: Tensor,
+    settings: Optimization,
+    *,
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+    on_step: Callable[[], None] = lambda: None,
+) -> TrainingResult:
+    """Train `model` in place and keep the weights of the epoch with the best validation accuracy.
+
+    Args:
+        model: on the device of the tensors.
+        train_inputs, val_inputs: what the network is fed, float32 [N, 1, H, W].
+        train_labels, val_labels: int64 [N].
+        settings: see `Optimization`.
+        on_epoch: called before the first epoch and after each; may raise to stop.
+        on_step: called after each step, before the device has necessarily finished it.
+
+    Raises:
+        DivergenceError: a loss is not finite; names the epoch and the learning rate.
+    """
+    device = train_inputs.device
+    # The only global random state that a step draws from is dropout's and RReLU's: seeded here and put back.
+    # The batch order has a generator of its own on the CPU, so that it is the same on every device.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(settings.seed)
+        order = torch.Generator().manual_seed(settings.seed)
+        # oneDNN's convolutions are faster on this layout than on the default one.
+        model.to(memory_format=torch.channels_last)
+        count = len(train_labels)
+        steps = steps_per_epoch(count, settings.batch_size)
+        optimizer = build_optimizer(model, settings)
+        schedule = build_schedule(optimizer, settings, settings.epochs * steps)
+
+        train_loss, train_accuracy = loss_and_accuracy(model, train_inputs, train_labels)
+        val_loss, val_accuracy = loss_and_accuracy(model, val_inputs, val_labels)
+        lr = optimizer.param_groups[0]["lr"]
+        best = Epoch(0, lr, train_loss, val_loss, train_accuracy, val_accuracy)
+        _refuse_divergence(best, settings)
+        history, taken, weights = [best], list[Step](), _copy_weights(model)
+        on_epoch(Progress(history, best, taken))
+
+        for epoch in range(1, settings.epochs + 1):
+            batches = torch.randperm(count, generator=order).to(device).split(settings.batch_size)
+            model.train()
+            # Kept on the device: reading a number back at each step would wait for it each time.
+            losses = torch.empty(steps, device=device)
+            correct = torch.zeros((), dtype=torch.int64, device=device)
+            for step, batch in enumerate(batches):
+                labels = train_labels[batch]
+                logits = model(train_inputs[batch])
+                loss = F.cross_entropy(logits, labels)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                lr = optimizer.param_groups[0]["lr"]
+                schedule.step()
+                losses[step] = loss.detach()
+                correct += (logits.detach().argmax(1) == labels).sum()
+                on_step()
+
+            train_loss = 0.0
+            for batch, step_loss in zip(batches, losses.tolist(), strict=True):
+                taken.append(Step(epoch, len(taken) + 1, step_loss))
+                train_loss += step_loss * len(batch) / count
+            val_loss, val_accuracy = loss_and_accuracy(model, val_inputs, val_labels)
+            row = Epoch(epoch, lr, train_loss, val_loss, int(correct) / count, val_accuracy)
+            _refuse_divergence(row, settings)
+            history.append(row)
+            if row.better_than(best):
+                best, weights = row, _copy_weights(model)
+            on_epoch(Progress(history, best, taken))
+    return TrainingResult(history, best, weights)
+
+
+def train_on_splits(
+    train_split: Split,
+    val_split: Split,
+    network: dict[str, Any],
+    settings: Optimization,
+    device: torch.device,
+    *,
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+    on_step: Callable[[], None] = lambda: None,
+) -> tuple[TrainedModel, TrainingResult]:
+    """Build a network, feed it the splits, and `train` it.
+
+    Args:
+        train_split, val_split: as `prepare` writes them.
+        network: `input`, `activation`, `pooling`, `dropout` and `init`, as in `params.yaml`.
+        settings: see `Optimization`; its seed also gives the first weights.
+        device: where to compute.
+        on_epoch, on_step: see `train`.
+
+    Raises:
+        DivergenceError: see `train`.
+    """
+    architecture = {key: value for key, value in network.items() if key != "input"}
+    model = build_lenet5(seed=settings.seed, num_classes=len(train_split.class_names), **architecture)
+    tensors = []
+    for split in (train_split, val_split):
+        images = torch.from_numpy(split.images).to(device)
+        tensors += [
+            network_input(images, mean=train_split.mean, std=train_split.std, mode=network["input"]),
+            torch.from_numpy(split.labels).to(device, torch.int64),
+        ]
+    result = train(model.to(device), *tensors, settings, on_epoch=on_epoch, on_step=on_step)
+    trained = TrainedModel(
+        dataset=train_split.dataset,
+        class_names=train_split.class_names,
+        mean=train_split.mean,
+        std=train_split.std,
+        network=network,
+        weights=result.weights,
+    )
+    return trained, result
+
+
+def _refuse_divergence(row: Epoch, settings: Optimization) -> None:
+    for name, loss in (("training", row.train_loss), ("validation", row.val_loss)):
+        if not math.isfinite(loss):
+            raise DivergenceError(
+                f"epoch {row.epoch}: the {name} loss is {loss} with lr: {settings.lr:g} "
+                f"({row.lr:.3g} at the epoch's last step); try a smaller lr"
+            )
+
+
+def _copy_weights(model: nn.Module) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }

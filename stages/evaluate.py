@@ -1,0 +1,58 @@
+"""The kept model and the test split, read here and nowhere else → metrics, tables and examples."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from src.devices import set_up_process
+from src.errors import UserError, run
+from src.evaluation import evaluate, first_correct_of_each_class, most_confident_mistakes
+from src.examples import Examples, save_examples
+from src.files import write_text
+from src.models import load_model, predict_logits
+from src.splits import load_split
+
+MODEL = Path("models/model.pt")
+TEST = Path("data/prepared/test.npz")
+METRICS = Path("metrics/test.json")
+PLOTS = Path("plots")
+EXAMPLES = Path("data/test_examples.npz")
+MISTAKES_SHOWN = 20
+
+
+def main() -> None:
+    trained, split = load_model(MODEL), load_split(TEST)
+    if trained.dataset != split.dataset:
+        raise UserError(f"{MODEL} was trained on {trained.dataset}, {TEST} holds {split.dataset}")
+    device = set_up_process()
+    network = trained.build().to(device)
+    inputs = trained.prepare_input(torch.from_numpy(split.images).to(device))
+    logits = predict_logits(network, inputs).cpu().numpy()
+    evaluation = evaluate(logits, split.labels, split.class_names)
+
+    correct = first_correct_of_each_class(evaluation.predictions)
+    mistakes = most_confident_mistakes(evaluation.predictions, MISTAKES_SHOWN)
+    shown = pd.concat([mistakes, correct])["index"].to_numpy(np.int64)
+    mapped = int(shown[-1])
+    with torch.inference_mode():
+        maps = network.feature_maps(inputs[mapped : mapped + 1])
+    examples = Examples(
+        indices=shown,
+        images=split.images[shown],
+        mapped=mapped,
+        network_input=inputs[mapped, 0].cpu().numpy(),
+        feature_maps={name: channels[0].cpu().numpy() for name, channels in maps.items()},
+    )
+    save_examples(examples, EXAMPLES)
+    for name in ("per_class", "confusion", "predictions"):
+        write_text(PLOTS / f"{name}.csv", getattr(evaluation, name).to_csv(index=False))
+    write_text(METRICS, json.dumps(evaluation.metrics, indent=2) + "\n")
+    accuracy = evaluation.metrics["accuracy"]
+    print(f"{split.dataset}: test accuracy {accuracy:.2%} on {len(split.labels):,} images")
+
+
+if __name__ == "__main__":
+    run(main)

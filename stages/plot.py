@@ -1,0 +1,47 @@
+"""Tables and examples → figures."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from src import figures
+from src.errors import run
+from src.examples import load_examples
+from src.files import replacing
+from src.splits import load_split
+
+PREPARED = Path("data/prepared")
+EXAMPLES = Path("data/test_examples.npz")
+TRAIN_METRICS = Path("metrics/train.json")
+PLOTS = Path("plots")
+
+
+def table(name: str) -> pd.DataFrame:
+    # Class names are text, also where they are digits.
+    names = dict.fromkeys(("class", "actual", "predicted"), str)
+    return pd.read_csv(PLOTS / f"{name}.csv", dtype=names, keep_default_na=False)
+
+
+def main() -> None:
+    best_epoch = json.loads(TRAIN_METRICS.read_text())["best_epoch"]
+    examples, predictions = load_examples(EXAMPLES), table("predictions")
+    train, val = load_split(PREPARED / "train.npz"), load_split(PREPARED / "val.npz")
+    drawn = {
+        "samples_train": figures.sample_images(train, f"{train.dataset}: training split"),
+        "samples_val": figures.sample_images(val, f"{val.dataset}: validation split"),
+        "learning_curves": figures.learning_curves(table("history"), best_epoch),
+        "step_losses": figures.step_losses(table("steps")),
+        "confusion_matrix": figures.confusion_matrix(table("confusion")),
+        "per_class_f1": figures.per_class_f1(table("per_class")),
+        "feature_maps": figures.feature_maps(examples, predictions),
+        "predicted_examples": figures.predicted_examples(examples, predictions),
+    }
+    for name, figure in drawn.items():
+        with replacing(PLOTS / f"{name}.png") as temporary:
+            # Without the name of the program that drew it, the file depends on the picture alone.
+            figure.savefig(temporary, dpi=110, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    run(main)
