@@ -116,7 +116,7 @@ def _download(archive: Archive, mirrors: Sequence[str], folder: Path, timeout: f
                     digest.update(chunk)
             if digest.hexdigest() != archive.md5:
                 size = unfinished.stat().st_size
-                raise _MirrorError(f"{size:,} bytes with another MD5 (damaged or cut short)")
+                raise _MirrorError(f"{size:,} bytes with another MD5 than the original's")
             unfinished.replace(folder / archive.name)
             return
         except _MirrorError as failure:
@@ -134,17 +134,22 @@ def _chunks(url: str, timeout: float) -> Iterator[bytes]:
     request = Request(url, headers={"User-Agent": "pytorch/vision"})  # as torchvision names itself
     try:
         with urlopen(request, timeout=timeout) as response:
-            total = response.headers.get("Content-Length")
+            announced = response.headers.get("Content-Length")
+            total = int(announced) if announced else None
+            received = 0
             bar = tqdm(
                 desc=url.rpartition("/")[2],
-                total=int(total) if total else None,
+                total=total,
                 unit="B",
                 unit_scale=True,
                 disable=not interactive,
             )
             with bar:
                 while chunk := response.read(CHUNK_BYTES):
+                    received += len(chunk)
                     bar.update(len(chunk))
                     yield chunk
+            if total is not None and received < total:
+                raise _MirrorError(f"the connection ended after {received:,} of {total:,} bytes")
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _MirrorError(str(error) or type(error).__name__) from None

@@ -67,7 +67,8 @@ class OptimizationParams(_Group):
     seed: Seed
 
 
-class TrainParams(NetworkParams, OptimizationParams):
+# Pydantic lists the fields of the last base first: this order is that of params.yaml.
+class TrainParams(OptimizationParams, NetworkParams):
     """What `train` reads."""
 
     def network(self) -> dict[str, Any]:
@@ -79,7 +80,7 @@ class TrainParams(NetworkParams, OptimizationParams):
         return self.model_dump(include=set(OptimizationParams.model_fields))
 
 
-class Params(PrepareParams, TrainParams):
+class Params(TrainParams, PrepareParams):
     """Every key of `params.yaml`."""
 
 
@@ -118,18 +119,18 @@ def parse(values: object, group: type[Group], *, source: str = str(PARAMS_FILE))
     try:
         params = Params.model_validate(values)
     except ValidationError as error:
-        mistakes = "; ".join(_mistake(detail) for detail in error.errors())
+        mistakes = "; ".join(_mistake(detail, values) for detail in error.errors())
         raise UserError(f"{source}: {mistakes}") from None
     return group.model_validate(params.model_dump(include=set(group.model_fields)))
 
 
-def _mistake(detail: ErrorDetails) -> str:
+def _mistake(detail: ErrorDetails, values: dict[str, Any]) -> str:
     key = str(detail["loc"][0])
     if detail["type"] == "extra_forbidden":
         return f"unknown key {key!r}; accepted: {', '.join(Params.model_fields)}"
     if detail["type"] == "missing":
         return f"key {key!r} is missing; accepted: {accepted(key)}"
-    return f"{key}: {detail['input']!r} is not accepted; accepted: {accepted(key)}"
+    return f"{key}: {values[key]!r} is not accepted; accepted: {accepted(key)}"
 
 
 def read(group: type[Group], path: Path = PARAMS_FILE) -> Group:

@@ -1,0 +1,129 @@
+"""Fixtures: a tiny configuration derived from the real one, temporary clones, and small datasets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.params import Params, read
+from src.splits import Split
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Small enough for a test, and still every stage, dropout's random numbers and a last, smaller batch.
+TINY = {"epochs": 2, "batch_size": 100, "dropout": 0.1}
+
+
+class Clone:
+    """A temporary git clone with a DVC repository of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the clone with this interpreter's programs first on the PATH."""
+        programs = Path(sys.executable).parent
+        result = subprocess.run(
+            command,
+            cwd=self.path,
+            env=os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"} | env,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        if check and result.returncode:
+            pytest.fail(f"{' '.join(command)}: exit code {result.returncode}\n{output(result)}")
+        return result
+
+    def dvc(self, *arguments: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.run("dvc", *arguments, check=check, **env)
+
+    def git(self, *arguments: str) -> str:
+        identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+        return self.run("git", *identity, *arguments).stdout
+
+    def read(self, name: str) -> str:
+        return (self.path / name).read_text()
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        """Edit a file of the clone; the old text must be there."""
+        text = self.read(name)
+        assert old in text, f"{old!r} is not in {name}"
+        (self.path / name).write_text(text.replace(old, new))
+
+
+def output(result: subprocess.CompletedProcess[str]) -> str:
+    return result.stdout + result.stderr
+
+
+@pytest.fixture
+def params() -> Params:
+    """The committed parameters."""
+    return read(Params, ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Clone]:
+    """Make clones of this repository as it lies in the working tree, with the tiny configuration."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    names = [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+    def make() -> Clone:
+        clone = Clone(tmp_path_factory.mktemp("clone"))
+        for name in names:
+            (clone.path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, clone.path / name)
+        lines = clone.read("params.yaml").splitlines()
+        for key, value in TINY.items():
+            lines = [f"{key}: {value}" if line.startswith(f"{key}:") else line for line in lines]
+        (clone.path / "params.yaml").write_text("\n".join(lines) + "\n")
+        clone.git("init", "--quiet", "--initial-branch=main")
+        clone.git("add", "--all")
+        clone.git("commit", "--quiet", "--message=The repository, tiny")
+        return clone
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def reproduced(fresh_clone: Callable[[], Clone]) -> Clone:
+    """A clone in which `dvc repro` has run and its results are committed. Not to be changed: see `clone`."""
+    clone = fresh_clone()
+    clone.dvc("repro")
+    clone.git("commit", "--quiet", "--all", "--message=Results")
+    return clone
+
+
+@pytest.fixture
+def clone(reproduced: Clone, tmp_path: Path) -> Clone:
+    """A copy of `reproduced`, DVC's cache included, that a test may change."""
+    path = tmp_path / "clone"
+    shutil.copytree(reproduced.path, path, symlinks=True)
+    copy = Clone(path)
+    copy.git("update-index", "--refresh")
+    return copy
+
+
+def bright_squares(per_class: int, seed: int = 0, classes: int = 4) -> Split:
+    """Images that a network learns in a few steps: a bright square whose place is the class, and noise."""
+    generator = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes, dtype=np.uint8), per_class)
+    images = generator.integers(0, 40, (len(labels), 28, 28), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        row, column = divmod(int(label), 2)
+        image[4 + 12 * row : 12 + 12 * row, 4 + 12 * column : 12 + 12 * column] = 250
+    names = [f"place {label}" for label in range(classes)]
+    return Split("Squares", names, mean=0.15, std=0.25, images=images, labels=labels)

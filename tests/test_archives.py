@@ -1,0 +1,139 @@
+"""Archives from a real HTTP server on loopback, which also misbehaves."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from src.archives import ensure_archives
+from src.errors import UserError
+from tests.conftest import ROOT
+from tests.idx_files import archives, source
+from tests.server import serve
+
+FILES = archives("MNIST")
+NAMES = sorted(FILES)
+
+
+def ensure(folder: Path, *mirrors: str, timeout: float = 5) -> None:
+    listed = source("MNIST", FILES, *mirrors)
+    ensure_archives("MNIST", listed.archives, listed.mirrors, folder, timeout)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".download.lock"}
+
+
+def test_downloads_what_is_missing_and_only_that(tmp_path: Path) -> None:
+    (tmp_path / NAMES[0]).write_bytes(FILES[NAMES[0]])
+    with serve(FILES) as mirror:
+        ensure(tmp_path, mirror.url)
+        assert sorted(mirror.asked) == NAMES[1:]
+        ensure(tmp_path, mirror.url)
+        assert len(mirror.asked) == 3
+    assert content(tmp_path) == FILES
+
+
+@pytest.mark.parametrize("fault", ["404", "cut", "wrong", "silent", "stall"])
+def test_a_mirror_that_fails_is_followed_by_the_next(tmp_path: Path, fault: str) -> None:
+    broken = {} if fault == "404" else FILES
+    with serve(broken, fault) as bad, serve(FILES) as good:
+        ensure(tmp_path, bad.url, good.url, timeout=0.5)
+        assert sorted(bad.asked) == sorted(good.asked) == NAMES
+    assert content(tmp_path) == FILES
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("404", "HTTP Error 404"),
+        ("cut", "the connection ended after|IncompleteRead"),
+        ("wrong", "another MD5"),
+        ("silent", "timed out"),
+        ("stall", "timed out"),
+    ],
+)
+def test_when_every_mirror_fails_one_message_says_what_to_do(tmp_path: Path, fault: str, said: str) -> None:
+    folder = tmp_path / "MNIST" / "raw"
+    files = {} if fault == "404" else FILES
+    with serve(files, fault) as mirror, pytest.raises(UserError, match=said) as refusal:
+        ensure(folder, mirror.url, timeout=0.5)
+    message = str(refusal.value)
+    for part in ("MNIST", str(folder), *NAMES, mirror.url, "LENET_DATA_ROOT", "dataset: Digits"):
+        assert part in message
+    assert content(folder) == {}
+
+
+def test_without_a_network_nothing_hangs(tmp_path: Path) -> None:
+    with serve(FILES) as mirror:
+        gone = mirror.url
+    started = time.monotonic()
+    with pytest.raises(UserError, match="refused"):
+        ensure(tmp_path, gone)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("damage", [b"", b"another file", FILES[NAMES[0]][:-1]])
+def test_a_damaged_file_is_named_never_used_and_never_touched(tmp_path: Path, damage: bytes) -> None:
+    with serve(FILES) as mirror:
+        ensure(tmp_path, mirror.url)
+        (tmp_path / NAMES[0]).write_bytes(damage)
+        with pytest.raises(UserError) as refusal:
+            ensure(tmp_path, mirror.url)
+    assert str(tmp_path / NAMES[0]) in str(refusal.value)
+    assert "MD5" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert (tmp_path / NAMES[0]).read_bytes() == damage
+
+
+def test_a_complete_folder_is_only_read(tmp_path: Path) -> None:
+    for name, archive in FILES.items():
+        (tmp_path / name).write_bytes(archive)
+    os.utime(tmp_path, ns=(1, 1))
+    ensure(tmp_path, "http://127.0.0.1:1/")
+    assert tmp_path.stat().st_mtime_ns == 1, "something was written to the folder"
+
+
+def test_a_folder_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with serve(FILES) as mirror, pytest.raises(UserError, match="cannot be written to") as refusal:
+        ensure(tmp_path / "file" / "raw", mirror.url)
+    assert str(tmp_path / "file" / "raw") in str(refusal.value)
+
+
+def test_killed_half_way_the_next_run_is_clean(tmp_path: Path) -> None:
+    large = {"train-images-idx3-ubyte.gz": random.Random(0).randbytes(1 << 20)}
+    listed = source("MNIST", large)
+    program = (
+        "import sys; from pathlib import Path; from src.archives import Archive, ensure_archives;"
+        "folder, url, name, md5 = sys.argv[1:];"
+        "ensure_archives('MNIST', [Archive(name, md5)], [url], Path(folder), timeout=60)"
+    )
+    with serve(large, "stall") as mirror:
+        arguments = [str(tmp_path), mirror.url, listed.archives[0].name, listed.archives[0].md5]
+        process = subprocess.Popen([sys.executable, "-c", program, *arguments], cwd=ROOT)
+        until = time.monotonic() + 30
+        while not any(path.stat().st_size for path in tmp_path.glob(".*.part")):
+            assert time.monotonic() < until, "the download did not start"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not list(tmp_path.glob("*.gz"))
+        mirror.fault = "none"
+        ensure_archives("MNIST", listed.archives, [mirror.url], tmp_path)
+    assert content(tmp_path) == large
+
+
+def test_a_log_gets_plain_lines(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with serve(FILES) as mirror:
+        ensure(tmp_path, mirror.url)
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.rpartition("/")[2] for line in lines] == list(FILES)
+    assert all(line.startswith("downloading http://") for line in lines)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torchvision
+
+from src.datasets import (
+    CLOTHES,
+    DATASETS,
+    HIRAGANA,
+    data_root,
+    load_digits,
+    load_idx_dataset,
+    read_images,
+    torchvision_source,
+)
+from src.errors import UserError
+from src.params import Params
+from tests.idx_files import NAMES, archives, idx, source
+from tests.server import serve
+
+
+def test_registry_holds_what_params_accept() -> None:
+    assert list(DATASETS) == list(Params.model_fields["dataset"].annotation.__args__)
+
+
+def test_class_names_are_torchvisions() -> None:
+    assert torchvision.datasets.FashionMNIST.classes == CLOTHES
+    assert torchvision.datasets.KMNIST.classes == HIRAGANA
+
+
+@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST", "QMNIST"])
+def test_loads_the_exact_format_over_http_then_without_it(tmp_path: Path, name: str) -> None:
+    files = archives(name, train=40, test=20)
+    classes = [str(label) for label in range(10)]
+    with serve(files) as mirror:
+        first = load_idx_dataset(name, classes, source(name, files, mirror.url), tmp_path)
+        assert sorted(mirror.asked) == sorted(files)
+    again = load_idx_dataset(name, classes, source(name, files, "http://127.0.0.1:1/"), tmp_path)
+    for part, other, count in ((first.train, again.train, 40), (first.test, again.test, 20)):
+        assert part.images.shape == (count, 28, 28)
+        assert part.images.dtype == part.labels.dtype == np.uint8
+        np.testing.assert_array_equal(part.labels, np.arange(count) % 10)
+        np.testing.assert_array_equal(part.images, other.images)
+    assert sorted(path.name for path in (tmp_path / name / "raw").glob("*.gz")) == sorted(files)
+
+
+@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST", "QMNIST"])
+def test_sources_are_torchvisions(name: str) -> None:
+    listed = torchvision_source(name)
+    assert [archive.name for archive in listed.archives] == [f"{file}.gz" for file in NAMES[name]]
+    assert all(len(archive.md5) == 32 for archive in listed.archives)
+    assert listed.mirrors
+    assert all(mirror.startswith("http") and mirror.endswith("/") for mirror in listed.mirrors)
+    if name == "QMNIST":
+        # The test set of 60,000 images, not NIST's and not MNIST's 10,000.
+        addresses = torchvision.datasets.QMNIST.resources["test"]
+        assert [listed.mirrors[0] + archive.name for archive in listed.archives[2:]] == [
+            url for url, _ in addresses
+        ]
+
+
+def pair(folder: Path, images: np.ndarray, labels: np.ndarray) -> tuple[Path, Path]:
+    paths = folder / "images.gz", folder / "labels.gz"
+    for path, array in zip(paths, (images, labels), strict=True):
+        path.write_bytes(gzip.compress(idx(array)))
+    return paths
+
+
+IMAGES = np.zeros((3, 28, 28), np.uint8)
+LABELS = np.array([0, 1, 9], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "file", "said"),
+    [
+        (IMAGES, LABELS[:2], "labels.gz", "holds 2 labels, images.gz holds 3 images"),
+        (IMAGES[:0], LABELS[:0], "labels.gz", "holds 0 labels"),
+        (IMAGES, LABELS + 1, "labels.gz", "holds the label 10; accepted: 0 to 9"),
+        (IMAGES[:, :27], LABELS, "images.gz", "holds uint8 images of 27 × 28, expected uint8 of 28 × 28"),
+        (IMAGES.astype(np.int32), LABELS, "images.gz", "expected uint8"),
+    ],
+)
+def test_names_the_file_that_does_not_fit(
+    tmp_path: Path, images: np.ndarray, labels: np.ndarray, file: str, said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as refusal:
+        read_images(*pair(tmp_path, images, labels), label_dimensions=1, classes=10)
+    assert str(refusal.value).startswith(str(tmp_path / file))
+
+
+def test_negative_labels_of_qmnist_are_refused(tmp_path: Path) -> None:
+    columns = np.zeros((3, 8), np.int32)
+    columns[1, 0] = -1
+    with pytest.raises(UserError, match="holds the label -1"):
+        read_images(*pair(tmp_path, IMAGES, columns), label_dimensions=2, classes=10)
+
+
+def test_digits_are_all_there_with_a_stratified_fifth_for_the_test() -> None:
+    digits, again = load_digits(), load_digits()
+    assert len(digits.train.labels) == 1437
+    assert len(digits.test.labels) == 360
+    everything = np.concatenate([digits.train.labels, digits.test.labels])
+    shares = np.bincount(digits.test.labels) / np.bincount(everything)
+    np.testing.assert_allclose(shares, 0.2, atol=0.01)
+    assert digits.train.images.shape == (1437, 28, 28)
+    assert digits.train.images.dtype == np.uint8
+    assert digits.train.images.max() == 255
+    assert not digits.train.images[:, :2].any(), "the border is background"
+    np.testing.assert_array_equal(digits.test.images, again.test.images)
+
+
+def test_data_root_is_the_variable_else_the_users_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LENET_DATA_ROOT", str(tmp_path))
+    assert data_root() == tmp_path
+    monkeypatch.delenv("LENET_DATA_ROOT")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert data_root().is_absolute()
+    assert "lenet5" in str(data_root())

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.errors import UserError
+from src.idx import read_idx
+from tests.idx_files import idx
+
+IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "some-images.gz"
+
+
+def test_reads_uint8_and_big_endian_int32(path: Path) -> None:
+    path.write_bytes(gzip.compress(idx(IMAGES)))
+    np.testing.assert_array_equal(read_idx(path, 3), IMAGES)
+    labels = np.array([[1, 2**31 - 1], [-3, 4]], dtype=np.int32)
+    path.write_bytes(gzip.compress(idx(labels)))
+    np.testing.assert_array_equal(read_idx(path, 2), labels)
+
+
+WHOLE = idx(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "not a complete gzip file|not an IDX file"),
+        (b"<html>Not Found</html>", "not a complete gzip file"),
+        (WHOLE, "not a complete gzip file"),
+        (gzip.compress(WHOLE)[:-9], "not a complete gzip file"),
+        (gzip.compress(WHOLE)[:20] + b"\xff\xff" + gzip.compress(WHOLE)[22:], "not a complete gzip file"),
+        (gzip.compress(b""), "not an IDX file of 3 dimensions"),
+        (gzip.compress(WHOLE[:7]), "not an IDX file of 3 dimensions"),
+        (gzip.compress(b"\0\0\x0d\x03" + WHOLE[4:]), r"begins with 0x00000d03"),
+        (gzip.compress(b"\1\0\x08\x03" + WHOLE[4:]), r"begins with 0x01000803"),
+        (gzip.compress(idx(IMAGES[0])), r"begins with 0x00000802"),
+        (gzip.compress(WHOLE[:-1]), r"holds 23 bytes of data, its header says 24 \(2 × 3 × 4\)"),
+        (gzip.compress(WHOLE + b"\0"), "holds 25 bytes of data, its header says 24"),
+    ],
+)
+def test_names_the_file_and_what_is_wrong_with_it(path: Path, content: bytes, said: str) -> None:
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=said) as refusal:
+        read_idx(path, 3)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from ruamel.yaml import YAML
+
+from src.errors import UserError
+from src.params import OptimizationParams, Params, PrepareParams, TrainParams, parse, read
+from tests.conftest import ROOT
+
+CHOICES = {
+    "dataset": ["Digits", "MNIST", "FashionMNIST", "KMNIST", "QMNIST"],
+    "input": ["resize", "pad"],
+    "activation": ["Tanh", "ReLU", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "GELU"],
+    "pooling": ["max", "avg"],
+    "init": ["default", "kaiming_normal"],
+    "optimizer": ["SGD", "RMSprop", "Adam", "AdamW"],
+    "schedule": ["constant", "cosine", "onecycle"],
+}
+ACCEPTED = [(key, choice) for key, choices in CHOICES.items() for choice in choices] + [
+    ("val_fraction", 0.5),
+    ("val_fraction", 1e-9),
+    ("split_seed", 0),
+    ("split_seed", 2**32 - 1),
+    ("seed", 0),
+    ("seed", 2**32 - 1),
+    ("dropout", 0),
+    ("dropout", 0.999),
+    ("lr", 1e-12),
+    ("lr", 10),
+    ("momentum", 0),
+    ("momentum", 0.999),
+    ("weight_decay", 0),
+    ("weight_decay", 3.5),
+    ("batch_size", 1),
+    ("batch_size", 10**6),
+    ("epochs", 1),
+    ("epochs", 10**4),
+]
+REFUSED = [(key, value) for key in CHOICES for value in ("", "relu", 3, None, True, ["max"])] + [
+    *[("val_fraction", value) for value in (0, -0.1, 0.51, "0.1", "1/0", "a/b", "2/3", True, None, [0.1])],
+    *[(key, value) for key in ("seed", "split_seed") for value in (-1, 1.0, 2**32, "0", True, None)],
+    *[("dropout", value) for value in (-0.1, 1, 1.5, "0.5", float("nan"), None)],
+    *[("lr", value) for value in (0, -1e-3, "fast", "0.1", float("inf"), float("nan"), True, None)],
+    *[("momentum", value) for value in (-0.1, 1, "0.9", float("nan"))],
+    *[("weight_decay", value) for value in (-1e-9, "0", float("inf"))],
+    *[(key, value) for key in ("batch_size", "epochs") for value in (0, -1, 1.5, 2.0, "8", True, None)],
+]
+
+
+@pytest.fixture
+def values(params: Params) -> dict[str, Any]:
+    return params.model_dump()
+
+
+@pytest.mark.parametrize(("key", "value"), ACCEPTED)
+def test_accepts(values: dict[str, Any], key: str, value: object) -> None:
+    assert getattr(parse(values | {key: value}, Params), key) == value
+
+
+@pytest.mark.parametrize(("key", "value"), REFUSED)
+def test_refuses_in_one_line_that_names_key_value_and_what_is_accepted(
+    values: dict[str, Any], key: str, value: object
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        parse(values | {key: value}, Params)
+    message = str(refusal.value)
+    assert "\n" not in message
+    assert message.startswith(f"params.yaml: {key}: {value!r} is not accepted; accepted: ")
+    for choice in CHOICES.get(key, ["a number" if key not in _integers() else "an integer"]):
+        assert choice in message
+
+
+def _integers() -> set[str]:
+    return {key for key, field in Params.model_fields.items() if field.annotation is int}
+
+
+def test_bounds_are_said() -> None:
+    values = {"val_fraction": 0.7, "lr": 0, "momentum": 1, "epochs": 0}
+    with pytest.raises(UserError) as refusal:
+        parse(read(Params, ROOT / "params.yaml").model_dump() | values, Params)
+    for bounds in (
+        "a number > 0 and ≤ 0.5",
+        "a number > 0;",
+        "a number ≥ 0 and < 1",
+        "an integer ≥ 1",
+    ):
+        assert bounds in str(refusal.value)
+
+
+def test_unknown_and_missing_keys(values: dict[str, Any]) -> None:
+    with pytest.raises(
+        UserError, match=r"^params.yaml: unknown key 'learning_rate'; accepted: dataset, .*seed$"
+    ):
+        parse(values | {"learning_rate": 0.1}, Params)
+    del values["lr"]
+    with pytest.raises(UserError, match=r"^params.yaml: key 'lr' is missing; accepted: a number > 0$"):
+        parse(values, Params)
+
+
+@pytest.mark.parametrize("notation", ["1e-3", "0.001", "1.0e-3", "0.1e-2"])
+def test_notations_of_a_number_mean_the_same(tmp_path: Path, notation: str) -> None:
+    lines = (ROOT / "params.yaml").read_text().splitlines()
+    lines = [f"lr: {notation}" if line.startswith("lr:") else line for line in lines]
+    path = tmp_path / "params.yaml"
+    path.write_text("\n".join(lines))
+    assert read(TrainParams, path).lr == 0.001
+
+
+@pytest.mark.parametrize("sixth", ["1/6", "1 / 6", 1 / 6, 0.16667])
+def test_a_sixth_gives_the_classic_split(values: dict[str, Any], sixth: object) -> None:
+    fraction = parse(values | {"val_fraction": sixth}, PrepareParams).val_fraction
+    assert round(fraction * 60_000) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("lr: 0.1\n  x: [", "not valid YAML at line 2"),
+        ("- lr\n", "expected `key: value` lines, found list"),
+        ("", "expected `key: value` lines, found NoneType"),
+        ("lr: 0.1\nlr: 0.2\n", "not valid YAML"),
+        ("lr: \xff".encode("latin-1"), "not valid YAML"),
+        (None, "no such file"),
+    ],
+)
+def test_unreadable_files_are_one_line(tmp_path: Path, content: str | bytes | None, said: str) -> None:
+    path = tmp_path / "params.yaml"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as refusal:
+        read(Params, path)
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_groups_hold_every_key_once(params: Params) -> None:
+    train = TrainParams.model_validate(params.model_dump(include=set(TrainParams.model_fields)))
+    assert {**train.network(), **train.optimization()} == train.model_dump()
+    assert [*PrepareParams.model_fields, *TrainParams.model_fields] == [*_in_file_order()]
+    assert set(OptimizationParams.model_fields) < set(TrainParams.model_fields)
+
+
+def _in_file_order() -> list[str]:
+    return list(YAML(typ="safe").load((ROOT / "params.yaml").read_text()))
+
+
+def test_every_key_is_commented_with_its_choices() -> None:
+    for line in (ROOT / "params.yaml").read_text().splitlines():
+        if not line or line.startswith("#"):
+            continue
+        key, _, comment = line.partition("  # ")
+        choices = get_args(Params.model_fields[key.split(":")[0]].annotation)
+        assert comment, line
+        for choice in choices:
+            assert choice in comment

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.models import ACTIVATIONS, POOLINGS, LeNet5, build_lenet5, predict_logits
+from src.params import Params, TrainParams
+from src.training import (
+    DivergenceError,
+    Epoch,
+    Optimization,
+    Progress,
+    TrainingResult,
+    build_optimizer,
+    build_schedule,
+    train,
+    train_on_splits,
+)
+from tests.conftest import bright_squares
+
+CPU = torch.device("cpu")
+NETWORK = {"activation": "ReLU", "pooling": "max", "dropout": 0.0, "init": "default"}
+OPTIMIZERS = list(Params.model_fields["optimizer"].annotation.__args__)
+SCHEDULES = list(Params.model_fields["schedule"].annotation.__args__)
+
+
+@pytest.fixture
+def settings(params: Params) -> Optimization:
+    values = TrainParams.model_validate(params.model_dump(include=set(TrainParams.model_fields)))
+    return replace(Optimization(**values.optimization()), epochs=3, batch_size=12)
+
+
+def arrays(count: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 10
+    return torch.randn(count, 1, 32, 32, generator=generator) + labels.view(-1, 1, 1, 1) / 3, labels
+
+
+def run(settings: Optimization, network: dict[str, Any] = NETWORK, **callbacks: Any) -> TrainingResult:  # noqa: ANN401
+    model = build_lenet5(seed=settings.seed, **network)
+    return train(model, *arrays(), *arrays(20, seed=1), settings, **callbacks)
+
+
+@pytest.mark.parametrize(
+    ("activation", "pooling", "optimizer", "schedule"),
+    [
+        *itertools.product(ACTIVATIONS, POOLINGS, ["SGD"], ["constant"]),
+        *itertools.product(["ReLU"], ["max"], OPTIMIZERS, SCHEDULES),
+    ],
+)
+def test_one_step_changes_every_weight(
+    settings: Optimization, activation: str, pooling: str, optimizer: str, schedule: str
+) -> None:
+    one_step = replace(settings, optimizer=optimizer, schedule=schedule, epochs=1, batch_size=1000)
+    model = build_lenet5(seed=0, **NETWORK | {"activation": activation, "pooling": pooling})
+    before = {name: weights.clone() for name, weights in model.state_dict().items()}
+    steps: list[None] = []
+    result = train(model, *arrays(), *arrays(20), one_step, on_step=lambda: steps.append(None))
+    assert len(steps) == 1
+    assert torch.isfinite(torch.tensor(result.history[-1].val_loss))
+    for name, weights in model.state_dict().items():
+        assert not torch.equal(weights, before[name]), name
+
+
+def test_history_begins_before_training_and_has_a_row_per_epoch(settings: Optimization) -> None:
+    seen: list[Progress] = []
+    steps: list[None] = []
+    result = run(settings, on_epoch=seen.append, on_step=lambda: steps.append(None))
+    assert [row.epoch for row in result.history] == [0, 1, 2, 3]
+    assert len(seen) == 4
+    assert len(steps) == 3 * 4, "40 images in batches of 12: the last, of 4, is used"
+    assert [step.step for step in seen[-1].steps] == list(range(1, 13))
+    assert [step.epoch for step in seen[-1].steps] == [1] * 4 + [2] * 4 + [3] * 4
+
+    inputs, labels = arrays()
+    untrained = predict_logits(build_lenet5(seed=settings.seed, **NETWORK), inputs)
+    first = result.history[0]
+    assert first.train_loss == pytest.approx(float(torch.nn.functional.cross_entropy(untrained, labels)))
+    assert first.train_accuracy == pytest.approx(float((untrained.argmax(1) == labels).double().mean()))
+    sizes = [12, 12, 12, 4]
+    expected = sum(step.train_loss * n for step, n in zip(seen[-1].steps[:4], sizes, strict=True)) / 40
+    assert result.history[1].train_loss == pytest.approx(expected)
+
+
+def test_validation_accuracy_decides_and_loss_between_equals() -> None:
+    row = Epoch(epoch=1, lr=0.1, train_loss=1, val_loss=0.5, train_accuracy=0.5, val_accuracy=0.5)
+    assert replace(row, val_accuracy=0.6, val_loss=9).better_than(row)
+    assert not replace(row, val_accuracy=0.4, val_loss=0).better_than(row)
+    assert replace(row, val_loss=0.4).better_than(row)
+    assert not row.better_than(row)
+
+
+def test_kept_weights_are_those_of_the_best_epoch(settings: Optimization) -> None:
+    # A rate this high loses what was learnt again and again, so that the best epoch is not the last.
+    settings = replace(settings, optimizer="SGD", lr=0.3, schedule="constant", epochs=12)
+    result = run(settings)
+    best = max(result.history, key=lambda row: (row.val_accuracy, -row.val_loss))
+    assert result.best == best
+    assert best.epoch < 12
+    model = LeNet5()
+    model.load_state_dict(result.weights)
+    inputs, labels = arrays(20, seed=1)
+    logits = predict_logits(model.to(memory_format=torch.channels_last), inputs)
+    assert float((logits.argmax(1) == labels).double().mean()) == best.val_accuracy
+    assert float(torch.nn.functional.cross_entropy(logits, labels)) == pytest.approx(best.val_loss, rel=1e-5)
+
+
+def test_same_seed_same_bits_other_seed_other_bits(settings: Optimization) -> None:
+    network = NETWORK | {"dropout": 0.3, "activation": "RReLU"}
+    torch.manual_seed(1)
+    first = run(settings, network)
+    torch.manual_seed(2)
+    before = torch.random.get_rng_state()
+    again = run(settings, network)
+    assert torch.equal(torch.random.get_rng_state(), before), "the caller's random state is left as it was"
+    other = run(replace(settings, seed=settings.seed + 1), network)
+    assert first.history == again.history
+    assert first.history != other.history
+    for name, weights in first.weights.items():
+        assert torch.equal(weights, again.weights[name])
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules_have_their_shape(settings: Optimization, schedule: str) -> None:
+    settings = replace(settings, schedule=schedule, lr=0.1, optimizer="SGD", momentum=0.5)
+    optimizer = build_optimizer(LeNet5(), settings)
+    scheduler = build_schedule(optimizer, settings, total_steps=100)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        assert optimizer.param_groups[0]["momentum"] == 0.5
+        optimizer.step()
+        scheduler.step()
+    peak = rates.index(max(rates))
+    assert max(rates) == pytest.approx(0.1, rel=0.01)
+    if schedule == "constant":
+        assert set(rates) == {0.1}
+    elif schedule == "cosine":
+        assert rates == sorted(rates, reverse=True)
+        assert rates[-1] < 0.001
+    else:
+        assert 20 < peak < 40
+        assert rates[:peak] == sorted(rates[:peak])
+        assert rates[peak:] == sorted(rates[peak:], reverse=True)
+        assert rates[-1] < 0.001
+
+
+def test_momentum_acts_for_sgd_and_rmsprop_and_weight_decay_for_all(settings: Optimization) -> None:
+    for optimizer in OPTIMIZERS:
+        plain = run(replace(settings, optimizer=optimizer, momentum=0.0, weight_decay=0.0)).history
+        momentum = run(replace(settings, optimizer=optimizer, momentum=0.5, weight_decay=0.0)).history
+        decay = run(replace(settings, optimizer=optimizer, momentum=0.0, weight_decay=0.1)).history
+        assert (plain != momentum) == (optimizer in ("SGD", "RMSprop")), optimizer
+        assert plain != decay, optimizer
+
+
+@pytest.mark.parametrize("batch_size", [1, 39, 40, 10**9])
+def test_any_batch_size_works(settings: Optimization, batch_size: int) -> None:
+    result = run(replace(settings, batch_size=batch_size, epochs=1, lr=1e-4))
+    assert len(result.history) == 2
+
+
+def test_divergence_names_the_epoch_and_the_learning_rate(settings: Optimization) -> None:
+    seen: list[Progress] = []
+    with pytest.raises(
+        DivergenceError, match=r"^epoch 1: the training loss is (nan|inf) with lr: 1e\+20"
+    ) as stop:
+        run(replace(settings, optimizer="SGD", lr=1e20, schedule="constant"), on_epoch=seen.append)
+    assert "\n" not in str(stop.value)
+    assert [progress.history[-1].epoch for progress in seen] == [0], "the diverged epoch is not reported"
+
+
+def test_learns_from_splits_and_knows_how_to_feed_the_network(settings: Optimization) -> None:
+    network = NETWORK | {"input": "pad"}
+    settings = replace(settings, epochs=6, lr=0.003)
+    train_split, val_split = bright_squares(40), bright_squares(10, seed=1)
+    model, result = train_on_splits(train_split, val_split, network, settings, CPU)
+    assert result.best.val_accuracy == 1
+    assert (model.dataset, model.class_names) == ("Squares", train_split.class_names)
+    logits = predict_logits(model.build(), model.prepare_input(torch.from_numpy(val_split.images)))
+    assert logits.shape == (40, 4)
+    assert (logits.argmax(1).numpy() == val_split.labels).all()
