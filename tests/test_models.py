@@ -48,7 +48,7 @@ def test_lenet5_has_its_61706_parameters() -> None:
     assert sum(parameter.numel() for parameter in LeNet5().parameters()) == 61_706
 
 
-@pytest.mark.parametrize(("activation", "pooling"), itertools.product(ACTIVATIONS, POOLINGS))
+@pytest.mark.parametrize(("activation", "pooling"), list(itertools.product(ACTIVATIONS, POOLINGS)))
 def test_pooling_before_a_monotone_activation_changes_nothing(activation: str, pooling: str) -> None:
     model = LeNet5(activation=activation, pooling=pooling).eval()
     images = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from src.evaluation import (
+    evaluate,
+    first_correct_of_each_class,
+    most_confident_mistakes,
+)
+
+NAMES = ["cat", "dog", "owl"]
+LABELS = np.array([0, 0, 0, 1, 1, 2])
+PREDICTED = np.array([0, 0, 1, 1, 1, 0])
+# Logits that give the predicted class a probability of 2/4, 3/5, … and the two others equal shares.
+RATIOS = np.array([2.0, 3.0, 8.0, 18.0, 4.0, 2.5])
+LOGITS = np.zeros((6, 3), np.float32)
+LOGITS[np.arange(6), PREDICTED] = np.log(RATIOS)
+CONFIDENCE = RATIOS / (RATIOS + 2)
+
+
+def test_metrics_worked_out_by_hand() -> None:
+    metrics = evaluate(LOGITS, LABELS, NAMES).metrics
+    assert metrics["accuracy"] == pytest.approx(4 / 6)
+    probabilities = np.where(PREDICTED == LABELS, CONFIDENCE, (1 - CONFIDENCE) / 2)
+    assert metrics["loss"] == pytest.approx(-np.log(probabilities).mean())
+    precision, recall, support = [2 / 3, 2 / 3, 0], [2 / 3, 1, 0], [3, 2, 1]
+    f1 = [2 / 3, 0.8, 0]
+    for name, scores in (("precision", precision), ("recall", recall), ("f1", f1)):
+        assert metrics["macro"][name] == pytest.approx(sum(scores) / 3)
+        assert metrics["weighted"][name] == pytest.approx(np.dot(scores, support) / 6)
+
+
+def test_tables_worked_out_by_hand() -> None:
+    evaluation = evaluate(LOGITS, LABELS, NAMES)
+    assert list(evaluation.per_class.columns) == ["class", "precision", "recall", "f1", "support"]
+    assert evaluation.per_class["class"].tolist() == NAMES
+    assert evaluation.per_class["support"].tolist() == [3, 2, 1]
+    assert evaluation.per_class["recall"].tolist() == pytest.approx([2 / 3, 1, 0])
+    assert evaluation.confusion["count"].tolist() == [2, 1, 0, 0, 2, 0, 1, 0, 0]
+    assert evaluation.confusion.loc[1].tolist() == ["cat", "dog", 1]
+    assert evaluation.predictions["index"].tolist() == list(range(6))
+    assert evaluation.predictions["actual"].tolist() == [NAMES[label] for label in LABELS]
+    assert evaluation.predictions["predicted"].tolist() == [NAMES[label] for label in PREDICTED]
+    assert evaluation.predictions["confidence"].tolist() == pytest.approx(CONFIDENCE.tolist())
+
+
+def test_extreme_logits_give_a_finite_loss() -> None:
+    logits = np.array([[1e4, -1e4, 0.0]], np.float32)
+    metrics = evaluate(logits, np.array([1]), NAMES).metrics
+    assert math.isfinite(metrics["loss"])
+    assert metrics["loss"] == pytest.approx(2e4)
+
+
+def test_examples_for_the_figure() -> None:
+    predictions = evaluate(LOGITS, LABELS, NAMES).predictions
+    assert most_confident_mistakes(predictions, 5)["index"].tolist() == [2, 5]
+    assert most_confident_mistakes(predictions, 1)["index"].tolist() == [2]
+    assert first_correct_of_each_class(predictions)["index"].tolist() == [0, 3]

@@ -1,0 +1,153 @@
+"""The figures, drawn from tables in the shape that the stages write; text must neither overlap nor be cut."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backend_bases import RendererBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from src import figures
+from src.datasets import CLOTHES
+from src.evaluation import (
+    Evaluation,
+    evaluate,
+    first_correct_of_each_class,
+    most_confident_mistakes,
+)
+from src.examples import Examples
+from src.splits import Split
+
+GENERATOR = np.random.default_rng(0)
+
+
+def evaluated(mistakes: int, count: int = 10_000) -> Evaluation:
+    labels = np.arange(count) % 10
+    logits = GENERATOR.normal(size=(count, 10)) * 0.1
+    logits[np.arange(count), labels] += 8
+    logits[np.arange(mistakes), (labels[:mistakes] + 5) % 10] += 20
+    return evaluate(logits, labels, CLOTHES)
+
+
+def examples(predictions: pd.DataFrame) -> Examples:
+    shown = pd.concat([most_confident_mistakes(predictions, 20), first_correct_of_each_class(predictions)])
+    shapes = {"conv1": (6, 28, 28), "act1": (6, 28, 28), "conv2": (16, 10, 10), "act2": (16, 10, 10)}
+    return Examples(
+        indices=shown["index"].to_numpy(),
+        images=GENERATOR.integers(0, 256, (len(shown), 28, 28), dtype=np.uint8),
+        mapped=int(shown["index"].iloc[-1]),
+        network_input=GENERATOR.normal(size=(32, 32)).astype(np.float32),
+        feature_maps={name: GENERATOR.normal(size=shape) for name, shape in shapes.items()},
+    )
+
+
+def history(epochs: int) -> pd.DataFrame:
+    epoch = np.arange(epochs + 1)
+    loss, accuracy = 2.3 / (epoch + 1), 1 - 0.9 / (epoch + 1)
+    return pd.DataFrame(
+        {
+            "epoch": epoch,
+            "lr": 0.1,
+            "train_loss": loss,
+            "val_loss": loss * 1.2,
+            "train_accuracy": accuracy,
+            "val_accuracy": accuracy * 0.99,
+        }
+    )
+
+
+def steps(count: int) -> pd.DataFrame:
+    step = np.arange(1, count + 1)
+    return pd.DataFrame({"epoch": 1, "step": step, "train_loss": 2 / step})
+
+
+def split(count: int) -> Split:
+    images = GENERATOR.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+    return Split("FashionMNIST", CLOTHES, 0.3, 0.3, images, (np.arange(count) % 10).astype(np.uint8))
+
+
+SOME, NONE = evaluated(mistakes=500), evaluated(mistakes=0)
+DRAWN: dict[str, Callable[[], Figure]] = {
+    "samples": lambda: figures.sample_images(split(200), "FashionMNIST: training split"),
+    "few samples": lambda: figures.sample_images(split(13), "FashionMNIST: validation split"),
+    "learning curves": lambda: figures.learning_curves(history(15), best_epoch=12),
+    "learning curves of one epoch": lambda: figures.learning_curves(history(1), best_epoch=0),
+    "steps": lambda: figures.step_losses(steps(5000)),
+    "one step": lambda: figures.step_losses(steps(1)),
+    "confusion": lambda: figures.confusion_matrix(SOME.confusion),
+    "per class": lambda: figures.per_class_f1(SOME.per_class),
+    "per class, all right": lambda: figures.per_class_f1(NONE.per_class),
+    "feature maps": lambda: figures.feature_maps(examples(SOME.predictions), SOME.predictions),
+    "predicted": lambda: figures.predicted_examples(examples(SOME.predictions), SOME.predictions),
+    "predicted, all right": lambda: figures.predicted_examples(examples(NONE.predictions), NONE.predictions),
+}
+
+
+@pytest.mark.parametrize("name", list(DRAWN))
+def test_text_is_inside_the_figure_and_does_not_overlap(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = DRAWN[name]()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    assert np.asarray(canvas.buffer_rgba())[..., :3].std() > 5, "something is drawn"
+
+    # Draw once more and note which texts are: an axis keeps labels for ticks beyond its ends.
+    boxes: list[tuple[Text, Bbox]] = []
+    draw = Text.draw
+
+    def note_and_draw(text: Text, renderer: RendererBase) -> None:
+        draw(text, renderer)
+        if text.get_visible() and text.get_text().strip():
+            boxes.append((text, text.get_window_extent(renderer)))
+
+    monkeypatch.setattr(Text, "draw", note_and_draw)
+    canvas.draw()
+    assert boxes
+    for text, box in boxes:
+        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        assert inside, f"{text.get_text()!r} is cut"
+    # Slanted text is left out: its upright box is mostly empty.
+    upright = [(text, box) for text, box in boxes if text.get_rotation() % 90 == 0]
+    for (first, box), (second, other) in itertools.combinations(upright, 2):
+        overlap = box.padded(-1).overlaps(other.padded(-1))
+        assert not overlap, f"{first.get_text()!r} overlaps {second.get_text()!r}"
+
+
+def test_the_curves_are_those_of_the_history() -> None:
+    rows = history(5)
+    figure = figures.learning_curves(rows, best_epoch=4)
+    loss, accuracy = figure.axes
+    np.testing.assert_array_equal(loss.lines[0].get_ydata(), rows["train_loss"])
+    np.testing.assert_array_equal(loss.lines[1].get_ydata(), rows["val_loss"])
+    np.testing.assert_allclose(accuracy.lines[1].get_ydata(), rows["val_accuracy"] * 100)
+    assert list(loss.lines[2].get_xdata()) == [4, 4], "the kept epoch is marked"
+
+
+def test_the_confusion_matrix_says_its_counts() -> None:
+    axes = figures.confusion_matrix(SOME.confusion).axes[0]
+    written = {tuple(map(round, text.get_position())): text.get_text() for text in axes.texts}
+    assert written[0, 0] == "950"
+    assert written[5, 0] == "50"
+    assert (1, 0) not in written, "a count of zero is left blank"
+    assert axes.get_title() == "Test images: 9,500 of 10,000 right (95.00%)"
+
+
+def test_every_channel_of_every_map_is_shown() -> None:
+    figure = figures.feature_maps(examples(SOME.predictions), SOME.predictions)
+    assert sum(len(axes.images) for axes in figure.axes) == 1 + 6 + 6 + 16 + 16
+
+
+def test_every_example_is_shown_with_its_prediction() -> None:
+    chosen = examples(SOME.predictions)
+    figure = figures.predicted_examples(chosen, SOME.predictions)
+    captions = [axes.get_title() for axes in figure.axes if axes.images]
+    assert len(captions) == len(chosen.indices) == 30
+    first = SOME.predictions.set_index("index").loc[chosen.indices[0]]
+    for part in (first["actual"], first["predicted"], f"{first['confidence']:.1%}"):
+        assert part in captions[0]

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+
+from tests.conftest import ROOT
+
+PROGRAM = """
+from src.progress import TrainingProgress
+from src.training import Epoch, Progress
+shown = TrainingProgress(epochs=2, steps_per_epoch=3)
+history = []
+for epoch in range(3):
+    if epoch:
+        for _ in range(3):
+            shown.on_step()
+    history.append(Epoch(epoch, 0.1, 2.0 - epoch, 2.5 - epoch, 0.1, 0.1 + epoch / 4))
+    shown.on_epoch(Progress(history, history[-1], []))
+"""
+
+
+def test_a_log_gets_a_plain_line_per_epoch() -> None:
+    result = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True)
+    lines = result.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["epoch 0/2", "epoch 1/2", "epoch 2/2"]
+    assert "train loss 1.0000, validation loss 1.5000, validation accuracy 35.00%" in lines[1]
+    assert lines[1].endswith(" left")
+    assert "\r" not in result.stderr
+
+
+def test_a_terminal_gets_a_bar_with_loss_accuracy_and_time_left() -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 150))
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=ROOT, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            shown += chunk
+    except OSError:  # Linux reports the other end's closing this way
+        pass
+    assert process.wait() == 0
+    last = [state for state in shown.decode().split("\r") if state.strip()][-1]
+    for part in ("epoch 2/2", "100%", "left", "train loss 0.0000", "validation accuracy 60.00%"):
+        assert part in last
