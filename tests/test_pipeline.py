@@ -1,0 +1,238 @@
+"""Real `dvc` in temporary clones of this repository."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import Clone, output
+
+STAGES = ["prepare", "train", "evaluate", "plot"]
+
+
+def ran(text: str) -> list[str]:
+    """The stages that DVC ran, in order."""
+    return [stage for line in text.splitlines() for stage in STAGES if f"Running stage '{stage}'" in line]
+
+
+def would_run(clone: Clone) -> list[str]:
+    return ran(clone.dvc("repro", "--dry").stdout)
+
+
+def test_repro_writes_everything_that_dvc_yaml_declares(reproduced: Clone) -> None:
+    assert reproduced.git("status", "--porcelain") == ""
+    assert "up to date" in reproduced.dvc("status").stdout
+    lock = YAML(typ="safe").load(reproduced.read("dvc.lock"))
+    for stage in lock["stages"].values():
+        for out in stage["outs"]:
+            assert (reproduced.path / out["path"]).stat().st_size == out["size"]
+
+
+def test_results_have_their_documented_shape(reproduced: Clone) -> None:
+    train, test = (json.loads(reproduced.read(f"metrics/{name}.json")) for name in ("train", "test"))
+    assert list(train) == [
+        "val_accuracy",
+        "val_loss",
+        "train_accuracy",
+        "train_loss",
+        "best_epoch",
+        "epochs",
+    ]
+    assert list(test) == ["accuracy", "loss", "macro", "weighted"]
+    assert list(test["macro"]) == list(test["weighted"]) == ["precision", "recall", "f1"]
+    columns = {
+        "history": "epoch,lr,train_loss,val_loss,train_accuracy,val_accuracy",
+        "steps": "epoch,step,train_loss",
+        "per_class": "class,precision,recall,f1,support",
+        "confusion": "actual,predicted,count",
+        "predictions": "index,actual,predicted,confidence",
+    }
+    tables = {}
+    for name, header in columns.items():
+        lines = reproduced.read(f"plots/{name}.csv").splitlines()
+        assert lines[0] == header
+        tables[name] = list(csv.DictReader(lines))
+    assert [row["epoch"] for row in tables["history"]] == ["0", "1", "2"]
+    kept = tables["history"][train["best_epoch"]]
+    assert float(kept["val_accuracy"]) == train["val_accuracy"]
+    assert len(tables["steps"]) == 2 * 12
+    right = [row["actual"] == row["predicted"] for row in tables["predictions"]]
+    assert test["accuracy"] == sum(right) / 360
+    assert sum(int(row["count"]) for row in tables["confusion"]) == 360
+
+
+def test_a_second_repro_has_nothing_to_do(clone: Clone) -> None:
+    lock = clone.read("dvc.lock")
+    assert "up to date" in clone.dvc("repro").stdout
+    assert clone.read("dvc.lock") == lock
+    assert clone.git("status", "--porcelain") == ""
+
+
+def test_two_runs_from_scratch_give_the_same_lock(
+    reproduced: Clone, fresh_clone: Callable[[], Clone]
+) -> None:
+    again = fresh_clone()
+    assert ran(output(again.dvc("repro"))) == STAGES
+    assert (again.path / "dvc.lock").read_bytes() == (reproduced.path / "dvc.lock").read_bytes()
+
+
+def test_what_changes_decides_what_runs(clone: Clone) -> None:
+    assert would_run(clone) == []
+    changes = [
+        ("params.yaml", "lr:", "lr: 0.01 #", STAGES[1:]),
+        ("params.yaml", "split_seed:", "split_seed: 5 #", STAGES),
+        ("src/figures.py", "GREY", "GRAY", ["plot"]),
+        ("src/evaluation.py", "zero_division=0", "zero_division=1", ["evaluate", "plot"]),
+        ("src/training.py", "model.train()", "model.train(True)", STAGES[1:]),
+        ("src/archives.py", "TIMEOUT_SECONDS = 30.0", "TIMEOUT_SECONDS = 31.0", STAGES),
+    ]
+    for file, old, new, expected in changes:
+        clone.replace(file, old, new)
+        # Stages after the first are listed as far as --dry can know: their inputs are not made yet.
+        assert would_run(clone)[:1] == expected[:1], file
+        clone.git("checkout", "--", file)
+
+
+def test_notations_of_a_number_mean_the_same_to_dvc(clone: Clone) -> None:
+    lines = clone.read("params.yaml").splitlines()
+    before = next(line for line in lines if line.startswith("lr:"))
+    value = float(before.split()[1])
+    clone.replace("params.yaml", before, f"lr: {value:e}")
+    assert would_run(clone) == []
+
+
+def test_experiment_reruns_train_evaluate_and_plot_and_is_compared(clone: Clone) -> None:
+    result = output(clone.dvc("exp", "run", "--name", "higher", "--set-param", "lr=0.01"))
+    assert ran(result) == ["train", "evaluate", "plot"]
+    assert "lr: 0.01" in clone.read("params.yaml")
+
+    compared = json.loads(clone.dvc("metrics", "diff", "--json").stdout)
+    difference = compared["metrics/train.json"]["val_loss"]
+    assert difference["diff"] == pytest.approx(difference["new"] - difference["old"])
+    assert difference["diff"] != 0
+    parameters = json.loads(clone.dvc("params", "diff", "--json").stdout)
+    assert list(parameters["params.yaml"]) == ["lr"]
+
+    rows = list(csv.DictReader(clone.dvc("exp", "show", "--csv").stdout.splitlines()))
+    experiment = next(row for row in rows if row["Experiment"] == "higher")
+    assert float(experiment["lr"]) == 0.01
+    assert float(experiment["accuracy"]) == json.loads(clone.read("metrics/test.json"))["accuracy"]
+
+
+def test_temporary_experiment_runs_the_code_of_the_workspace(clone: Clone) -> None:
+    clone.replace("stages/evaluate.py", 'print(f"', 'print(f"changed code in the workspace, ')
+    result = output(clone.dvc("exp", "run", "--temp", "--name", "elsewhere"))
+    assert ran(result) == ["evaluate"], "it prints something else and writes the same"
+    assert "changed code in the workspace, Digits: test accuracy" in result
+    assert "elsewhere" in clone.dvc("exp", "list", "--name-only").stdout
+    assert clone.git("status", "--porcelain").split() == ["M", "stages/evaluate.py"]
+
+
+def test_plots_show_draws_every_plot(clone: Clone) -> None:
+    clone.dvc("plots", "show")
+    page = clone.read("dvc_plots/index.html")
+    for title in (
+        "Training and validation loss",
+        "Training and validation accuracy",
+        "Learning rate",
+        "Confusion matrix of the test split",
+    ):
+        assert title in page
+    pictures = sorted(path.name for path in (clone.path / "plots").glob("*.png"))
+    assert len(pictures) == 8
+    for picture in pictures:
+        assert picture in page
+    compared = json.loads(clone.dvc("plots", "diff", "HEAD", "--json").stdout)
+    assert not compared.get("errors")
+
+
+def test_a_clone_shows_results_before_anything_is_run(reproduced: Clone, tmp_path: Path) -> None:
+    reproduced.git("clone", "--quiet", str(reproduced.path), str(tmp_path / "second"))
+    second = Clone(tmp_path / "second")
+    shown = json.loads(second.dvc("metrics", "show", "--json").stdout)[""]["data"]
+    assert shown["metrics/test.json"]["data"] == json.loads(reproduced.read("metrics/test.json"))
+    second.dvc("plots", "show")
+    assert "Training and validation loss" in second.read("dvc_plots/index.html")
+
+
+def test_divergence_stops_and_the_last_results_come_back(clone: Clone) -> None:
+    before = {path: (clone.path / path).read_bytes() for path in ("models/model.pt", "plots/history.csv")}
+    changes = ("-S", "optimizer=SGD", "-S", "lr=1e20", "-S", "schedule=constant")
+    result = clone.dvc("exp", "run", *changes, check=False)
+    assert result.returncode != 0
+    message = next(line for line in output(result).splitlines() if line.startswith("error:"))
+    assert "epoch 1" in message
+    assert "lr: 1e+20" in message
+    assert "Traceback" not in output(result)
+    assert not (clone.path / "models/model.pt").exists()
+    assert not (clone.path / "metrics/train.json").exists()
+    assert not [
+        path for path in clone.path.glob("*/.*") if path.parent.name in ("models", "plots", "metrics")
+    ]
+
+    clone.git("checkout", ".")
+    clone.dvc("checkout")
+    assert {path: (clone.path / path).read_bytes() for path in before} == before
+    assert "up to date" in clone.dvc("status").stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("lr=-1", "error: params.yaml: lr: -1 is not accepted; accepted: a number > 0"),
+        ("lr=fast", "error: params.yaml: lr: 'fast' is not accepted; accepted: a number > 0"),
+        ("activation=relu", "error: params.yaml: activation: 'relu' is not accepted; accepted: one of Tanh,"),
+        ("+learning_rate=1", "error: params.yaml: unknown key 'learning_rate'; accepted: dataset,"),
+    ],
+)
+def test_bad_parameters_are_refused_in_one_line(clone: Clone, change: str, said: str) -> None:
+    # An unknown key is no stage's parameter, so that DVC alone would not run anything because of it.
+    result = clone.dvc("exp", "run", "--force", "-S", change, check=False)
+    assert result.returncode != 0
+    assert said in output(result)
+    assert "Traceback" not in output(result)
+
+
+def test_without_a_network_a_missing_dataset_says_what_to_do(clone: Clone, tmp_path: Path) -> None:
+    nowhere = "http://127.0.0.1:9"
+    result = clone.dvc(
+        "exp",
+        "run",
+        "--set-param",
+        "dataset=KMNIST",
+        check=False,
+        LENET_DATA_ROOT=str(tmp_path / "raw"),
+        http_proxy=nowhere,
+        https_proxy=nowhere,
+    )
+    assert result.returncode != 0
+    said = output(result)
+    for part in (
+        "error: KMNIST: 4 of its 4 files are missing",
+        str(tmp_path / "raw" / "KMNIST" / "raw"),
+        "t10k-labels-idx1-ubyte.gz",
+        "dataset: Digits",
+    ):
+        assert part in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("dataset", ["MNIST", "FashionMNIST"])
+def test_real_images_run_through_prepare_and_one_epoch(clone: Clone, dataset: str) -> None:
+    root = os.environ.get("LENET_DATA_ROOT")
+    if not root or not (Path(root) / dataset / "raw").is_dir():
+        pytest.skip(f"LENET_DATA_ROOT names no folder with {dataset}")
+    for key, value in (("dataset", dataset), ("epochs", 1)):
+        line = next(line for line in clone.read("params.yaml").splitlines() if line.startswith(f"{key}:"))
+        clone.replace("params.yaml", line, f"{key}: {value}")
+    result = output(clone.dvc("repro", "train", LENET_DATA_ROOT=str(Path(root).absolute())))
+    for line in ("50,000 train images", "10,000 val images", "10,000 test images"):
+        assert f"{dataset}: {line}" in result
+    metrics = json.loads(clone.read("metrics/train.json"))
+    assert metrics["val_accuracy"] > {"MNIST": 0.95, "FashionMNIST": 0.75}[dataset]

@@ -1,0 +1,138 @@
+"""dvc.yaml says what the stages really do."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from src.params import Params, PrepareParams, TrainParams
+from tests.conftest import ROOT
+
+PIPELINE: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
+LOCK: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.lock").read_text())
+STAGES = list(PIPELINE["stages"])
+
+
+def imported_by(path: Path) -> set[Path]:
+    """The repository's modules that a file imports, wherever in it, directly or through another."""
+    found: set[Path] = set()
+    todo = [path]
+    while todo:
+        for node in ast.walk(ast.parse(todo.pop().read_text())):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, "relative imports are not followed here"
+                names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for name in names:
+                module = ROOT / Path(*name.split(".")).with_suffix(".py")
+                if module.is_file() and module not in found:
+                    found.add(module)
+                    todo.append(module)
+    return found
+
+
+def names(entries: list[Any]) -> list[str]:
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+
+
+def test_the_stages_and_their_order() -> None:
+    assert STAGES == ["prepare", "train", "evaluate", "plot"]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_dependencies_are_the_imports(name: str) -> None:
+    stage = PIPELINE["stages"][name]
+    script = ROOT / "stages" / f"{name}.py"
+    assert stage["cmd"] == f"python -m stages.{name}"
+    code = {ROOT / path for path in stage["deps"] if path.endswith(".py")}
+    assert code == {script} | imported_by(script)
+    assert stage["desc"]
+
+
+def test_packages_hold_no_code_that_a_dependency_would_miss() -> None:
+    for package in ("src", "stages"):
+        tree = ast.parse((ROOT / package / "__init__.py").read_text())
+        assert [type(node) for node in tree.body] == [ast.Expr], "a docstring and nothing else"
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [("prepare", PrepareParams), ("train", TrainParams), ("evaluate", None), ("plot", None)],
+)
+def test_params_are_those_that_the_stage_reads(name: str, group: type[Params] | None) -> None:
+    declared = PIPELINE["stages"][name].get("params", [])
+    assert declared == (list(group.model_fields) if group else [])
+    source = (ROOT / "stages" / f"{name}.py").read_text()
+    assert ("src.params" in source) == bool(group)
+    if group:
+        assert f"read({group.__name__})" in source
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_flows_between_stages_is_declared_once(name: str) -> None:
+    """Every data dependency is an output of an earlier stage."""
+    earlier = [
+        path
+        for stage in STAGES[: STAGES.index(name)]
+        for kind in ("outs", "metrics")
+        for path in names(PIPELINE["stages"][stage].get(kind, []))
+    ]
+    data = [path for path in PIPELINE["stages"][name]["deps"] if not path.endswith(".py")]
+    assert set(data) <= set(earlier)
+    if name != "evaluate":
+        assert "data/prepared/test.npz" not in data, "only evaluate reads the test split"
+
+
+def test_a_code_of_figures_or_downloads_is_not_a_dependency_of_training() -> None:
+    deps = PIPELINE["stages"]["train"]["deps"]
+    for module in ("figures", "datasets", "archives", "idx", "evaluation"):
+        assert f"src/{module}.py" not in deps
+
+
+def test_small_results_are_in_git_and_large_ones_in_dvc() -> None:
+    for stage in PIPELINE["stages"].values():
+        for entry in [*stage.get("outs", []), *stage.get("metrics", [])]:
+            path = entry if isinstance(entry, str) else next(iter(entry))
+            in_git = isinstance(entry, dict) and entry[path] == {"cache": False}
+            assert in_git == path.startswith(("metrics/", "plots/"))
+
+
+def md5(path: str) -> str:
+    return hashlib.md5((ROOT / path).read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_committed_lock_matches_code_params_and_results(name: str) -> None:
+    stage, locked = PIPELINE["stages"][name], LOCK["stages"][name]
+    assert locked["cmd"] == stage["cmd"]
+    assert sorted(dep["path"] for dep in locked["deps"]) == sorted(stage["deps"])
+    for entry in [*locked["deps"], *locked["outs"]]:
+        if entry["path"].endswith(".py") or entry["path"].startswith(("metrics/", "plots/")):
+            assert entry["md5"] == md5(entry["path"]), entry["path"]
+    values = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    assert locked.get("params", {}) == (
+        {"params.yaml": {key: values[key] for key in stage["params"]}} if "params" in stage else {}
+    )
+
+
+def test_top_level_plots_and_artifacts() -> None:
+    plots = {next(iter(plot)): plot for plot in PIPELINE["plots"] if isinstance(plot, dict)}
+    history = "plots/history.csv"
+    assert plots["loss"]["loss"]["y"] == {history: ["train_loss", "val_loss"]}
+    assert plots["accuracy"]["accuracy"]["y"] == {history: ["train_accuracy", "val_accuracy"]}
+    assert plots["learning_rate"]["learning_rate"]["y"] == {history: "lr"}
+    assert plots["confusion"]["confusion"]["template"] == "confusion_normalized"
+    pictures = [plot for plot in PIPELINE["plots"] if isinstance(plot, str)]
+    assert pictures == names(PIPELINE["stages"]["plot"]["outs"])
+    model = PIPELINE["artifacts"]["lenet5"]
+    assert model["path"] in PIPELINE["stages"]["train"]["outs"]
+    assert model["type"] == "model"
+    assert model["desc"]
+    assert model["labels"]
