@@ -12,7 +12,7 @@ import numpy as np
 from src.archives import Archive, ensure_archives
 from src.errors import UserError
 from src.idx import read_idx
-from src.splits import IMAGE_SIZE
+from src.splits import IMAGE_SIZE, Split, pixel_statistics, stratified_split
 
 ROOT_VARIABLE = "LENET_DATA_ROOT"
 
@@ -49,6 +49,27 @@ class Dataset:
     test: Images
 
 
+def split_dataset(
+    name: str, dataset: Dataset, val_fraction: float, split_seed: int
+) -> tuple[Split, Split, Split]:
+    """The training, validation and test split of a dataset.
+
+    The validation split is drawn from the official training part (see `stratified_split`), and the
+    statistics are those of what is left of it.
+
+    Raises:
+        UserError: `val_fraction` leaves a class without a validation image.
+    """
+    official, test = dataset.train, dataset.test
+    kept, drawn = stratified_split(official.labels, val_fraction, split_seed)
+    mean, std = pixel_statistics(official.images[kept])
+    return (
+        Split(name, dataset.class_names, mean, std, official.images[kept], official.labels[kept]),
+        Split(name, dataset.class_names, mean, std, official.images[drawn], official.labels[drawn]),
+        Split(name, dataset.class_names, mean, std, test.images, test.labels),
+    )
+
+
 @dataclass(frozen=True)
 class IdxSource:
     """Where four idx archives come from.
@@ -72,9 +93,16 @@ def data_root() -> Path:
     """
     from platformdirs import user_cache_path
 
-    if named := os.environ.get(ROOT_VARIABLE):
-        return Path(named).expanduser().absolute()
-    return user_cache_path("lenet5-dvc") / "datasets"
+    named = os.environ.get(ROOT_VARIABLE)
+    if not named:
+        return user_cache_path("lenet5-dvc") / "datasets"
+    here = Path.cwd()
+    # `dvc exp run --temp` and queue workers run in <repository>/.dvc/tmp/exps/…; a relative folder was
+    # meant as seen from the repository.
+    for folder in here.parents:
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            here = folder.parents[2]
+    return here / Path(named).expanduser()
 
 
 def load_digits() -> Dataset:

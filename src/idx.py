@@ -47,4 +47,4 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             f"{path}: holds {len(content) - header:,} bytes of data, "
             f"its header says {expected:,} ({' × '.join(map(str, shape))})"
         )
-    return np.frombuffer(content, dtype, offset=header).reshape(shape)
+    return np.frombuffer(content, dtype, offset=header).reshape(shape).copy()  # a writable array

@@ -15,6 +15,7 @@ from src.datasets import (
     load_digits,
     load_idx_dataset,
     read_images,
+    split_dataset,
     torchvision_source,
 )
 from src.errors import UserError
@@ -122,3 +123,26 @@ def test_data_root_is_the_variable_else_the_users_cache(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert data_root().is_absolute()
     assert "lenet5" in str(data_root())
+
+
+def test_a_relative_data_root_is_seen_from_the_repository(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    workspace = tmp_path / "repository" / ".dvc" / "tmp" / "exps" / "standalone" / "tmp1"
+    workspace.mkdir(parents=True)
+    monkeypatch.setenv("LENET_DATA_ROOT", "../datasets")
+    for folder in (tmp_path / "repository", workspace):
+        monkeypatch.chdir(folder)
+        assert data_root().resolve() == tmp_path / "datasets"
+
+
+def test_splits_come_from_their_own_parts_and_statistics_from_training_alone() -> None:
+    digits = load_digits()
+    train, val, test = split_dataset("Digits", digits, 1 / 6, split_seed=0)
+    assert [len(split.labels) for split in (train, val, test)] == [1197, 240, 360]
+    pictures = [{image.tobytes() for image in split.images} for split in (train, val, test)]
+    official = {image.tobytes() for image in digits.train.images}
+    assert pictures[0] | pictures[1] == official
+    np.testing.assert_array_equal(test.images, digits.test.images)
+    assert train.mean == val.mean == test.mean == pytest.approx((train.images / 255).mean())
+    assert train.std == val.std == test.std == pytest.approx((train.images / 255).std())

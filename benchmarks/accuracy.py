@@ -1,0 +1,74 @@
+"""The README's table of results: the committed params.yaml on several datasets and seeds.
+
+`python -m benchmarks.accuracy --seeds 5 Digits MNIST FashionMNIST` trains with each seed, keeps the weights
+that validation chooses, reads the test split once for each, and prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from dataclasses import replace
+
+import torch
+
+from src.datasets import DATASETS, split_dataset
+from src.devices import set_up_process
+from src.errors import UserError, run
+from src.evaluation import evaluate
+from src.models import predict_logits
+from src.params import Params, read
+from src.training import Optimization, train_on_splits
+
+
+def accuracies(
+    name: str, seeds: int, params: Params, device: torch.device
+) -> tuple[list[float], list[float]]:
+    """Test accuracies (fractions) and training times (seconds), one for each seed from 0."""
+    train, val, test = split_dataset(name, DATASETS[name](), params.val_fraction, params.split_seed)
+    settings = Optimization(**params.optimization())
+    test_accuracies, times = [], []
+    for seed in range(seeds):
+        started = time.perf_counter()
+        model, result = train_on_splits(train, val, params.network(), replace(settings, seed=seed), device)
+        times.append(time.perf_counter() - started)
+        inputs = model.prepare_input(torch.from_numpy(test.images).to(device))
+        logits = predict_logits(model.build().to(device), inputs).cpu().numpy()
+        accuracy = evaluate(logits, test.labels, test.class_names).metrics["accuracy"]
+        test_accuracies.append(accuracy)
+        print(
+            f"{name}, seed {seed}: validation {result.best.val_accuracy:.2%}, test {accuracy:.2%}, "
+            f"{times[-1]:.1f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+    return test_accuracies, times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default 5, at least 2)")
+    parser.add_argument("dataset", nargs="+", help=", ".join(DATASETS))
+    arguments = parser.parse_args()
+    if arguments.seeds < 2:
+        raise UserError(f"--seeds: {arguments.seeds} is not accepted; accepted: an integer ≥ 2")
+    for name in arguments.dataset:
+        if name not in DATASETS:
+            raise UserError(f"dataset: {name!r} is not accepted; accepted: one of {', '.join(DATASETS)}")
+    params, device = read(Params), set_up_process()
+    rows = []
+    for name in arguments.dataset:
+        values, times = accuracies(name, arguments.seeds, params, device)
+        rows.append(
+            f"| {name} | {statistics.mean(values):.2%} ± {100 * statistics.stdev(values):.2f} "
+            f"(n = {len(values)}) | {params.epochs} | {statistics.median(times):.0f} s |"
+        )
+    print("| dataset | test accuracy, mean ± sample sd | epochs | training time, median |")
+    print("|---|---|---|---|")
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,47 @@
+"""Seconds of the pipeline itself: `python -m benchmarks.pipeline`.
+
+In a temporary clone of HEAD: `dvc repro` from nothing, `dvc repro` with nothing to do, and
+`dvc exp run -S lr=…` for a learning rate not tried before, each several times.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROUNDS = 3
+
+
+def seconds(folder: Path, *command: str) -> float:
+    """How long a command takes, its output dropped."""
+    started = time.perf_counter()
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    taken: dict[str, list[float]] = {}
+    for number in range(ROUNDS):
+        folder = Path(tempfile.mkdtemp(prefix="pipeline-"))
+        try:
+            seconds(Path.cwd(), "git", "clone", "--quiet", ".", str(folder))
+            commands = {
+                "dvc repro, from nothing": ("dvc", "repro"),
+                "dvc repro, nothing to do": ("dvc", "repro"),
+                "dvc exp run -S lr=…": ("dvc", "exp", "run", "-S", f"lr=0.01{number + 1}"),
+            }
+            for name, command in commands.items():
+                taken.setdefault(name, []).append(seconds(folder, *command))
+        finally:
+            shutil.rmtree(folder)
+        print(f"round {number + 1} of {ROUNDS}", flush=True)
+    for name, values in taken.items():
+        print(f"{name}: median {statistics.median(values):.1f} s ({min(values):.1f} to {max(values):.1f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Training images per second: this repository's loop beside a torchvision Dataset with a DataLoader.
+
+Both train the same LeNet-5 with the same optimizer and batch size on MNIST, each round in a process of its
+own, in turn, so that a machine whose speed drifts slows both. The DataLoader runs without worker processes
+and with two, and the faster of the two is compared. `python -m benchmarks.throughput`, with MNIST at hand.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from src.errors import run
+
+IMAGES = 20_000
+ROUNDS = 5
+LOOPS = ("tensor", "dataloader-0", "dataloader-2")
+
+
+def tensor_loop(raw: Path) -> float:
+    """Images per second of `src.training.train`."""
+    import torch
+
+    from src.datasets import read_images
+    from src.devices import set_up_process
+    from src.models import build_lenet5, network_input
+    from src.params import TrainParams, read
+    from src.training import Optimization, train
+
+    params = read(TrainParams)
+    device = set_up_process()
+    mnist = read_images(*(raw / f"train-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")), 1, 10)
+    images = torch.from_numpy(mnist.images[:IMAGES]).to(device)
+    labels = torch.from_numpy(mnist.labels[:IMAGES]).to(device, torch.int64)
+    inputs = network_input(images, mean=0.1307, std=0.3081, mode=params.input)
+    shape = {key: value for key, value in params.network().items() if key != "input"}
+    settings = Optimization(**params.optimization() | {"epochs": 2})
+    ends: list[float] = []
+    train(
+        build_lenet5(seed=0, **shape).to(device),
+        inputs,
+        labels,
+        inputs[:1],
+        labels[:1],
+        settings,
+        on_epoch=lambda progress: ends.append(time.perf_counter()),
+    )
+    return IMAGES / (ends[2] - ends[1])  # the first epoch warms up
+
+
+def dataloader_loop(raw: Path, workers: int) -> float:
+    """Images per second of the loop that most public LeNet-5 repositories run."""
+    import torch
+    import torch.nn.functional as F
+    import torchvision
+    from torch.utils.data import DataLoader, Subset
+    from torchvision import transforms
+
+    from src.models import build_lenet5
+    from src.params import TrainParams, read
+    from src.training import Optimization, build_optimizer, build_schedule
+
+    params = read(TrainParams)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shape = {key: value for key, value in params.network().items() if key != "input"}
+    model = build_lenet5(seed=0, **shape).to(device)
+    settings = Optimization(**params.optimization())
+    optimizer = build_optimizer(model, settings)
+    fit = transforms.Pad(2) if params.input == "pad" else transforms.Resize((32, 32), antialias=False)
+    transform = transforms.Compose([fit, transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    with tempfile.TemporaryDirectory() as root:
+        # torchvision reads the unpacked files beside the archives, and the data folder may be read-only.
+        unpacked = Path(root) / "MNIST" / "raw"
+        unpacked.mkdir(parents=True)
+        for archive in raw.glob("*-ubyte.gz"):
+            (unpacked / archive.stem).write_bytes(gzip.decompress(archive.read_bytes()))
+        dataset = Subset(torchvision.datasets.MNIST(root, transform=transform), range(IMAGES))
+    loader = DataLoader(
+        dataset, params.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+    )
+    schedule = build_schedule(optimizer, settings, 2 * len(loader))
+    seconds = 0.0
+    for _ in range(2):  # the first epoch warms up and starts the workers
+        started = time.perf_counter()
+        total = 0.0
+        for images, labels in loader:
+            loss = F.cross_entropy(model(images.to(device)), labels.to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+        seconds = time.perf_counter() - started
+    return IMAGES / seconds
+
+
+def main() -> None:
+    from src.archives import ensure_archives
+    from src.datasets import data_root, torchvision_source
+
+    raw = data_root() / "MNIST" / "raw"
+    if len(sys.argv) == 2:  # one round, in a process of its own
+        name, _, workers = sys.argv[1].partition("-")
+        print(json.dumps(dataloader_loop(raw, int(workers)) if name == "dataloader" else tensor_loop(raw)))
+        return
+    source = torchvision_source("MNIST")
+    ensure_archives("MNIST", source.archives, source.mirrors, raw)
+    rates: dict[str, list[float]] = {loop: [] for loop in LOOPS}
+    for number in range(1, ROUNDS + 1):
+        for loop in LOOPS:
+            command = [sys.executable, "-m", "benchmarks.throughput", loop]
+            rates[loop].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+        shown = ", ".join(f"{loop} {values[-1]:,.0f}" for loop, values in rates.items())
+        print(f"round {number} of {ROUNDS}: {shown} images/s", flush=True)
+    ratios = [ours / max(zero, two) for ours, zero, two in zip(*rates.values(), strict=True)]
+    for loop, values in rates.items():
+        print(f"{loop}: median {statistics.median(values):,.0f} images/s")
+    print(
+        f"tensor / faster DataLoader: median {statistics.median(ratios):.1f} "
+        f"({min(ratios):.1f} to {max(ratios):.1f})"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
