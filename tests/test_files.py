@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +28,15 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -
     assert path.read_text() == "whole"
 
 
-def test_files_have_the_permissions_of_any_other(tmp_path: Path) -> None:
-    write_text(tmp_path / "written.txt", "×\n")
-    (tmp_path / "plain.txt").write_text("")
-    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("written.txt", "plain.txt")]
-    assert modes[0] == modes[1]
-    assert (tmp_path / "written.txt").read_bytes() == "×\n".encode()
+def test_what_a_killed_process_left_behind_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
+        name = temporary
+        raise ZeroDivisionError
+    name.write_text("a longer text that nobody finished")
+    write_text(path, "×\n")
+    assert path.read_bytes() == "×\n".encode()
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ("raise UserError('lr: 0 is not accepted')", 1, "error: lr: 0 is not accepted\n"),
+        ("open('/dev/full', 'wb', 0).write(b'x')", 1, "error: No space left on device\n"),
+        ("open('absent/file')", 1, "error: absent/file: No such file or directory\n"),
+        ("os.kill(os.getpid(), signal.SIGINT)", 130, "interrupted\n"),
+        ("pass", 0, ""),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_without_a_traceback(body: str, code: int, said: str) -> None:
+    program = f"import os, signal\nfrom src.errors import UserError, run\ndef main():\n    {body}\nrun(main)"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (code, said)
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    program = "from src.errors import run\nrun(lambda: 1 / 0)"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "ZeroDivisionError" in result.stderr
