@@ -54,6 +54,8 @@ def set_up_process() -> torch.device:
     # cuBLAS asks for a fixed workspace before it promises the same sums twice.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # It also fills memory that is about to be overwritten, in case a program reads it first; none does.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     if sys.platform == "linux":
         _keep_freed_memory()
