@@ -1,7 +1,7 @@
 # The two commands of a newcomer are `make repro` and `make test`. Nothing here is needed by DVC itself:
 # with an environment of your own, `pip install -r requirements.txt` and `dvc repro` do the same.
 .DELETE_ON_ERROR:
-.PHONY: repro test test-slow lint bench requirements
+.PHONY: repro test lint bench results requirements
 
 PYTHON ?= python3
 # DVC runs the stages with the first `python` on the PATH.
@@ -13,14 +13,12 @@ repro: .venv/installed
 test: .venv/installed lint
 	pytest
 
-test-slow: .venv/installed
-	pytest -m slow
-
 lint: .venv/installed
 	ruff check
 	ruff format --check
 
 bench: .venv/installed
+	python -m benchmarks.pipeline
 	python -m benchmarks.throughput
 
 # The environment is complete once this file is there; a changed requirements.txt brings it up to date.
@@ -38,6 +36,12 @@ TORCH_OWN := cuda-bindings cuda-pathfinder cuda-toolkit triton nvidia-cublas nvi
 	nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink \
 	nvidia-nvshmem-cu13 nvidia-nvtx
 
+# The README's table of results.
+results: .venv/installed
+	python -m benchmarks.accuracy --seeds 5 Digits
+	python -m benchmarks.accuracy --seeds 3 MNIST FashionMNIST
+
+# requirements.txt anew, with the newest versions that fit.
 requirements: .venv/installed
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate \
 		--custom-compile-command 'make requirements' \

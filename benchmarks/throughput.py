@@ -1,9 +1,9 @@
 """Training images per second: this repository's loop beside a torchvision Dataset with a DataLoader.
 
-Both train the same LeNet-5 on MNIST with the batch size of params.yaml and AdamW, and report the epoch's loss
-and accuracy; each round runs in a process of its own, in turn, so that a machine whose speed drifts slows
-both. The other loop is written as PyTorch's and torchvision's tutorials write it, with default settings. Its
-DataLoader runs without worker processes and with two, and the faster of the two is compared.
+Both train the same LeNet-5 on MNIST with AdamW and report the epoch's loss and accuracy, with the batch size
+of params.yaml and with 256. Each round runs in a process of its own, in turn, so that a machine whose speed
+drifts slows both. The other loop is written as PyTorch's and torchvision's tutorials write it, with default
+settings. Its DataLoader runs without worker processes and with two; the faster of the two is compared.
 
 `python -m benchmarks.throughput`, with MNIST at hand.
 """
@@ -26,7 +26,7 @@ ROUNDS = 3
 LOOPS = ("tensor", "dataloader-0", "dataloader-2")
 
 
-def tensor_loop(raw: Path) -> float:
+def tensor_loop(raw: Path, batch_size: int) -> float:
     """Images per second of `src.training.train`."""
     import torch
 
@@ -43,7 +43,8 @@ def tensor_loop(raw: Path) -> float:
     labels = torch.from_numpy(mnist.labels[:IMAGES]).to(device, torch.int64)
     inputs = network_input(images, mean=0.1307, std=0.3081, mode=params.input)
     shape = {key: value for key, value in params.network().items() if key != "input"}
-    settings = Optimization(**params.optimization() | {"epochs": 2, "optimizer": "AdamW"})
+    fixed = {"epochs": 2, "optimizer": "AdamW", "batch_size": batch_size}
+    settings = Optimization(**params.optimization() | fixed)
     ends: list[float] = []
     train(
         build_lenet5(seed=0, **shape).to(device),
@@ -57,7 +58,7 @@ def tensor_loop(raw: Path) -> float:
     return IMAGES / (ends[2] - ends[1])  # the first epoch warms up
 
 
-def dataloader_loop(raw: Path, workers: int) -> float:
+def dataloader_loop(raw: Path, batch_size: int, workers: int) -> float:
     """Images per second of the loop that most public LeNet-5 repositories run."""
     import torch
     import torch.nn.functional as F
@@ -83,7 +84,7 @@ def dataloader_loop(raw: Path, workers: int) -> float:
             (unpacked / archive.stem).write_bytes(gzip.decompress(archive.read_bytes()))
         dataset = Subset(torchvision.datasets.MNIST(root, transform=transform), range(IMAGES))
     loader = DataLoader(
-        dataset, params.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+        dataset, batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, params.lr, total_steps=2 * len(loader))
     seconds = 0.0
@@ -104,31 +105,39 @@ def dataloader_loop(raw: Path, workers: int) -> float:
     return IMAGES / seconds
 
 
-def main() -> None:
-    from src.archives import ensure_archives
-    from src.datasets import data_root, torchvision_source
-
-    raw = data_root() / "MNIST" / "raw"
-    if len(sys.argv) == 2:  # one round, in a process of its own
-        name, _, workers = sys.argv[1].partition("-")
-        print(json.dumps(dataloader_loop(raw, int(workers)) if name == "dataloader" else tensor_loop(raw)))
-        return
-    source = torchvision_source("MNIST")
-    ensure_archives("MNIST", source.archives, source.mirrors, raw)
+def compare(batch_size: int) -> None:
+    """Run every loop in turn, several times, and print the medians and their ratio."""
     rates: dict[str, list[float]] = {loop: [] for loop in LOOPS}
     for number in range(1, ROUNDS + 1):
         for loop in LOOPS:
-            command = [sys.executable, "-m", "benchmarks.throughput", loop]
+            command = [sys.executable, "-m", "benchmarks.throughput", loop, str(batch_size)]
             rates[loop].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
         shown = ", ".join(f"{loop} {values[-1]:,.0f}" for loop, values in rates.items())
-        print(f"round {number} of {ROUNDS}: {shown} images/s", flush=True)
+        print(f"batch size {batch_size}, round {number} of {ROUNDS}: {shown} images/s", flush=True)
     ratios = [ours / max(zero, two) for ours, zero, two in zip(*rates.values(), strict=True)]
-    for loop, values in rates.items():
-        print(f"{loop}: median {statistics.median(values):,.0f} images/s")
+    medians = ", ".join(f"{loop} {statistics.median(values):,.0f}" for loop, values in rates.items())
     print(
-        f"tensor / faster DataLoader: median {statistics.median(ratios):.1f} "
-        f"({min(ratios):.1f} to {max(ratios):.1f})"
+        f"batch size {batch_size}: medians {medians} images/s; tensor / faster DataLoader: "
+        f"median {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
+        flush=True,
     )
+
+
+def main() -> None:
+    from src.archives import ensure_archives
+    from src.datasets import data_root, torchvision_source
+    from src.params import TrainParams, read
+
+    raw = data_root() / "MNIST" / "raw"
+    if len(sys.argv) == 3:  # one round, in a process of its own
+        workers, batch_size = sys.argv[1].partition("-")[2], int(sys.argv[2])
+        rate = dataloader_loop(raw, batch_size, int(workers)) if workers else tensor_loop(raw, batch_size)
+        print(json.dumps(rate))
+        return
+    source = torchvision_source("MNIST")
+    ensure_archives("MNIST", source.archives, source.mirrors, raw)
+    for batch_size in (read(TrainParams).batch_size, 256):
+        compare(batch_size)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,8 @@ def test_notations_of_a_number_mean_the_same_to_dvc(clone: Clone) -> None:
     value = float(before.split()[1])
     clone.replace("params.yaml", before, f"lr: {value:e}")
     assert would_run(clone) == []
+    clone.git("checkout", "--", "params.yaml")
+    assert ran(output(clone.dvc("exp", "run", "--set-param", f"lr={value:e}"))) == []
 
 
 def test_experiment_reruns_train_evaluate_and_plot_and_is_compared(clone: Clone) -> None:
