@@ -61,7 +61,6 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
         axes.grid(alpha=0.25)
     left.set_yscale("log")
     left.legend(frameon=False)
-    right.legend(frameon=False, loc="lower right")
     figure.suptitle(f"Validation accuracy of the kept epoch: {kept['val_accuracy']:.2%}")
     return figure
 
@@ -74,7 +73,7 @@ def step_losses(steps: pd.DataFrame) -> Figure:
     """
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     axes = figure.subplots()
-    span = max(2, len(steps) // 50)
+    span = max(10, len(steps) // 20)
     smoothed = steps["train_loss"].ewm(span=span).mean()
     axes.plot(steps["step"], steps["train_loss"], color=BLUE, alpha=0.25, linewidth=0.8, label="each step")
     axes.plot(
@@ -202,8 +201,11 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
         for axes, position in zip(row, band, strict=False):
             _show_image(axes, examples.images[position])
             prediction = shown.iloc[position]
-            arrow = f"{prediction['actual']} →\n{prediction['predicted']}\n{prediction['confidence']:.1%}"
-            axes.set_title(arrow, fontsize=9, color=BLUE if right[position] else VERMILION)
+            names = f"{prediction['actual']} → {prediction['predicted']}"
+            if len(names) > 14:
+                names = names.replace("→ ", "→\n")
+            caption = f"{names}\n{prediction['confidence']:.1%}"
+            axes.set_title(caption, fontsize=9, color=BLUE if right[position] else VERMILION)
     return figure
 
 
