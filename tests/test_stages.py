@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,8 @@ def test_top_level_plots_and_artifacts() -> None:
     assert model["type"] == "model"
     assert model["desc"]
     assert model["labels"]
+
+
+def test_the_committed_results_are_those_of_a_network_that_learnt() -> None:
+    for name, measure in (("test", "accuracy"), ("train", "val_accuracy")):
+        assert json.loads((ROOT / "metrics" / f"{name}.json").read_text())[measure] >= 0.97
