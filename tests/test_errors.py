@@ -19,7 +19,9 @@ from tests.conftest import ROOT
     ],
 )
 def test_what_a_user_can_mend_is_one_line_without_a_traceback(body: str, code: int, said: str) -> None:
-    program = f"import os, signal\nfrom src.errors import UserError, run\ndef main():\n    {body}\nrun(main)"
+    # A process started in the background inherits that SIGINT is ignored; this one is to hear it.
+    heard = "import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{heard}\nfrom src.errors import UserError, run\ndef main():\n    {body}\nrun(main)"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (code, said)
 
