@@ -60,25 +60,24 @@ def ensure_archives(
         _check(folder / archive.name, archive.md5)
     if not missing:
         return
+    lock = FileLock(folder / ".download.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".download.lock")
         lock.acquire()
     except OSError as error:
         reason = f"  {folder} cannot be written to: {error.strerror or error}"
     else:
-        with lock:
-            try:
-                for archive in missing:
-                    if (folder / archive.name).exists():  # another process was faster
-                        _check(folder / archive.name, archive.md5)
-                    else:
-                        _download(archive, mirrors, folder, timeout)
-                return
-            except _MirrorError as failure:
-                reason = str(failure)
-            finally:
-                lock.release(force=True)
+        try:
+            for archive in missing:
+                if (folder / archive.name).exists():  # another process was faster
+                    _check(folder / archive.name, archive.md5)
+                else:
+                    _download(archive, mirrors, folder, timeout)
+            return
+        except _MirrorError as failure:
+            reason = str(failure)
+        finally:
+            lock.release()
     files = "\n".join(f"  {archive.name}" for archive in missing)
     raise UserError(
         f"{dataset}: {len(missing)} of its {len(archives)} files are missing and could not be downloaded:\n"
