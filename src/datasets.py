@@ -13,6 +13,7 @@ from src.archives import Archive, ensure_archives
 from src.errors import UserError
 from src.idx import read_idx
 from src.splits import IMAGE_SIZE, Split, pixel_statistics, stratified_split
+from src.workspace import repository
 
 ROOT_VARIABLE = "LENET_DATA_ROOT"
 
@@ -96,13 +97,8 @@ def data_root() -> Path:
     named = os.environ.get(ROOT_VARIABLE)
     if not named:
         return user_cache_path("lenet5-dvc") / "datasets"
-    here = Path.cwd()
-    # `dvc exp run --temp` and queue workers run in <repository>/.dvc/tmp/exps/…; a relative folder was
-    # meant as seen from the repository.
-    for folder in here.parents:
-        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
-            here = folder.parents[2]
-    return here / Path(named).expanduser()
+    # A relative folder is meant as seen from the repository, whatever copy of it the stage runs in.
+    return repository() / Path(named).expanduser()
 
 
 def load_digits() -> Dataset:

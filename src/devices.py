@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
 
 import torch
@@ -60,6 +61,20 @@ def set_up_process() -> torch.device:
     if sys.platform == "linux":
         _keep_freed_memory()
     return select_device()
+
+
+def numerics(device: torch.device) -> dict[str, str | int]:
+    """What else than its inputs decides the last bits of a result: versions, processor and threads."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return {
+        "torch": torch.__version__,
+        "device": device.type,
+        "processor": name,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _keep_freed_memory() -> None:

@@ -20,17 +20,21 @@ def replacing(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part of either; on any error the old one stays.
     The temporary name keeps the suffix, since writers choose their format by it, and is always the same,
     so that what a killed process left behind is overwritten by the next.
+
+    Raises:
+        UserError: `path` cannot be written, for example because the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
-    except BaseException:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,6 +15,8 @@ class TrainingProgress:
 
     def __init__(self, epochs: int, steps_per_epoch: int) -> None:
         self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.first: int | None = None
         self.interactive = sys.stderr.isatty()
         self.started = time.monotonic()
         self.bar = tqdm(
@@ -29,8 +31,16 @@ class TrainingProgress:
         self.bar.update()
 
     def on_epoch(self, progress: Progress) -> None:
-        """Show an epoch's losses and accuracies; close the bar after the last one."""
+        """Show an epoch's losses and accuracies; close the bar after the last one.
+
+        A first call with a later epoch than 0 is one from a checkpoint.
+        """
         row = progress.history[-1]
+        if self.first is None:
+            self.first = row.epoch
+            if self.first > 0:
+                self.bar.update(self.first * self.steps_per_epoch)
+                tqdm.write(f"going on from the checkpoint of epoch {self.first}", file=sys.stderr)
         facts = (
             f"train loss {row.train_loss:.4f}, validation loss {row.val_loss:.4f}, "
             f"validation accuracy {row.val_accuracy:.2%}"
@@ -39,15 +49,16 @@ class TrainingProgress:
         self.bar.set_postfix_str(facts)
         if not self.interactive:
             print(
-                f"epoch {row.epoch}/{self.epochs}: {facts}{self._left(row.epoch)}",
+                f"epoch {row.epoch}/{self.epochs}: {facts}{self._left(row.epoch - self.first)}",
                 file=sys.stderr,
                 flush=True,
             )
         if row.epoch == self.epochs:
             self.bar.close()
 
-    def _left(self, epoch: int) -> str:
-        if not 0 < epoch < self.epochs:
+    def _left(self, done: int) -> str:
+        left = self.epochs - (self.first or 0) - done
+        if done == 0 or left == 0:
             return ""
-        seconds = (time.monotonic() - self.started) / epoch * (self.epochs - epoch)
+        seconds = (time.monotonic() - self.started) / done * left
         return f", {tqdm.format_interval(seconds)} left"

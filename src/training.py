@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -82,6 +82,36 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """All that `train` needs to go on after an epoch as if it had never stopped.
+
+    Made of tensors and plain Python values only, so that it can be kept in a file that
+    `torch.load(..., weights_only=True)` reads.
+
+    Attributes:
+        epoch: the last finished epoch.
+        model, optimizer, schedule: their state dicts.
+        order: the state of the generator that the batch order is drawn from.
+        random: the state of the CPU's generator, and on another device also of that device's.
+        history: the fields of every `Epoch` so far.
+        step_losses: the loss of every step so far.
+        best_epoch: the epoch whose weights are kept so far.
+        weights: those weights.
+    """
+
+    epoch: int
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    order: Tensor
+    random: list[Tensor]
+    history: list[dict[str, Any]]
+    step_losses: list[float]
+    best_epoch: int
+    weights: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
 class Progress:
     """What the caller of `train` is told after each epoch.
 
@@ -89,11 +119,13 @@ class Progress:
         history: every epoch so far, epoch 0 first.
         best: the epoch whose weights are kept so far.
         steps: every step so far, counted from 1.
+        snapshot: makes a `Snapshot` of this moment; only valid during the call.
     """
 
     history: list[Epoch]
     best: Epoch
     steps: list[Step]
+    snapshot: Callable[[], Snapshot]
 
 
 @dataclass(frozen=True)
@@ -164,6 +196,7 @@ def train(
     val_labels: Tensor,
     settings: Optimization,
     *,
+    snapshot: Snapshot | None = None,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
     on_step: Callable[[], None] = lambda: None,
 ) -> TrainingResult:
@@ -174,8 +207,11 @@ def train(
         train_inputs, val_inputs: what the network is fed, float32 [N, 1, H, W].
         train_labels, val_labels: int64 [N].
         settings: see `Optimization`.
-        on_epoch: called before the first epoch and after each; may raise to stop.
-        on_step: called after each step, before the device has necessarily finished it.
+        snapshot: of the same training, to go on from; the result is the same, bit for bit, as without
+            the interruption.
+        on_epoch: called before the first epoch (or where a snapshot is gone on from) and after each; may
+            raise to stop.
+        on_step: called after each step, before the device has necessarily finished it; may raise to stop.
 
     Raises:
         DivergenceError: a loss is not finite; names the epoch and the learning rate.
@@ -193,15 +229,41 @@ def train(
         optimizer = build_optimizer(model, settings)
         schedule = build_schedule(optimizer, settings, settings.epochs * steps)
 
-        train_loss, train_accuracy = loss_and_accuracy(model, train_inputs, train_labels)
-        val_loss, val_accuracy = loss_and_accuracy(model, val_inputs, val_labels)
-        lr = optimizer.param_groups[0]["lr"]
-        best = Epoch(0, lr, train_loss, val_loss, train_accuracy, val_accuracy)
-        _refuse_divergence(best, settings)
-        history, taken, weights = [best], list[Step](), _copy_weights(model)
-        on_epoch(Progress(history, best, taken))
+        def take_snapshot() -> Snapshot:
+            return Snapshot(
+                epoch=history[-1].epoch,
+                model=model.state_dict(),
+                optimizer=optimizer.state_dict(),
+                schedule=schedule.state_dict(),
+                order=order.get_state(),
+                random=_random_states(device),
+                history=[asdict(row) for row in history],
+                step_losses=[step.train_loss for step in taken],
+                best_epoch=best.epoch,
+                weights=weights,
+            )
 
-        for epoch in range(1, settings.epochs + 1):
+        if snapshot is None:
+            train_loss, train_accuracy = loss_and_accuracy(model, train_inputs, train_labels)
+            val_loss, val_accuracy = loss_and_accuracy(model, val_inputs, val_labels)
+            lr = optimizer.param_groups[0]["lr"]
+            best = Epoch(0, lr, train_loss, val_loss, train_accuracy, val_accuracy)
+            _refuse_divergence(best, settings)
+            history, taken, weights = [best], list[Step](), _copy_weights(model)
+        else:
+            model.load_state_dict(snapshot.model)
+            optimizer.load_state_dict(snapshot.optimizer)
+            schedule.load_state_dict(snapshot.schedule)
+            order.set_state(snapshot.order)
+            _set_random_states(device, snapshot.random)
+            history = [Epoch(**row) for row in snapshot.history]
+            taken = [
+                Step(1 + index // steps, 1 + index, loss) for index, loss in enumerate(snapshot.step_losses)
+            ]
+            best, weights = history[snapshot.best_epoch], snapshot.weights
+        on_epoch(Progress(history, best, taken, take_snapshot))
+
+        for epoch in range(len(history), settings.epochs + 1):
             batches = torch.randperm(count, generator=order).to(device).split(settings.batch_size)
             model.train()
             # Kept on the device: reading a number back at each step would wait for it each time.
@@ -230,7 +292,7 @@ def train(
             history.append(row)
             if row.better_than(best):
                 best, weights = row, _copy_weights(model)
-            on_epoch(Progress(history, best, taken))
+            on_epoch(Progress(history, best, taken, take_snapshot))
     return TrainingResult(history, best, weights)
 
 
@@ -241,6 +303,7 @@ def train_on_splits(
     settings: Optimization,
     device: torch.device,
     *,
+    snapshot: Snapshot | None = None,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
     on_step: Callable[[], None] = lambda: None,
 ) -> tuple[TrainedModel, TrainingResult]:
@@ -251,7 +314,7 @@ def train_on_splits(
         network: `input`, `activation`, `pooling`, `dropout` and `init`, as in `params.yaml`.
         settings: see `Optimization`; its seed also gives the first weights.
         device: where to compute.
-        on_epoch, on_step: see `train`.
+        snapshot, on_epoch, on_step: see `train`.
 
     Raises:
         DivergenceError: see `train`.
@@ -265,7 +328,9 @@ def train_on_splits(
             network_input(images, mean=train_split.mean, std=train_split.std, mode=network["input"]),
             torch.from_numpy(split.labels).to(device, torch.int64),
         ]
-    result = train(model.to(device), *tensors, settings, on_epoch=on_epoch, on_step=on_step)
+    result = train(
+        model.to(device), *tensors, settings, snapshot=snapshot, on_epoch=on_epoch, on_step=on_step
+    )
     trained = TrainedModel(
         dataset=train_split.dataset,
         class_names=train_split.class_names,
@@ -291,3 +356,16 @@ def _copy_weights(model: nn.Module) -> dict[str, Tensor]:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()
     }
+
+
+def _random_states(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    if device.type != "cpu":
+        states.append(torch.get_device_module(device).get_rng_state())
+    return states
+
+
+def _set_random_states(device: torch.device, states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[1])

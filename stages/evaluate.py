@@ -8,12 +8,13 @@ import pandas as pd
 import torch
 
 from src.devices import set_up_process
-from src.errors import UserError, run
+from src.errors import UserError
 from src.evaluation import evaluate, first_correct_of_each_class, most_confident_mistakes
 from src.examples import Examples, save_examples
 from src.files import write_text
 from src.models import load_model, predict_logits
 from src.splits import load_split
+from src.workspace import run_stage
 
 MODEL = Path("models/model.pt")
 TEST = Path("data/prepared/test.npz")
@@ -55,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from src import figures
-from src.errors import run
 from src.examples import load_examples
 from src.files import replacing
 from src.splits import load_split
+from src.workspace import run_stage
 
 PREPARED = Path("data/prepared")
 EXAMPLES = Path("data/test_examples.npz")
@@ -44,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from src.datasets import DATASETS, split_dataset
-from src.errors import run
 from src.params import PrepareParams, read
 from src.splits import save_split
+from src.workspace import run_stage
 
 PREPARED = Path("data/prepared")
 
@@ -20,4 +20,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -18,7 +18,16 @@ for epoch in range(3):
         for _ in range(3):
             shown.on_step()
     history.append(Epoch(epoch, 0.1, 2.0 - epoch, 2.5 - epoch, 0.1, 0.1 + epoch / 4))
-    shown.on_epoch(Progress(history, history[-1], []))
+    shown.on_epoch(Progress(history, history[-1], [], snapshot=None))
+"""
+
+
+GOES_ON = """
+from src.progress import TrainingProgress
+from src.training import Epoch, Progress
+shown = TrainingProgress(epochs=4, steps_per_epoch=3)
+history = [Epoch(epoch, 0.1, 2.0, 2.5, 0.1, 0.1) for epoch in range(3)]
+shown.on_epoch(Progress(history, history[-1], [], snapshot=None))
 """
 
 
@@ -29,6 +38,14 @@ def test_a_log_gets_a_plain_line_per_epoch() -> None:
     assert "train loss 1.0000, validation loss 1.5000, validation accuracy 35.00%" in lines[1]
     assert lines[1].endswith(" left")
     assert "\r" not in result.stderr
+
+
+def test_going_on_from_a_checkpoint_is_said() -> None:
+    result = subprocess.run([sys.executable, "-c", GOES_ON], cwd=ROOT, capture_output=True, text=True)
+    lines = result.stderr.splitlines()
+    assert lines[0] == "going on from the checkpoint of epoch 2"
+    assert lines[1].startswith("epoch 2/4: train loss 2.0000")
+    assert "left" not in lines[1], "nothing is known yet of the time that an epoch takes"
 
 
 def test_a_terminal_gets_a_bar_with_loss_accuracy_and_time_left() -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from src.checkpoints import Checkpoints
 from src.models import ACTIVATIONS, POOLINGS, LeNet5, build_lenet5, predict_logits
 from src.params import Params, TrainParams
 from src.training import (
@@ -15,6 +17,7 @@ from src.training import (
     Epoch,
     Optimization,
     Progress,
+    Step,
     TrainingResult,
     build_optimizer,
     build_schedule,
@@ -185,3 +188,51 @@ def test_learns_from_splits_and_knows_how_to_feed_the_network(settings: Optimiza
     logits = predict_logits(model.build(), model.prepare_input(torch.from_numpy(val_split.images)))
     assert logits.shape == (40, 4)
     assert (logits.argmax(1).numpy() == val_split.labels).all()
+
+
+class StopError(Exception):
+    """Stands for whatever ends a training in the middle."""
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "schedule", "activation"),
+    [
+        *itertools.product(OPTIMIZERS, SCHEDULES, ["ReLU"]),
+        ("AdamW", "onecycle", "RReLU"),
+        ("SGD", "cosine", "PReLU"),
+    ],
+)
+def test_goes_on_from_any_epoch_as_if_it_had_never_stopped(
+    settings: Optimization, tmp_path: Path, optimizer: str, schedule: str, activation: str
+) -> None:
+    settings = replace(settings, optimizer=optimizer, schedule=schedule, epochs=4, lr=0.01)
+    network = NETWORK | {"activation": activation, "dropout": 0.3}
+    losses: list[list[Step]] = []
+    whole = run(settings, network, on_epoch=lambda now: losses.append(now.steps))
+    for stopped_after in range(5):
+        checkpoints = Checkpoints(tmp_path / str(stopped_after))
+
+        def stop(progress: Progress, last: int = stopped_after, files: Checkpoints = checkpoints) -> None:
+            files.save(progress.snapshot())
+            if progress.history[-1].epoch == last:
+                raise StopError
+
+        with pytest.raises(StopError):
+            run(settings, network, on_epoch=stop)
+        torch.manual_seed(stopped_after)  # another process has another global state
+        told: list[int] = []
+        snapshot = checkpoints.latest()
+        assert snapshot is not None
+        assert snapshot.epoch == stopped_after
+        steps: list[list[Step]] = []
+
+        def on_epoch(now: Progress, epochs: list[int] = told, losses: list[list[Step]] = steps) -> None:
+            epochs.append(now.history[-1].epoch)
+            losses.append(now.steps)
+
+        again = run(settings, network, snapshot=snapshot, on_epoch=on_epoch)
+        assert again.history == whole.history
+        assert again.best == whole.best
+        assert all(torch.equal(again.weights[name], whole.weights[name]) for name in whole.weights)
+        assert steps[-1] == losses[-1]
+        assert told == list(range(stopped_after, 5)), "no epoch is trained twice"

@@ -1,0 +1,142 @@
+"""Snapshots of a training on disk, from which the same training goes on after it was killed.
+
+They are found by a key made of everything that decides the result, so that a training with another
+parameter, other code or other data never meets them. They are no outputs: DVC does not know of them, and a
+training that ends removes its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from src.files import replacing
+from src.training import Snapshot
+
+# The last one may have been damaged by a power cut; the one before it was on the disk by then.
+KEPT = 2
+ABANDONED_AFTER_SECONDS = 30 * 24 * 3600
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+class Checkpoints:
+    """The snapshots of one training in one folder, which nobody else uses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write a snapshot, whole or not at all, and remove all but the last `KEPT`.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written to.
+        """
+        buffer = io.BytesIO()
+        torch.save({field.name: getattr(snapshot, field.name) for field in fields(snapshot)}, buffer)
+        content = buffer.getbuffer()
+        with replacing(self._path(snapshot.epoch)) as temporary, temporary.open("wb") as file:
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
+        for outdated in self._newest_first()[KEPT:]:
+            outdated.unlink(missing_ok=True)
+
+    def latest(self) -> Snapshot | None:
+        """The newest snapshot that is whole, or None; those that are not are left out and said."""
+        for path in self._newest_first():
+            content = path.read_bytes()
+            digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+            if hashlib.sha256(payload).digest() == digest:
+                return Snapshot(**torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True))
+            print(f"{path.name}: damaged, the checkpoint before it is used", file=sys.stderr)
+        return None
+
+    def remove(self) -> None:
+        """Remove all snapshots."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch:06}.ckpt"
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("epoch-*.ckpt"), reverse=True)
+
+
+@contextmanager
+def checkpoints_of(key: str, root: Path) -> Iterator[Checkpoints]:
+    """The checkpoints of the training `key` (see `training_key`) below `root`, for this process alone.
+
+    Where another process is at the same training right now, a second set is used, and so on. Sets that
+    nobody has come back to for 30 days are removed.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(root)
+    for number in itertools.count():
+        # Beside the folder, not in it: a lock that is removed while it is held protects nothing.
+        lock = FileLock(root / f"{key}-{number}.lock")
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        with held:
+            Path(lock.lock_file).touch()
+            yield Checkpoints(root / f"{key}-{number}")
+        return
+
+
+def training_key(settings: Mapping[str, Any], files: Sequence[Path]) -> str:
+    """A name for a training, another one whenever its result could be another.
+
+    Args:
+        settings: parameters and facts of the machine that decide the result; JSON's types.
+        files: read by the training: their content counts, their names do not.
+
+    Returns:
+        The first 32 hexadecimal digits of a SHA-256 over `settings`, the files, and the code of this
+        repository that the process has loaded.
+    """
+    digests = [_sha256(path) for path in files]
+    code = {name: _sha256(path) for name, path in _loaded_code().items()}
+    facts = json.dumps([dict(settings), digests, code], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()[:32]
+
+
+def _loaded_code() -> dict[str, Path]:
+    root = Path(__file__).resolve().parent.parent
+    loaded = {}
+    for module in list(sys.modules.values()):
+        path = Path(getattr(module, "__file__", None) or "")
+        if path.suffix == ".py" and path.resolve().parent.parent == root:
+            loaded[str(path.resolve().relative_to(root))] = path
+    return loaded
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove_abandoned(root: Path) -> None:
+    for path in root.glob("*.lock"):
+        if time.time() - path.stat().st_mtime < ABANDONED_AFTER_SECONDS:
+            continue
+        lock = FileLock(path)
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        with held:
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            path.unlink(missing_ok=True)

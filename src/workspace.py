@@ -1,0 +1,64 @@
+"""The repository that a command runs in, and stages that run there one at a time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+from filelock import FileLock, Timeout
+
+from src.errors import UserError, run
+
+# Set by DVC for the commands of its stages.
+STAGE_VARIABLE = "DVC_STAGE"
+
+_PARENT = os.getppid()
+
+
+def repository() -> Path:
+    """The repository of the current directory; seen from one of DVC's temporary workspaces, the real one.
+
+    `dvc exp run --temp` and queue workers run in copies below `<repository>/.dvc/tmp/exps` and remove
+    them afterwards: what is to outlast a run, or to be shared by several, belongs to the repository.
+    """
+    here = Path.cwd()
+    for folder in here.parents:
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2]
+    return here
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """`run` the `main` of a stage's script, while no other process runs the same stage in this workspace.
+
+    Where DVC was killed and the stage it had started was not, the next `dvc repro` starts the stage
+    again; it waits here until the survivor has stopped writing.
+    """
+    stage = os.environ.get(STAGE_VARIABLE) or Path(sys.argv[0]).stem
+
+    def alone() -> None:
+        path = Path(".dvc", "tmp", "stages", f"{quote(stage, safe='')}.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            print(f"{stage}: a process of an earlier run is still at work here; waiting", file=sys.stderr)
+            held = lock.acquire()
+        with held:
+            main()
+
+    run(alone)
+
+
+def stop_if_abandoned() -> None:
+    """End a stage whose `dvc` is gone: nobody will take its results, and the next run waits for it.
+
+    Raises:
+        UserError: DVC started this process and has died since.
+    """
+    if STAGE_VARIABLE in os.environ and os.getppid() != _PARENT:
+        raise UserError("the dvc process that started this stage is gone; run the same command again")

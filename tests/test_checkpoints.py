@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src.checkpoints import ABANDONED_AFTER_SECONDS, Checkpoints, checkpoints_of, training_key
+from src.errors import UserError
+from src.training import Snapshot
+
+
+def snapshot(epoch: int) -> Snapshot:
+    weights = {"weight": torch.full((100,), float(epoch))}
+    return Snapshot(
+        epoch=epoch,
+        model=weights,
+        optimizer={"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
+        schedule={"last_epoch": epoch},
+        order=torch.Generator().get_state(),
+        random=[torch.get_rng_state()],
+        history=[{"epoch": epoch, "lr": 0.1}],
+        step_losses=[0.1, 0.2],
+        best_epoch=0,
+        weights=weights,
+    )
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Checkpoints:
+    return Checkpoints(tmp_path / "key-0")
+
+
+def names(checkpoints: Checkpoints) -> list[str]:
+    return sorted(path.name for path in checkpoints.folder.iterdir())
+
+
+def test_the_latest_is_read_and_the_one_before_it_kept(checkpoints: Checkpoints) -> None:
+    assert checkpoints.latest() is None
+    for epoch in (8, 9, 10, 11):
+        checkpoints.save(snapshot(epoch))
+    assert names(checkpoints) == ["epoch-000010.ckpt", "epoch-000011.ckpt"]
+    latest = checkpoints.latest()
+    assert latest is not None
+    assert latest.epoch == 11
+    assert latest.model["weight"].unique().tolist() == [11.0]
+    assert latest.step_losses == [0.1, 0.2]
+    checkpoints.remove()
+    assert checkpoints.latest() is None
+
+
+def truncate(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flip(content: bytes) -> bytes:
+    damaged = bytearray(content)
+    damaged[len(damaged) // 2] ^= 1
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, lambda content: b"", lambda content: bytes(len(content))])
+def test_a_damaged_checkpoint_is_recognised_and_the_one_before_it_used(
+    checkpoints: Checkpoints,
+    capsys: pytest.CaptureFixture[str],
+    damage: Any,  # noqa: ANN401
+) -> None:
+    for epoch in (1, 2):
+        checkpoints.save(snapshot(epoch))
+    newest, before = (checkpoints.folder / f"epoch-{epoch:06}.ckpt" for epoch in (2, 1))
+    newest.write_bytes(damage(newest.read_bytes()))
+    latest = checkpoints.latest()
+    assert latest is not None
+    assert latest.epoch == 1
+    assert capsys.readouterr().err == "epoch-000002.ckpt: damaged, the checkpoint before it is used\n"
+    before.write_bytes(damage(before.read_bytes()))
+    assert checkpoints.latest() is None
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said_and_the_last_one_kept(checkpoints: Checkpoints) -> None:
+    checkpoints.save(snapshot(1))
+    (checkpoints.folder / ".epoch-000002.part.ckpt").mkdir()
+    with pytest.raises((UserError, IsADirectoryError), match=r"epoch-000002\.ckpt|directory"):
+        checkpoints.save(snapshot(2))
+    latest = checkpoints.latest()
+    assert latest is not None
+    assert latest.epoch == 1
+
+
+def test_every_setting_file_and_line_of_code_makes_another_key(tmp_path: Path) -> None:
+    data = tmp_path / "train.npz"
+    data.write_bytes(b"images")
+    settings = {"lr": 0.1, "optimizer": "SGD", "threads": 2}
+    key = training_key(settings, [data])
+    assert key == training_key(dict(reversed(settings.items())), [data])
+    others = {training_key(settings | {name: "other"}, [data]) for name in settings}
+    moved = tmp_path / "moved.npz"
+    moved.write_bytes(b"images")
+    assert training_key(settings, [moved]) == key
+    data.write_bytes(b"Images")
+    assert len({key, *others, training_key(settings, [data])}) == 5
+
+
+def test_two_processes_at_the_same_training_do_not_share_checkpoints(tmp_path: Path) -> None:
+    with checkpoints_of("key", tmp_path) as first:
+        with checkpoints_of("key", tmp_path) as second, checkpoints_of("other", tmp_path) as third:
+            assert len({first.folder, second.folder, third.folder}) == 3
+            second.save(snapshot(1))
+            first.save(snapshot(2))
+        with checkpoints_of("key", tmp_path) as again:
+            assert again.folder == second.folder
+            assert again.latest().epoch == 1  # type: ignore[union-attr]
+    with checkpoints_of("key", tmp_path) as again:
+        assert again.folder == first.folder
+
+
+def test_what_nobody_came_back_to_is_removed(tmp_path: Path) -> None:
+    with checkpoints_of("old", tmp_path) as old:
+        old.save(snapshot(1))
+    with checkpoints_of("recent", tmp_path) as recent:
+        recent.save(snapshot(1))
+    long_ago = time.time() - ABANDONED_AFTER_SECONDS - 1
+    for path in tmp_path.glob("old*.lock"):
+        os.utime(path, (long_ago, long_ago))
+    with checkpoints_of("new", tmp_path):
+        assert not old.folder.exists()
+        assert recent.folder.exists()
