@@ -54,7 +54,9 @@ def set_up_process() -> torch.device:
     torch.set_num_threads(int(threads))
     # cuBLAS asks for a fixed workspace before it promises the same sums twice.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Short for use_deterministic_algorithms(True, warn_only=True), which would also load torch.compile's
+    # back end, more than a second, to tell it the same.
+    torch.set_deterministic_debug_mode("warn")
     # It also fills memory that is about to be overwritten, in case a program reads it first; none does.
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
