@@ -18,7 +18,7 @@ class TrainingProgress:
         self.steps_per_epoch = steps_per_epoch
         self.first: int | None = None
         self.interactive = sys.stderr.isatty()
-        self.started = time.monotonic()
+        self.started = 0.0
         self.bar = tqdm(
             total=epochs * steps_per_epoch,
             unit="step",
@@ -37,7 +37,7 @@ class TrainingProgress:
         """
         row = progress.history[-1]
         if self.first is None:
-            self.first = row.epoch
+            self.first, self.started = row.epoch, time.monotonic()
             if self.first > 0:
                 self.bar.update(self.first * self.steps_per_epoch)
                 tqdm.write(f"going on from the checkpoint of epoch {self.first}", file=sys.stderr)

@@ -28,12 +28,11 @@ class Clone:
         self.path = path
 
     def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the clone with this interpreter's programs first on the PATH."""
-        programs = Path(sys.executable).parent
+        """Run a command in the clone."""
         result = subprocess.run(
             command,
             cwd=self.path,
-            env=os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"} | env,
+            env=self.environment | env,
             capture_output=True,
             text=True,
             timeout=240,
@@ -57,6 +56,26 @@ class Clone:
         text = self.read(name)
         assert old in text, f"{old!r} is not in {name}"
         (self.path / name).write_text(text.replace(old, new))
+
+    def set_params(self, **values: object) -> None:
+        """Change values in params.yaml."""
+        lines = self.read("params.yaml").splitlines()
+        for key, value in values.items():
+            lines = [f"{key}: {value}" if line.startswith(f"{key}:") else line for line in lines]
+        (self.path / "params.yaml").write_text("\n".join(lines) + "\n")
+
+    def copy(self, path: Path) -> Clone:
+        """A copy of the whole folder, DVC's cache included."""
+        shutil.copytree(self.path, path, symlinks=True)
+        copy = Clone(path)
+        copy.git("update-index", "--refresh")
+        return copy
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment with this interpreter's programs first on the PATH."""
+        programs = Path(sys.executable).parent
+        return os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
 
 def output(result: subprocess.CompletedProcess[str]) -> str:
@@ -86,10 +105,7 @@ def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Clone]
         for name in names:
             (clone.path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, clone.path / name)
-        lines = clone.read("params.yaml").splitlines()
-        for key, value in TINY.items():
-            lines = [f"{key}: {value}" if line.startswith(f"{key}:") else line for line in lines]
-        (clone.path / "params.yaml").write_text("\n".join(lines) + "\n")
+        clone.set_params(**TINY)
         clone.git("init", "--quiet", "--initial-branch=main")
         clone.git("add", "--all")
         clone.git("commit", "--quiet", "--message=The repository, tiny")
@@ -110,11 +126,7 @@ def reproduced(fresh_clone: Callable[[], Clone]) -> Clone:
 @pytest.fixture
 def clone(reproduced: Clone, tmp_path: Path) -> Clone:
     """A copy of `reproduced`, DVC's cache included, that a test may change."""
-    path = tmp_path / "clone"
-    shutil.copytree(reproduced.path, path, symlinks=True)
-    copy = Clone(path)
-    copy.git("update-index", "--refresh")
-    return copy
+    return reproduced.copy(tmp_path / "clone")
 
 
 def bright_squares(per_class: int, seed: int = 0, classes: int = 4) -> Split:

@@ -230,9 +230,7 @@ def test_real_images_run_through_prepare_and_one_epoch(clone: Clone, dataset: st
     root = os.environ.get("LENET_DATA_ROOT")
     if not root or not (Path(root) / dataset / "raw").is_dir():
         pytest.skip(f"LENET_DATA_ROOT names no folder with {dataset}")
-    for key, value in (("dataset", dataset), ("epochs", 1)):
-        line = next(line for line in clone.read("params.yaml").splitlines() if line.startswith(f"{key}:"))
-        clone.replace("params.yaml", line, f"{key}: {value}")
+    clone.set_params(dataset=dataset, epochs=1)
     result = output(clone.dvc("repro", "train", LENET_DATA_ROOT=str(Path(root).absolute())))
     for line in ("50,000 train images", "10,000 val images", "10,000 test images"):
         assert f"{dataset}: {line}" in result
