@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from src.errors import UserError
 from src.files import read_arrays, write_arrays
+from src.splits import IMAGE_SIZE
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,20 @@ def load_examples(path: Path) -> Examples:
         UserError: the file is missing or damaged.
     """
     arrays = read_arrays(path, ("indices", "images", "mapped", "network_input", *FEATURE_MAPS))
+    count = len(arrays["indices"]) if arrays["indices"].ndim == 1 else -1
+    fits = (
+        arrays["indices"].dtype == np.int64
+        and arrays["images"].dtype == np.uint8
+        and arrays["images"].shape == (count, IMAGE_SIZE, IMAGE_SIZE)
+        and arrays["mapped"].shape == ()
+        and arrays["mapped"].dtype == np.int64
+        and arrays["network_input"].shape == (32, 32)
+        and all(arrays[name].ndim == 3 for name in FEATURE_MAPS)
+    )
+    if not fits:
+        raise UserError(
+            f"{path}: damaged (its arrays do not fit together); `dvc repro --force` writes it anew"
+        )
     return Examples(
         indices=arrays["indices"],
         images=arrays["images"],

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from src.errors import UserError
+from src.errors import UserError, reason
 
 
 @contextmanager
@@ -62,5 +61,5 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: no such file; `dvc repro` writes it") from None
     except KeyError as error:
         raise UserError(f"{path}: {error.args[0]}; `dvc repro --force` writes it anew") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise UserError(f"{path}: damaged ({error}); `dvc repro --force` writes it anew") from None
+    except Exception as error:  # zip, zlib, NumPy's header parser: each raises its own for a damaged file
+        raise UserError(f"{path}: damaged ({reason(error)}); `dvc repro --force` writes it anew") from None

@@ -14,6 +14,9 @@ from src.errors import UserError
 # The third byte of the magic number: the type of the elements, most significant byte first.
 _TYPES = {0x08: np.dtype(">u1"), 0x0C: np.dtype(">i4")}
 
+# Far more than any of the datasets; a small damaged archive can unpack to far more than that.
+LARGEST_BYTES = 1 << 30
+
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """Read a gzip-compressed IDX file of uint8 or int32 elements.
@@ -30,21 +33,30 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             or a size other than its header says.
     """
     try:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            header = file.read(4 + 4 * dimensions)
+            dtype, shape = _parse_header(path, header, dimensions)
+            expected = math.prod(shape) * dtype.itemsize
+            if expected > LARGEST_BYTES:
+                raise UserError(f"{path}: its header says {expected:,} bytes, more than {LARGEST_BYTES:,}")
+            # One byte more than there should be: what follows it is neither read nor unpacked.
+            content = file.read(expected + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a complete gzip file ({error})") from None
-    header = 4 + 4 * dimensions
-    magic = content[:4]
-    if len(content) < header or magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] != dimensions:
+    if len(content) != expected:
+        found = f"{len(content):,}" if len(content) < expected else f"more than {expected:,}"
+        raise UserError(
+            f"{path}: holds {found} bytes of data, "
+            f"its header says {expected:,} ({' × '.join(map(str, shape))})"
+        )
+    return np.frombuffer(content, dtype).reshape(shape).copy()  # a writable array
+
+
+def _parse_header(path: Path, header: bytes, dimensions: int) -> tuple[np.dtype, list[int]]:
+    magic = header[:4]
+    whole = len(header) == 4 + 4 * dimensions
+    if not whole or magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] != dimensions:
         raise UserError(
             f"{path}: not an IDX file of {dimensions} dimensions (it begins with 0x{magic.hex() or '00'})"
         )
-    dtype = _TYPES[magic[2]]
-    shape = [int(size) for size in np.frombuffer(content, ">u4", dimensions, offset=4)]
-    expected = math.prod(shape) * dtype.itemsize
-    if len(content) - header != expected:
-        raise UserError(
-            f"{path}: holds {len(content) - header:,} bytes of data, "
-            f"its header says {expected:,} ({' × '.join(map(str, shape))})"
-        )
-    return np.frombuffer(content, dtype, offset=header).reshape(shape).copy()  # a writable array
+    return _TYPES[magic[2]], [int(size) for size in np.frombuffer(header, ">u4", dimensions, offset=4)]

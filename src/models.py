@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import math
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.errors import UserError
+from src.errors import UserError, reason
 from src.files import replacing
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -26,6 +26,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "GELU": nn.GELU,
 }
 POOLINGS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
+
+INPUT_MODES = ("resize", "pad")
 
 # Non-decreasing functions commute with taking a maximum: act(max(x)) == max(act(x)). Pooling first then
 # spares three quarters of the activations. PReLU's slope is learnt and may turn negative, RReLU draws its
@@ -197,14 +199,28 @@ def load_model(path: Path) -> TrainedModel:
         UserError: the file is missing, damaged, or is not a model of this project.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        model = TrainedModel(**content)
+        content = path.read_bytes()
+        # torch.load does not look at the checksums in the archive that it reads.
+        if damaged := zipfile.ZipFile(io.BytesIO(content)).testzip():
+            raise ValueError(f"{damaged} is damaged")
+        model = TrainedModel(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+        _check_types(model)
         model.build()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `dvc repro train` writes it") from None
     except Exception as error:  # torch.load and load_state_dict raise many types for a damaged file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: not a model written by this project ({reason})") from None
-    if not (math.isfinite(model.mean) and model.std > 0):
-        raise UserError(f"{path}: mean {model.mean} and std {model.std} cannot normalise an image")
+        raise UserError(f"{path}: not a model written by this project ({reason(error)})") from None
     return model
+
+
+def _check_types(model: TrainedModel) -> None:
+    texts = [model.dataset, *model.class_names, *model.network]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("its dataset, class names and settings must be text")
+    if model.network.get("input") not in INPUT_MODES:
+        raise ValueError(f"input: {model.network.get('input')!r} is not one of {', '.join(INPUT_MODES)}")
+    if not (0 <= model.mean <= 1 and 0 < model.std <= 1):
+        raise ValueError(f"mean {model.mean!r} and std {model.std!r} cannot normalise an image")
+    for name, tensor in model.weights.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} holds a value that is not finite")

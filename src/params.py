@@ -6,6 +6,7 @@ time, so a mistake in any key is reported by whichever stage runs first.
 
 from __future__ import annotations
 
+import reprlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from src.errors import UserError
+from src.errors import UserError, reason
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -26,7 +27,7 @@ def _fraction(value: object) -> object:
     if isinstance(value, str) and value.count("/") == 1:
         try:
             return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ArithmeticError):
             return value
     return value
 
@@ -62,8 +63,8 @@ class OptimizationParams(_Group):
     momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     schedule: Literal["constant", "cosine", "onecycle"]
-    batch_size: Annotated[int, Field(ge=1)]
-    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)]
     seed: Seed
 
 
@@ -116,6 +117,8 @@ def parse(values: object, group: type[Group], *, source: str = str(PARAMS_FILE))
     """
     if not isinstance(values, dict):
         raise UserError(f"{source}: expected `key: value` lines, found {type(values).__name__}")
+    if strange := [key for key in values if not isinstance(key, str)]:
+        raise UserError(f"{source}: {_unknown(strange[0])}")
     try:
         params = Params.model_validate(values)
     except ValidationError as error:
@@ -127,10 +130,20 @@ def parse(values: object, group: type[Group], *, source: str = str(PARAMS_FILE))
 def _mistake(detail: ErrorDetails, values: dict[str, Any]) -> str:
     key = str(detail["loc"][0])
     if detail["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; accepted: {', '.join(Params.model_fields)}"
+        return _unknown(key)
     if detail["type"] == "missing":
         return f"key {key!r} is missing; accepted: {accepted(key)}"
-    return f"{key}: {values[key]!r} is not accepted; accepted: {accepted(key)}"
+    return f"{key}: {_SHORT.repr(values[key])} is not accepted; accepted: {accepted(key)}"
+
+
+def _unknown(key: object) -> str:
+    return f"unknown key {_SHORT.repr(key)}; accepted: {', '.join(Params.model_fields)}"
+
+
+# A few lines of YAML can refer to themselves and stand for gigabytes.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 def read(group: type[Group], path: Path = PARAMS_FILE) -> Group:
@@ -142,14 +155,18 @@ def read(group: type[Group], path: Path = PARAMS_FILE) -> Group:
     # DVC's own parser, called as DVC calls it (YAML 1.2, where `1e-3` is a number), so that what a
     # stage computes with is what DVC records in dvc.lock. PyYAML reads 1e-3 as a string.
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
 
     try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the repository's root") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error})") from None
+    try:
+        values = YAML(typ="safe").load(text)
+    except Exception as error:  # besides YAMLError, whatever Python says of 2001-99-99 or of [[[[…
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}: not valid YAML{where}: {getattr(error, 'problem', error)}") from None
+        said = getattr(error, "problem", None) or reason(error)
+        raise UserError(f"{path}: not valid YAML{where}: {said}") from None
     return parse(values, group, source=str(path))

@@ -92,27 +92,33 @@ def load_split(path: Path) -> Split:
         UserError: the file is missing, damaged, or its arrays do not fit together.
     """
     arrays = read_arrays(path, ("dataset", "class_names", "mean", "std", "images", "labels"))
-    split = Split(
-        dataset=str(arrays["dataset"]),
-        class_names=[str(name) for name in arrays["class_names"]],
-        mean=float(arrays["mean"]),
-        std=float(arrays["std"]),
-        images=arrays["images"],
-        labels=arrays["labels"],
-    )
-    size = (IMAGE_SIZE, IMAGE_SIZE)
+    images, labels, class_names = arrays["images"], arrays["labels"], arrays["class_names"]
+    mean, std = arrays["mean"], arrays["std"]
     fits = (
-        split.images.dtype == split.labels.dtype == np.uint8
-        and len(split.labels) > 0
-        and split.images.shape == (*split.labels.shape, *size)
-        and split.labels.max() < len(split.class_names)
-        and np.isfinite(split.mean)
-        and 0 < split.std < np.inf
+        arrays["dataset"].shape == ()
+        and arrays["dataset"].dtype.kind == class_names.dtype.kind == "U"
+        and class_names.ndim == 1
+        and mean.shape == std.shape == ()
+        and mean.dtype == std.dtype == np.float64
+        and 0 <= mean <= 1
+        and 0 < std <= 1
+        and images.dtype == labels.dtype == np.uint8
+        and labels.ndim == 1
+        and images.shape == (len(labels), IMAGE_SIZE, IMAGE_SIZE)
+        and len(labels) > 0
+        and labels.max() < len(class_names)
     )
     if not fits:
+        found = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in arrays.items())
         raise UserError(
-            f"{path}: damaged (images {split.images.dtype} {split.images.shape}, labels "
-            f"{split.labels.dtype} {split.labels.shape}, mean {split.mean:g}, std {split.std:g} do not fit "
-            f"{len(split.class_names)} classes of uint8 28×28 images); `dvc repro --force` writes it anew"
+            f"{path}: damaged (not the arrays of a split, or values out of range: {found}); "
+            "`dvc repro --force` writes it anew"
         )
-    return split
+    return Split(
+        dataset=str(arrays["dataset"]),
+        class_names=class_names.tolist(),
+        mean=float(mean),
+        std=float(std),
+        images=images,
+        labels=labels,
+    )

@@ -122,7 +122,7 @@ def test_a_sixth_gives_the_classic_split(values: dict[str, Any], sixth: object) 
         ("- lr\n", "expected `key: value` lines, found list"),
         ("", "expected `key: value` lines, found NoneType"),
         ("lr: 0.1\nlr: 0.2\n", "not valid YAML"),
-        ("lr: \xff".encode("latin-1"), "not valid YAML"),
+        ("lr: \xff".encode("latin-1"), "not UTF-8 text"),
         (None, "no such file"),
     ],
 )
