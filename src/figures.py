@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -114,6 +115,75 @@ def confusion_matrix(confusion: pd.DataFrame) -> Figure:
         title=f"Test images: {right:,} of {counts.sum():,} right ({right / counts.sum():.2%})",
     )
     figure.colorbar(image, label="Share of the actual class", shrink=0.8)
+    return figure
+
+
+def reliability_diagram(calibration: pd.DataFrame, error: float) -> Figure:
+    """Accuracy against confidence, bin by bin, above the number of images in each bin.
+
+    Args:
+        calibration: `plots/calibration.csv`: lower, upper, count, confidence, accuracy.
+        error: the expected calibration error, a fraction.
+    """
+    figure = Figure(figsize=(6.4, 6.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    widths = calibration["upper"] - calibration["lower"]
+    bars = {"width": widths, "align": "edge", "edgecolor": "white"}
+    upper.bar(calibration["lower"], calibration["accuracy"], color=BLUE, alpha=0.55, label="accuracy", **bars)
+    upper.plot(
+        calibration["confidence"],
+        calibration["confidence"],
+        "o",
+        color=VERMILION,
+        markersize=5,
+        clip_on=False,
+        zorder=3,
+        label="mean confidence",
+    )
+    ends = calibration["accuracy"], calibration["confidence"]
+    upper.vlines(calibration["confidence"], *ends, color=VERMILION, linewidth=1.5, label="gap")
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1.2, label="perfectly calibrated")
+    upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="Accuracy")
+    upper.legend(frameon=False, loc="upper left")
+    lower.bar(calibration["lower"], calibration["count"], color=GREY, **bars)
+    # A good network is sure of nearly everything: on a linear scale all bins but the last vanish.
+    lower.set_yscale("log")
+    lower.yaxis.set_major_formatter("{x:,.0f}")
+    lower.set(ylim=(0.5, None), xlabel="Confidence of the predicted class", ylabel="Test images")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.25)
+        axes.set_axisbelow(True)
+    figure.suptitle(f"Reliability: expected calibration error {error:.2%}")
+    return figure
+
+
+def robustness(table: pd.DataFrame, examples: dict[str, np.ndarray]) -> Figure:
+    """Accuracy by strength, a panel for each corruption with an example of it.
+
+    Args:
+        table: see `src.corruptions.robustness`.
+        examples: for each corruption an image of strength 3, uint8 [28, 28].
+    """
+    clean = table[table["strength"] == 0]["accuracy"].iloc[0] * 100
+    figure = Figure(figsize=(2.5 * len(examples), 4.6), layout="constrained")
+    pictures, curves = figure.subplots(2, len(examples), sharey="row", height_ratios=(1, 2))
+    for picture, axes, (name, image) in zip(pictures, curves, examples.items(), strict=True):
+        rows = table[table["corruption"] == name]
+        picture.axis("off")
+        picture.set_title(name)
+        _show_image(picture, image)
+        strengths, accuracies = [0, *rows["strength"]], [clean, *rows["accuracy"] * 100]
+        axes.plot(strengths, accuracies, color=BLUE, marker="o", markersize=4)
+        axes.axhline(clean, color=GREY, linestyle=":", linewidth=1.2)
+        axes.set_xticks(strengths, ["as is", *(f"{amount:g}" for amount in rows["amount"])])
+        axes.set_xlabel("\n".join(textwrap.wrap(rows["unit"].iloc[0], 22)))
+        axes.set_ylim(0, 103)
+        axes.grid(alpha=0.25)
+    curves[0].set_ylabel("Accuracy (%)")
+    images = f"{table['images'].iloc[0]:,} validation images"
+    figure.suptitle(
+        f"Robustness on {images}: {clean:.2f} % as they are; above, an example of the third strength"
+    )
     return figure
 
 

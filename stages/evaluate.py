@@ -48,7 +48,7 @@ def main() -> None:
         feature_maps={name: channels[0].cpu().numpy() for name, channels in maps.items()},
     )
     save_examples(examples, EXAMPLES)
-    for name in ("per_class", "confusion", "predictions"):
+    for name in ("per_class", "confusion", "predictions", "calibration"):
         write_text(PLOTS / f"{name}.csv", getattr(evaluation, name).to_csv(index=False))
     write_text(METRICS, json.dumps(evaluation.metrics, indent=2) + "\n")
     accuracy = evaluation.metrics["accuracy"]

@@ -13,7 +13,7 @@ from src.workspace import run_stage
 
 PREPARED = Path("data/prepared")
 EXAMPLES = Path("data/test_examples.npz")
-TRAIN_METRICS = Path("metrics/train.json")
+METRICS = Path("metrics")
 PLOTS = Path("plots")
 
 
@@ -24,15 +24,16 @@ def table(name: str) -> pd.DataFrame:
 
 
 def main() -> None:
-    best_epoch = json.loads(TRAIN_METRICS.read_text())["best_epoch"]
+    trained, tested = (json.loads((METRICS / f"{name}.json").read_text()) for name in ("train", "test"))
     examples, predictions = load_examples(EXAMPLES), table("predictions")
     train, val = load_split(PREPARED / "train.npz"), load_split(PREPARED / "val.npz")
     drawn = {
         "samples_train": figures.sample_images(train, f"{train.dataset}: training split"),
         "samples_val": figures.sample_images(val, f"{val.dataset}: validation split"),
-        "learning_curves": figures.learning_curves(table("history"), best_epoch),
+        "learning_curves": figures.learning_curves(table("history"), trained["best_epoch"]),
         "step_losses": figures.step_losses(table("steps")),
         "confusion_matrix": figures.confusion_matrix(table("confusion")),
+        "reliability_diagram": figures.reliability_diagram(table("calibration"), tested["ece"]),
         "per_class_f1": figures.per_class_f1(table("per_class")),
         "feature_maps": figures.feature_maps(examples, predictions),
         "predicted_examples": figures.predicted_examples(examples, predictions),

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from src.evaluation import (
+    calibration_bins,
     evaluate,
+    expected_calibration_error,
     first_correct_of_each_class,
     most_confident_mistakes,
 )
@@ -14,8 +16,8 @@ from src.evaluation import (
 NAMES = ["cat", "dog", "owl"]
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([0, 0, 1, 1, 1, 0])
-# Logits that give the predicted class a probability of 2/4, 3/5, … and the two others equal shares.
-RATIOS = np.array([2.0, 3.0, 8.0, 18.0, 4.0, 2.5])
+# Logits that give the predicted class a probability of 2/4, 3.1/5.1, … and the two others equal shares.
+RATIOS = np.array([2.0, 3.1, 8.5, 18.0, 4.1, 2.1])
 LOGITS = np.zeros((6, 3), np.float32)
 LOGITS[np.arange(6), PREDICTED] = np.log(RATIOS)
 CONFIDENCE = RATIOS / (RATIOS + 2)
@@ -31,6 +33,44 @@ def test_metrics_worked_out_by_hand() -> None:
     for name, scores in (("precision", precision), ("recall", recall), ("f1", f1)):
         assert metrics["macro"][name] == pytest.approx(sum(scores) / 3)
         assert metrics["weighted"][name] == pytest.approx(np.dot(scores, support) / 6)
+
+
+def test_calibration_worked_out_by_hand() -> None:
+    evaluation = evaluate(LOGITS, LABELS, NAMES)
+    assert evaluation.metrics["nll"] == evaluation.metrics["loss"]
+    others = (1 - CONFIDENCE) / 2
+    right = (1 - CONFIDENCE) ** 2 + 2 * others**2
+    wrong = CONFIDENCE**2 + (1 - others) ** 2 + others**2
+    assert evaluation.metrics["brier"] == pytest.approx(np.where(PREDICTED == LABELS, right, wrong).mean())
+
+    # Confidences 0.5, 0.61, 0.81 (wrong), 0.9, 0.67 and 0.51 (wrong): the first and the last share a bin.
+    table = evaluation.calibration
+    assert (table["lower"] * 15).tolist() == pytest.approx([7, 9, 10, 12, 13])
+    assert (table["upper"] * 15).tolist() == pytest.approx([8, 10, 11, 13, 14])
+    assert table["count"].tolist() == [2, 1, 1, 1, 1]
+    shared = (CONFIDENCE[0] + CONFIDENCE[5]) / 2
+    assert table["confidence"].tolist() == pytest.approx([shared, *CONFIDENCE[[1, 4, 2, 3]]])
+    assert table["accuracy"].tolist() == [0.5, 1, 1, 0, 1]
+    gaps = [2 * (shared - 0.5), *(1 - CONFIDENCE[[1, 4, 3]]), CONFIDENCE[2]]
+    assert evaluation.metrics["ece"] == pytest.approx(sum(gaps) / 6)
+
+
+def test_a_bin_holds_its_upper_end_and_the_first_both() -> None:
+    table = calibration_bins(np.array([0.0, 0.25, 0.5, 0.51, 1.0]), np.ones(5, bool), bins=4)
+    assert table["lower"].tolist() == [0, 0.25, 0.5, 0.75]
+    assert table["count"].tolist() == [2, 1, 1, 1]
+
+
+def test_calibration_error_is_none_where_confidence_is_the_frequency_of_being_right() -> None:
+    generator = np.random.default_rng(0)
+    confidence = generator.uniform(0.1, 1, 200_000)
+    calibrated = generator.uniform(size=len(confidence)) < confidence
+    table = calibration_bins(confidence, calibrated)
+    assert table["count"].sum() == len(confidence)
+    assert expected_calibration_error(table) < 0.01
+    boastful = calibration_bins(np.sqrt(confidence), calibrated)
+    expected = (np.sqrt(confidence) - confidence).mean()
+    assert expected_calibration_error(boastful) == pytest.approx(expected, abs=0.01)
 
 
 def test_tables_worked_out_by_hand() -> None:

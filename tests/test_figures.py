@@ -82,6 +82,8 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "steps": lambda: figures.step_losses(steps(5000)),
     "one step": lambda: figures.step_losses(steps(1)),
     "confusion": lambda: figures.confusion_matrix(SOME.confusion),
+    "reliability": lambda: figures.reliability_diagram(SOME.calibration, SOME.metrics["ece"]),
+    "reliability, all right": lambda: figures.reliability_diagram(NONE.calibration, NONE.metrics["ece"]),
     "per class": lambda: figures.per_class_f1(SOME.per_class),
     "per class, all right": lambda: figures.per_class_f1(NONE.per_class),
     "feature maps": lambda: figures.feature_maps(examples(SOME.predictions), SOME.predictions),

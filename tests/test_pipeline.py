@@ -44,7 +44,7 @@ def test_results_have_their_documented_shape(reproduced: Clone) -> None:
         "best_epoch",
         "epochs",
     ]
-    assert list(test) == ["accuracy", "loss", "macro", "weighted"]
+    assert list(test) == ["accuracy", "loss", "nll", "brier", "ece", "macro", "weighted"]
     assert list(test["macro"]) == list(test["weighted"]) == ["precision", "recall", "f1"]
     columns = {
         "history": "epoch,lr,train_loss,val_loss,train_accuracy,val_accuracy",
@@ -52,6 +52,7 @@ def test_results_have_their_documented_shape(reproduced: Clone) -> None:
         "per_class": "class,precision,recall,f1,support",
         "confusion": "actual,predicted,count",
         "predictions": "index,actual,predicted,confidence",
+        "calibration": "lower,upper,count,confidence,accuracy",
     }
     tables = {}
     for name, header in columns.items():
@@ -147,7 +148,7 @@ def test_plots_show_draws_every_plot(clone: Clone) -> None:
     ):
         assert title in page
     pictures = sorted(path.name for path in (clone.path / "plots").glob("*.png"))
-    assert len(pictures) == 8
+    assert len(pictures) == 9
     for picture in pictures:
         assert picture in page
     compared = json.loads(clone.dvc("plots", "diff", "HEAD", "--json").stdout)

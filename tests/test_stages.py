@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 PIPELINE: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 LOCK: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.lock").read_text())
 STAGES = list(PIPELINE["stages"])
+STUDIES = sorted(path.parent.name for path in (ROOT / "studies").glob("*/dvc.yaml"))
 
 
 def imported_by(path: Path) -> set[Path]:
@@ -57,8 +58,27 @@ def test_dependencies_are_the_imports(name: str) -> None:
     assert stage["desc"]
 
 
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_builds_on_the_pipeline_and_never_reads_the_test_split(study: str) -> None:
+    folder = ROOT / "studies" / study
+    pipeline, lock = (YAML(typ="safe").load(folder / name) for name in ("dvc.yaml", "dvc.lock"))
+    for name, stage in pipeline["stages"].items():
+        assert stage["wdir"] == "../.."
+        script = ROOT / Path(*stage["cmd"].removeprefix("python -m ").split(".")).with_suffix(".py")
+        code = {ROOT / path for path in stage["deps"] if path.endswith(".py")}
+        assert code == {script} | imported_by(script)
+        data = [path for path in stage["deps"] if not path.endswith(".py")]
+        assert set(data) <= {"models/model.pt", "data/prepared/train.npz", "data/prepared/val.npz"}
+        locked = lock["stages"][name]
+        for entry in [*locked["deps"], *locked["outs"]]:
+            if entry["path"].endswith(".py") or entry["path"].startswith("studies/"):
+                assert entry["md5"] == md5(entry["path"]), entry["path"]
+        model = next(out for out in LOCK["stages"]["train"]["outs"] if out["path"] == "models/model.pt")
+        assert model["md5"] in [dep["md5"] for dep in locked["deps"]], "not of the committed model"
+
+
 def test_packages_hold_no_code_that_a_dependency_would_miss() -> None:
-    for package in ("src", "stages"):
+    for package in ("src", "stages", "studies", *(f"studies/{study}" for study in STUDIES)):
         tree = ast.parse((ROOT / package / "__init__.py").read_text())
         assert [type(node) for node in tree.body] == [ast.Expr], "a docstring and nothing else"
 

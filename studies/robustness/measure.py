@@ -1,0 +1,48 @@
+"""The kept model and the validation split → its accuracy on corrupted images, as a table and a figure.
+
+The validation split, since robustness is a thing to choose a model by; the test split is read in `evaluate`
+alone.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from src import figures
+from src.corruptions import corrupt, robustness
+from src.devices import set_up_process
+from src.errors import UserError
+from src.files import replacing, write_text
+from src.models import load_model, predict_logits
+from src.splits import load_split
+from src.workspace import run_stage
+
+MODEL = Path("models/model.pt")
+VAL = Path("data/prepared/val.npz")
+RESULTS = Path("studies/robustness")
+SEED = 0
+
+
+def main() -> None:
+    trained, split = load_model(MODEL), load_split(VAL)
+    if trained.dataset != split.dataset:
+        raise UserError(f"{MODEL} was trained on {trained.dataset}, {VAL} holds {split.dataset}")
+    device = set_up_process()
+    network = trained.build().to(device)
+
+    def classify(images: Tensor) -> Tensor:
+        return predict_logits(network, trained.prepare_input(images)).argmax(1)
+
+    images, labels = (torch.from_numpy(array).to(device) for array in (split.images, split.labels))
+    table = robustness(classify, images, labels, SEED)
+    first = {name: corrupt(images[:1], name, 3, SEED)[0] for name in table["corruption"].unique()[1:]}
+    figure = figures.robustness(table, {name: image.cpu().numpy() for name, image in first.items()})
+    write_text(RESULTS / "accuracy.csv", table.to_csv(index=False))
+    with replacing(RESULTS / "accuracy.png") as temporary:
+        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+    print(table.pivot(index="corruption", columns="strength", values="accuracy").to_string(na_rep=""))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from src.corruptions import CORRUPTIONS, corrupt, robustness
+from tests.conftest import bright_squares
+
+NAMES = list(CORRUPTIONS)
+
+
+def images(count: int = 200) -> torch.Tensor:
+    """Black, with one bright square in the middle of each."""
+    pictures = torch.zeros(count, 28, 28, dtype=torch.uint8)
+    pictures[:, 10:18, 10:18] = 200
+    return pictures
+
+
+def centre(pictures: torch.Tensor) -> torch.Tensor:
+    """Of mass, [N, 2]: row and column."""
+    weights = pictures.double() / pictures.double().sum((1, 2), keepdim=True)
+    places = torch.arange(28, dtype=torch.float64)
+    return torch.stack([(weights.sum(2) * places).sum(1), (weights.sum(1) * places).sum(1)], dim=1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_images_and_every_strength_is_further_off(name: str) -> None:
+    whole = images()
+    distances = []
+    for strength in range(1, 6):
+        worse = corrupt(whole, name, strength, seed=3)
+        assert worse.dtype == torch.uint8
+        assert worse.shape == whole.shape
+        assert torch.equal(worse, corrupt(whole, name, strength, seed=3))
+        distances.append((worse.double() - whole).abs().mean().item())
+    assert distances[0] > 0
+    if name != "rotation":  # a square is the same again after a quarter of a turn
+        assert distances == sorted(set(distances))
+    assert torch.equal(whole, images()), "the images themselves are left alone"
+
+
+def test_shifts_by_whole_pixels_in_four_directions() -> None:
+    moved = centre(corrupt(images(), "shift", 4, seed=0)) - centre(images())
+    assert {tuple(move) for move in moved.round().int().tolist()} == {(0, 4), (4, 0), (0, -4), (-4, 0)}
+    other = centre(corrupt(images(), "shift", 4, seed=1)) - centre(images())
+    assert not torch.equal(moved, other)
+    weaker = centre(corrupt(images(), "shift", 1, seed=0)) - centre(images())
+    torch.testing.assert_close(moved, 4 * weaker)
+
+
+def test_rotates_to_both_sides_by_the_degrees_it_says() -> None:
+    bar = torch.zeros(50, 28, 28, dtype=torch.uint8)
+    bar[:, 13:15, 4:24] = 255
+    turned = corrupt(bar, "rotation", 3, seed=0)
+    angles = set()
+    for picture in turned.numpy():
+        rows, columns = np.nonzero(picture > 100)
+        angles.add(round(np.degrees(np.arctan(np.polyfit(columns, rows, 1)[0]))))
+    assert {abs(angle) for angle in angles} <= {29, 30, 31}
+    assert min(angles) < 0 < max(angles)
+
+
+def test_noise_blur_and_contrast_have_their_amounts() -> None:
+    grey = torch.full((50, 28, 28), 128, dtype=torch.uint8)
+    noisy = corrupt(grey, "noise", 1, seed=0).double() / 255
+    assert noisy.std().item() == pytest.approx(0.1, rel=0.02)
+    pale = corrupt(images(1), "contrast", 4, seed=0).double()
+    assert (pale.max() - pale.min()).item() == pytest.approx(0.2 * 200, abs=1)
+    dot = torch.zeros(1, 28, 28, dtype=torch.uint8)
+    dot[0, 14, 14] = 255
+    blurred = corrupt(dot, "blur", 2, seed=0)
+    assert blurred.max().item() == pytest.approx(255 / (2 * np.pi), rel=0.05)
+
+
+def test_the_table_has_a_row_for_every_strength_and_begins_with_the_images_as_they_are() -> None:
+    split = bright_squares(5)
+    pictures, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
+
+    def classify(shown: torch.Tensor) -> torch.Tensor:
+        quarters = shown.float().unfold(1, 14, 14).unfold(2, 14, 14).mean((3, 4))
+        return quarters.flatten(1).argmax(1)
+
+    table = robustness(classify, pictures, labels, seed=0)
+    assert len(table) == 1 + 5 * 5
+    assert table.iloc[0][["corruption", "strength", "accuracy"]].tolist() == ["none", 0, 1.0]
+    assert table["images"].unique().tolist() == [20]
+    assert table.groupby("corruption")["strength"].apply(list)["noise"] == [1, 2, 3, 4, 5]
+    # What moves by up to 5 of 14 pixels stays mostly in its quarter.
+    assert table[table["corruption"] == "shift"]["accuracy"].min() > 0.5
