@@ -1,7 +1,7 @@
 # The two commands of a newcomer are `make repro` and `make test`. Nothing here is needed by DVC itself:
 # with an environment of your own, `pip install -r requirements.txt` and `dvc repro` do the same.
 .DELETE_ON_ERROR:
-.PHONY: repro test lint bench results requirements
+.PHONY: repro test test-slow lint bench results repro-check audit requirements
 
 PYTHON ?= python3
 # DVC runs the stages with the first `python` on the PATH.
@@ -13,6 +13,10 @@ repro: .venv/installed
 test: .venv/installed lint
 	pytest
 
+# Minutes long: every stage killed again and again, and the queue.
+test-slow: .venv/installed
+	pytest -m slow
+
 lint: .venv/installed
 	ruff check
 	ruff format --check
@@ -20,6 +24,10 @@ lint: .venv/installed
 bench: .venv/installed
 	python -m benchmarks.pipeline
 	python -m benchmarks.throughput
+
+# The pipeline twice from scratch in two folders, on 1 and on 2 threads: every output byte for byte the same?
+repro-check: .venv/installed
+	python -m benchmarks.repeatability
 
 # The environment is complete once this file is there; a changed requirements.txt brings it up to date.
 # Compiling the bytecode once spares every later process the time to do so.

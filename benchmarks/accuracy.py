@@ -7,6 +7,7 @@ that validation chooses, reads the test split once for each, and prints the tabl
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 from dataclasses import replace
@@ -41,6 +42,7 @@ def test_accuracies(name: str, seeds: int, params: Params, device: torch.device)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default 5, at least 2)")
+    parser.add_argument("--json", action="store_true", help="print the accuracy of every seed, as JSON")
     parser.add_argument("dataset", nargs="+", help=", ".join(DATASETS))
     arguments = parser.parse_args()
     if arguments.seeds < 2:
@@ -49,16 +51,15 @@ def main() -> None:
         if name not in DATASETS:
             raise UserError(f"dataset: {name!r} is not accepted; accepted: one of {', '.join(DATASETS)}")
     params, device = read(Params), set_up_process()
-    rows = []
-    for name in arguments.dataset:
-        values = test_accuracies(name, arguments.seeds, params, device)
-        rows.append(
-            f"| {name} | {statistics.mean(values):.2%} ± {100 * statistics.stdev(values):.2f} "
-            f"(n = {len(values)}) | {params.epochs} |"
-        )
+    values = {name: test_accuracies(name, arguments.seeds, params, device) for name in arguments.dataset}
+    if arguments.json:
+        print(json.dumps(values))
+        return
     print("| dataset | test accuracy, mean ± sample sd | epochs |")
     print("|---|---|---|")
-    print("\n".join(rows))
+    for name, accuracies in values.items():
+        mean, spread = statistics.mean(accuracies), 100 * statistics.stdev(accuracies)
+        print(f"| {name} | {mean:.2%} ± {spread:.2f} (n = {len(accuracies)}) | {params.epochs} |")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,60 @@
+"""How much do results differ where bits do? `python -m benchmarks.processors`.
+
+Trains the committed params.yaml with several seeds, each on two threads, on one, with the instruction sets
+of an older processor (AVX2), and on a GPU where there is one. The bits differ; whether the accuracies do, by more
+than seeds make them, is what the table shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+import torch
+
+from src.devices import DEVICE_VARIABLE, THREADS_VARIABLE
+from src.errors import UserError, run
+
+OLDER = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+CPU = {DEVICE_VARIABLE: "cpu"}
+VARIANTS = {
+    "2 threads": CPU | {THREADS_VARIABLE: "2"},
+    "1 thread": CPU | {THREADS_VARIABLE: "1"},
+    "2 threads, AVX2 only": CPU | {THREADS_VARIABLE: "2"} | OLDER,
+}
+
+
+def accuracies(dataset: str, seeds: int, environment: dict[str, str]) -> list[float]:
+    """The test accuracy (a fraction) of each seed, in a process with this environment."""
+    command = [sys.executable, "-m", "benchmarks.accuracy", "--json", "--seeds", str(seeds), dataset]
+    result = subprocess.run(command, env=os.environ | environment, stdout=subprocess.PIPE, check=False)
+    if result.returncode:
+        raise UserError("benchmarks.accuracy failed; see above")
+    return json.loads(result.stdout)[dataset]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default 5, at least 2)")
+    parser.add_argument("dataset", nargs="?", default="Digits")
+    arguments = parser.parse_args()
+    variants = dict(VARIANTS)
+    if torch.cuda.is_available():
+        variants[torch.cuda.get_device_name()] = {DEVICE_VARIABLE: "cuda"}
+    print(f"{arguments.dataset}, test accuracy in %, {arguments.seeds} seeds\n")
+    print("| | mean ± sample sd | difference to the first, seed by seed |\n|---|---|---|")
+    base: list[float] = []
+    for name, environment in variants.items():
+        values = [100 * value for value in accuracies(arguments.dataset, arguments.seeds, environment)]
+        base = base or values
+        differences = ", ".join(f"{value - first:+.2f}" for value, first in zip(values, base, strict=True))
+        shown = f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+        print(f"| {name} | {shown} | {differences if values is not base else ''} |", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)
