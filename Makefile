@@ -31,26 +31,28 @@ repro-check: .venv/installed
 
 # The environment is complete once this file is there; a changed requirements.txt brings it up to date.
 # Compiling the bytecode once spares every later process the time to do so.
-.venv/installed: requirements.txt
+.venv/installed: requirements.txt requirements-uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
-	.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --requirement requirements.txt
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-uv.txt
+	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements.txt
 	touch $@
-
-# What torch pins by itself is left to it; see requirements.in.
-TORCH_OWN := cuda-bindings cuda-pathfinder cuda-toolkit triton nvidia-cublas nvidia-cuda-cupti \
-	nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand \
-	nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink \
-	nvidia-nvshmem-cu13 nvidia-nvtx
 
 # The README's table of results.
 results: .venv/installed
 	python -m benchmarks.accuracy --seeds 5 Digits
 	python -m benchmarks.accuracy --seeds 3 MNIST FashionMNIST
 
-# requirements.txt anew, with the newest versions that fit.
+# Known vulnerabilities of the pinned versions, asked of https://osv.dev.
+audit: .venv/installed
+	@.venv/bin/uv tool run --quiet --from pip-audit==2.10.1 pip-audit --vulnerability-service osv \
+		--require-hashes --disable-pip --progress-spinner off --requirement requirements.txt 2>.venv/audit.log \
+	|| { if grep -q ConnectionError .venv/audit.log; then echo 'error: https://api.osv.dev cannot be reached'; \
+		else cat .venv/audit.log; fi >&2; exit 1; }
+
+# The lock files anew, with the newest versions that fit.
+COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate \
+	--generate-hashes --no-emit-index-url --custom-compile-command 'make requirements'
 requirements: .venv/installed
-	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate \
-		--custom-compile-command 'make requirements' \
-		$(addprefix --no-emit-package ,$(TORCH_OWN)) requirements.in --output-file requirements.txt
+	$(COMPILE) requirements.in --output-file requirements.txt
+	$(COMPILE) requirements-uv.in --output-file requirements-uv.txt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -135,8 +135,22 @@ def torchvision_source(name: str) -> IdxSource:
         entries = listed.resources
         mirrors = tuple(listed.mirrors)
         label_dimensions = 1
+    mirrors = encrypted_first(mirrors)
     archives = tuple(Archive(PurePosixPath(url).name, md5) for url, md5 in entries)
     return IdxSource(archives, mirrors, label_dimensions)  # type: ignore[arg-type]
+
+
+def encrypted_first(mirrors: Sequence[str]) -> tuple[str, ...]:
+    """The same hosts over HTTPS, then those that were listed without it, should a host refuse.
+
+    Amazon's buckets offer HTTPS at their own address, not at the one of a website made of them.
+    """
+    plain = [mirror for mirror in mirrors if mirror.startswith("http:")]
+    encrypted = [
+        mirror.replace("http:", "https:").replace(".s3-website.", ".s3.") if mirror in plain else mirror
+        for mirror in mirrors
+    ]
+    return (*encrypted, *plain)
 
 
 def load_idx_dataset(name: str, class_names: list[str], source: IdxSource, root: Path) -> Dataset:
