@@ -10,8 +10,9 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 repro: .venv/installed
 	dvc repro
 
+# Most tests wait for one `dvc` or another to start: two at a time.
 test: .venv/installed lint
-	pytest
+	pytest --numprocesses 2 --dist worksteal
 
 # Minutes long: every stage killed again and again, and the queue.
 test-slow: .venv/installed

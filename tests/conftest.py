@@ -15,6 +15,10 @@ import pytest
 from src.params import Params, read
 from src.splits import Split
 
+# Tests run two at a time, and some of them two clones at a time: with a thread each they do not contend.
+os.environ.setdefault("LENET_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Small enough for a test, and still every stage, dropout's random numbers and a last, smaller batch.

@@ -27,7 +27,7 @@ def would_run(clone: Clone) -> list[str]:
 
 def test_repro_writes_everything_that_dvc_yaml_declares(reproduced: Clone) -> None:
     assert reproduced.git("status", "--porcelain") == ""
-    assert "up to date" in reproduced.dvc("status").stdout
+    assert "up to date" in reproduced.dvc("status", "dvc.yaml").stdout
     lock = YAML(typ="safe").load(reproduced.read("dvc.lock"))
     for stage in lock["stages"].values():
         for out in stage["outs"]:
@@ -182,7 +182,7 @@ def test_divergence_stops_and_the_last_results_come_back(clone: Clone) -> None:
     clone.git("checkout", ".")
     clone.dvc("checkout")
     assert {path: (clone.path / path).read_bytes() for path in before} == before
-    assert "up to date" in clone.dvc("status").stdout
+    assert "up to date" in clone.dvc("status", "dvc.yaml").stdout
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,6 @@ from tests.conftest import Clone, output
 
 STAGES = ["prepare", "train", "evaluate", "plot"]
 TRAINED = ["dvc.lock", "models/model.pt", "metrics/train.json", "plots/history.csv", "plots/steps.csv"]
-# One thread each, so that two clones at once have a core each.
-ONE_THREAD = {"LENET_THREADS": "1"}
 
 
 def kill(clone: Clone, command: Iterable[str], after: str, delay: float, whom: str = "all") -> list[str]:
@@ -41,7 +39,7 @@ def kill(clone: Clone, command: Iterable[str], after: str, delay: float, whom: s
         process = subprocess.Popen(
             command,
             cwd=clone.path,
-            env=clone.environment | ONE_THREAD,
+            env=clone.environment,
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -93,19 +91,19 @@ def test_training_killed_at_random_moments_ends_with_the_same_bytes(
     def five_kills(number: int) -> None:
         chance = random.Random(number)
         undisturbed = reproduced.copy(tmp_path / f"undisturbed-{number}")
-        undisturbed.set_params(**configurations[number], epochs=40)
-        undisturbed.dvc("repro", "train", **ONE_THREAD)
+        undisturbed.set_params(**configurations[number], epochs=30)
+        undisturbed.dvc("repro", "train")
 
         killed = reproduced.copy(tmp_path / f"killed-{number}")
-        killed.set_params(**configurations[number], epochs=40)
+        killed.set_params(**configurations[number], epochs=30)
         reached = 0
         for whom in ("all", "dvc", "stage", "all", "all"):
-            lines = kill(killed, ("dvc", "repro", "train"), "epoch ", chance.uniform(0, 0.8), whom)
+            lines = kill(killed, ("dvc", "repro", "train"), "epoch ", chance.uniform(0, 0.6), whom)
             assert gone_on_from(lines) in (reached, reached + 1), "a finished epoch was lost"
             reached = max(epochs(lines))
             check_whole(killed)
         # Where only dvc was killed, the stage it left behind has ended by itself.
-        last = output(killed.dvc("repro", "train", **ONE_THREAD)).splitlines()
+        last = output(killed.dvc("repro", "train")).splitlines()
         assert gone_on_from(last) in (reached, reached + 1)
         assert reached > 0
         assert contents(killed, TRAINED) == contents(undisturbed, TRAINED)
@@ -164,7 +162,7 @@ def test_every_stage_killed_at_random_moments_is_finished_by_the_next_repro(
     outs += ["dvc.lock", "models/model.pt", "data/test_examples.npz"]
     outs += [f"data/prepared/{name}.npz" for name in ("train", "val", "test")]
     assert contents(clone, outs) == contents(reproduced, outs)
-    assert "up to date" in clone.dvc("status").stdout
+    assert "up to date" in clone.dvc("status", "dvc.yaml").stdout
 
 
 def test_another_parameter_code_or_data_never_goes_on_from_a_checkpoint(clone: Clone) -> None:
@@ -183,19 +181,31 @@ def test_another_parameter_code_or_data_never_goes_on_from_a_checkpoint(clone: C
     assert gone_on_from(kill(clone, command, "epoch 5/", 0)) in (3, 4)
 
 
+def test_an_experiment_goes_on_where_another_workspace_was_killed(clone: Clone, tmp_path: Path) -> None:
+    undisturbed = clone.copy(tmp_path / "undisturbed")
+    change = ("train", "-S", "lr=0.003", "-S", "epochs=30")
+    undisturbed.dvc("exp", "run", *change)
+
+    reached = max(epochs(kill(clone, ("dvc", "exp", "run", *change), "epoch 8/", 0)))
+    clone.git("reset", "--hard")
+    lines = kill(clone, ("dvc", "exp", "run", "--temp", *change), f"epoch {reached + 5}/", 0)
+    assert gone_on_from(lines) in (reached, reached + 1)
+    reached = max(epochs(lines))
+    lines = output(clone.dvc("exp", "run", *change)).splitlines()
+    assert gone_on_from(lines) in (reached, reached + 1)
+    assert contents(clone, TRAINED) == contents(undisturbed, TRAINED)
+
+
+@pytest.mark.slow
 def test_the_queue_goes_on_where_an_experiment_was_killed(clone: Clone, tmp_path: Path) -> None:
     undisturbed = clone.copy(tmp_path / "undisturbed")
     change = ("-S", "lr=0.003", "-S", "epochs=30")
-    undisturbed.dvc("exp", "run", *change, **ONE_THREAD)
+    undisturbed.dvc("exp", "run", *change)
 
     reached = max(epochs(kill(clone, ("dvc", "exp", "run", *change), "epoch 8/", 0)))
-    lines = kill(clone, ("dvc", "exp", "run", *change), f"epoch {reached + 5}/", 0)
-    assert gone_on_from(lines) in (reached, reached + 1)
-    reached = max(epochs(lines))
-    clone.git("checkout", "--", ".")
     clone.git("reset", "--hard")
     clone.dvc("exp", "run", "--queue", "--name", "again", *change)
-    clone.dvc("queue", "start", **ONE_THREAD)
+    clone.dvc("queue", "start")
     until = time.monotonic() + 120
     while "again" not in clone.dvc("exp", "list", "--name-only").stdout:
         assert time.monotonic() < until, clone.dvc("queue", "status").stdout

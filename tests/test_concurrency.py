@@ -1,0 +1,127 @@
+"""Several processes at once, with one cache directory, in one repository, in one workspace."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import Clone
+from tests.idx_files import archives, source
+from tests.server import serve
+
+PREPARE = """
+import json, os, sys
+from pathlib import Path
+sys.path.insert(0, os.getcwd())
+from src.archives import Archive
+from src.datasets import DATASETS, DIGITS, IdxSource, load_idx_dataset
+from stages import prepare
+listed = tuple(Archive(*archive) for archive in json.loads(sys.argv[2]))
+listed = IdxSource(listed, (sys.argv[1],))
+DATASETS["MNIST"] = lambda: load_idx_dataset("MNIST", DIGITS, listed, Path(sys.argv[3]))
+prepare.main()
+"""
+
+
+def test_two_prepare_stages_share_one_cache_directory(clone: Clone, tmp_path: Path) -> None:
+    files = archives("MNIST", train=600, test=100)
+    clones = [clone.copy(tmp_path / name) for name in ("one", "two", "alone")]
+    for each in clones:
+        each.set_params(dataset="MNIST")
+    with serve(files) as mirror:
+        listed = json.dumps([[archive.name, archive.md5] for archive in source("MNIST", files).archives])
+
+        def prepare(each: Clone, cache: str) -> None:
+            each.run(sys.executable, "-c", PREPARE, mirror.url, listed, str(tmp_path / cache))
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(prepare, clones[:2], ["shared", "shared"]))
+        assert sorted(mirror.asked) == sorted(files), "each archive was asked for once"
+        prepare(clones[2], "of its own")
+    for name in ("train", "val", "test"):
+        assert len({(each.path / f"data/prepared/{name}.npz").read_bytes() for each in clones}) == 1
+
+
+def test_two_experiments_at_once_give_what_each_gives_alone(clone: Clone, tmp_path: Path) -> None:
+    alone = clone.copy(tmp_path / "alone")
+
+    def experiment(where: Clone, lr: str) -> dict[str, str]:
+        where.dvc("exp", "run", "--temp", "--name", f"lr-{lr}", "--set-param", f"lr={lr}", "train")
+        commit = where.git("for-each-ref", "--format=%(objectname)", f"refs/exps/**/lr-{lr}").strip()
+        files = ("dvc.lock", "metrics/train.json", "plots/history.csv")
+        return {name: where.git("show", f"{commit}:{name}") for name in files}
+
+    with ThreadPoolExecutor(2) as pool:
+        slow, fast = pool.map(experiment, (clone, clone), ("0.002", "0.003"))
+    assert experiment(alone, "0.002") == slow
+    assert all(fast[name] != slow[name] for name in fast)
+    assert clone.git("status", "--porcelain") == ""
+
+
+def test_a_stage_waits_for_another_process_at_the_same_stage(clone: Clone) -> None:
+    hold = """
+import sys
+from src.workspace import run_stage
+sys.argv = ["stages/plot.py"]
+def main():
+    print("at work", flush=True)
+    sys.stdin.read()
+run_stage(main)
+"""
+    first = subprocess.Popen(
+        [sys.executable, "-c", hold], cwd=clone.path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None
+    assert first.stdin is not None
+    assert first.stdout.readline() == "at work\n"
+    second = subprocess.Popen(
+        [sys.executable, "-m", "stages.plot"], cwd=clone.path, stderr=subprocess.PIPE, text=True
+    )
+    assert second.stderr is not None
+    assert second.stderr.readline() == "plot: a process of an earlier run is still at work here; waiting\n"
+    time.sleep(1)
+    assert second.poll() is None
+    # Another stage does not have to wait.
+    clone.run(sys.executable, "-m", "stages.evaluate")
+    first.stdin.close()
+    assert first.wait(timeout=30) == 0
+    assert second.wait(timeout=60) == 0
+
+
+def test_nothing_listens_on_a_port(clone: Clone) -> None:
+    process = subprocess.Popen(
+        ["dvc", "repro", "--force"],
+        cwd=clone.path,
+        env=clone.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    listening, seen = [], set()
+
+    def watch() -> None:
+        while process.poll() is None:
+            for each in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+                try:
+                    seen.add(" ".join(each.cmdline()[-2:]))
+                    listening.extend(
+                        found for found in each.net_connections("inet") if found.status == psutil.CONN_LISTEN
+                    )
+                except psutil.Error:  # it has ended by now
+                    continue
+            time.sleep(0.05)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    text, _ = process.communicate()
+    watcher.join()
+    assert process.returncode == 0, text
+    assert {f"-m stages.{stage}" for stage in ("prepare", "train", "evaluate", "plot")} <= seen
+    assert listening == []
