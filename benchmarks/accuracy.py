@@ -19,8 +19,9 @@ from src.devices import set_up_process
 from src.errors import UserError, run
 from src.evaluation import evaluate
 from src.models import predict_logits
+from src.optimization import Optimization
 from src.params import Params, read
-from src.training import Optimization, train_on_splits
+from src.training import train_on_splits
 
 
 def test_accuracies(name: str, seeds: int, params: Params, device: torch.device) -> list[float]:

@@ -32,22 +32,22 @@ def tensor_loop(raw: Path, batch_size: int) -> float:
 
     from src.datasets import read_images
     from src.devices import set_up_process
-    from src.models import build_lenet5, network_input
+    from src.models import build_model, network_input
+    from src.optimization import Optimization
     from src.params import TrainParams, read
-    from src.training import Optimization, train
+    from src.training import train
 
     params = read(TrainParams)
     device = set_up_process()
     mnist = read_images(*(raw / f"train-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")), 1, 10)
     images = torch.from_numpy(mnist.images[:IMAGES]).to(device)
     labels = torch.from_numpy(mnist.labels[:IMAGES]).to(device, torch.int64)
-    inputs = network_input(images, mean=0.1307, std=0.3081, mode=params.input)
-    shape = {key: value for key, value in params.network().items() if key != "input"}
+    inputs = network_input(images, params.network(), mean=0.1307, std=0.3081)
     fixed = {"epochs": 2, "optimizer": "AdamW", "batch_size": batch_size}
     settings = Optimization(**params.optimization() | fixed)
     ends: list[float] = []
     train(
-        build_lenet5(seed=0, **shape).to(device),
+        build_model(params.network(), seed=0).to(device),
         inputs,
         labels,
         inputs[:1],
@@ -66,13 +66,12 @@ def dataloader_loop(raw: Path, batch_size: int, workers: int) -> float:
     from torch.utils.data import DataLoader, Subset
     from torchvision import transforms
 
-    from src.models import build_lenet5
+    from src.models import build_model
     from src.params import TrainParams, read
 
     params = read(TrainParams)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    shape = {key: value for key, value in params.network().items() if key != "input"}
-    model = build_lenet5(seed=0, **shape).to(device)
+    model = build_model(params.network(), seed=0).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay)
     fit = transforms.Pad(2) if params.input == "pad" else transforms.Resize((32, 32), antialias=False)
     transform = transforms.Compose([fit, transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])

@@ -114,12 +114,12 @@ def training_key(settings: Mapping[str, Any], files: Sequence[Path]) -> str:
 
 
 def _loaded_code() -> dict[str, Path]:
-    root = Path(__file__).resolve().parent.parent
+    """The files of this package and of the program that runs, by module."""
     loaded = {}
-    for module in list(sys.modules.values()):
-        path = Path(getattr(module, "__file__", None) or "")
-        if path.suffix == ".py" and path.resolve().parent.parent == root:
-            loaded[str(path.resolve().relative_to(root))] = path
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and (name == "__main__" or name.split(".")[0] == __package__):
+            loaded[name] = Path(file)
     return loaded
 
 

@@ -20,8 +20,8 @@ class Examples:
         indices: int64 [N], rows of `plots/predictions.csv`.
         images: uint8 [N, 28, 28], in the same order.
         mapped: the index of the image that `feature_maps` were made from.
-        network_input: float32 [32, 32], that image as the network was fed it.
-        feature_maps: for each convolution and its activation, float32 [channels, height, width].
+        network_input: float32 [H, W], that image as the network was fed it.
+        feature_maps: float32 [channels, height, width] by layer, in order.
     """
 
     indices: np.ndarray
@@ -31,9 +31,6 @@ class Examples:
     feature_maps: dict[str, np.ndarray]
 
 
-FEATURE_MAPS = ("conv1", "act1", "conv2", "act2")
-
-
 def save_examples(examples: Examples, path: Path) -> None:
     """Write `examples` to a .npz file; equal examples give equal bytes."""
     arrays = {
@@ -41,7 +38,8 @@ def save_examples(examples: Examples, path: Path) -> None:
         "images": examples.images,
         "mapped": np.array(examples.mapped),
         "network_input": examples.network_input,
-        **{name: examples.feature_maps[name] for name in FEATURE_MAPS},
+        "layers": np.array(list(examples.feature_maps)),
+        **{f"map of {name}": channels for name, channels in examples.feature_maps.items()},
     }
     write_arrays(path, arrays)
 
@@ -52,7 +50,9 @@ def load_examples(path: Path) -> Examples:
     Raises:
         UserError: the file is missing or damaged.
     """
-    arrays = read_arrays(path, ("indices", "images", "mapped", "network_input", *FEATURE_MAPS))
+    arrays = read_arrays(path, ("indices", "images", "mapped", "network_input", "layers"))
+    layers = [str(name) for name in arrays["layers"].reshape(-1)]
+    maps = read_arrays(path, tuple(f"map of {name}" for name in layers))
     count = len(arrays["indices"]) if arrays["indices"].ndim == 1 else -1
     fits = (
         arrays["indices"].dtype == np.int64
@@ -60,8 +60,8 @@ def load_examples(path: Path) -> Examples:
         and arrays["images"].shape == (count, IMAGE_SIZE, IMAGE_SIZE)
         and arrays["mapped"].shape == ()
         and arrays["mapped"].dtype == np.int64
-        and arrays["network_input"].shape == (32, 32)
-        and all(arrays[name].ndim == 3 for name in FEATURE_MAPS)
+        and arrays["network_input"].ndim == 2
+        and all(channels.ndim == 3 for channels in maps.values())
     )
     if not fits:
         raise UserError(
@@ -72,5 +72,5 @@ def load_examples(path: Path) -> Examples:
         images=arrays["images"],
         mapped=int(arrays["mapped"]),
         network_input=arrays["network_input"],
-        feature_maps={name: arrays[name] for name in FEATURE_MAPS},
+        feature_maps=dict(zip(layers, maps.values(), strict=True)),
     )

@@ -214,20 +214,19 @@ def per_class_f1(per_class: pd.DataFrame) -> Figure:
 
 
 def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
-    """One test image after each convolution and its activation, every channel."""
+    """One test image as the layers of the network see it, every channel."""
     maps = examples.feature_maps
-    columns = 8
-    rows = [(name, chunk) for name in maps for chunk in np.split(maps[name], range(8, len(maps[name]), 8))]
-    figure = Figure(figsize=(10.5, 1.28 * (len(rows) + 1) + 0.6), layout="constrained")
+    columns = 8 if max(map(len, maps.values())) <= 16 else 16
+    rows = [
+        (name, chunk)
+        for name in maps
+        for chunk in np.split(maps[name], range(columns, len(maps[name]), columns))
+    ]
+    height = 10.2 / columns * (len(rows) + 1) + 0.6
+    figure = Figure(figsize=(10.5, height), layout="constrained")
     grid = figure.subplots(len(rows) + 1, columns)
     for axes in grid.flat:
         axes.axis("off")
-    names = {
-        "conv1": "conv1",
-        "act1": "conv1 +\nactivation",
-        "conv2": "conv2",
-        "act2": "conv2 +\nactivation",
-    }
 
     def label(axes: Axes, text: str) -> None:
         axes.text(-0.15, 0.5, text, transform=axes.transAxes, ha="right", va="center")
@@ -241,7 +240,7 @@ def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
         for axes, channel in zip(row, channels, strict=False):
             axes.imshow(channel, cmap="viridis", vmin=low, vmax=high)
         if name != before:
-            label(row[0], f"{names[name]}\n{channels.shape[1]}×{channels.shape[2]}")
+            label(row[0], f"{name}\n{channels.shape[1]}×{channels.shape[2]}")
         before = name
     shown = predictions[predictions["index"] == examples.mapped].iloc[0]
     figure.suptitle(

@@ -48,6 +48,7 @@ class PrepareParams(_Group):
 class NetworkParams(_Group):
     """The network's shape and its first weights."""
 
+    model: Literal["lenet5", "lenet5_1998", "convnet"]
     input: Literal["resize", "pad"]
     activation: Literal["Tanh", "ReLU", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "GELU"]
     pooling: Literal["max", "avg"]
@@ -65,6 +66,12 @@ class OptimizationParams(_Group):
     schedule: Literal["constant", "cosine", "onecycle"]
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
     epochs: Annotated[int, Field(ge=1, le=1_000_000)]
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    clip_norm: Annotated[float, Field(ge=0)]
+    augment: Literal["none", "affine", "shift_flip"]
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    patience: Annotated[int, Field(ge=0)]
     seed: Seed
 
 
@@ -124,6 +131,11 @@ def parse(values: object, group: type[Group], *, source: str = str(PARAMS_FILE))
     except ValidationError as error:
         mistakes = "; ".join(_mistake(detail, values) for detail in error.errors())
         raise UserError(f"{source}: {mistakes}") from None
+    if params.warmup_epochs >= params.epochs:
+        raise UserError(
+            f"{source}: warmup_epochs: {params.warmup_epochs} is not accepted; "
+            f"accepted: an integer ≥ 0 and < epochs ({params.epochs})"
+        )
     return group.model_validate(params.model_dump(include=set(group.model_fields)))
 
 

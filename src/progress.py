@@ -31,7 +31,7 @@ class TrainingProgress:
         self.bar.update()
 
     def on_epoch(self, progress: Progress) -> None:
-        """Show an epoch's losses and accuracies; close the bar after the last one.
+        """Show an epoch's losses and accuracies.
 
         A first call with a later epoch than 0 is one from a checkpoint.
         """
@@ -53,8 +53,10 @@ class TrainingProgress:
                 file=sys.stderr,
                 flush=True,
             )
-        if row.epoch == self.epochs:
-            self.bar.close()
+
+    def close(self) -> None:
+        """Leave the bar as it is; to be called after the last epoch, whichever that was."""
+        self.bar.close()
 
     def _left(self, done: int) -> str:
         left = self.epochs - (self.first or 0) - done

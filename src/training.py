@@ -14,38 +14,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from src.augmentation import MIRRORED_ALIKE, Augmentation
 from src.errors import UserError
-from src.models import TrainedModel, build_lenet5, network_input, predict_logits
+from src.model_file import TrainedModel
+from src.models import build_model, network_input, predict_logits
+from src.networks.network import Network
+from src.optimization import Optimization, build_optimizer, build_schedule
 from src.splits import Split
-
-
-@dataclass(frozen=True)
-class Optimization:
-    """How to train; the keys and their meaning are those of `params.yaml`.
-
-    Attributes:
-        optimizer: `SGD` (with Nesterov momentum, Sutskever et al. 2013), `RMSprop`, `Adam` or `AdamW`.
-        lr: the learning rate; for `onecycle` its peak, for `cosine` its start.
-        momentum: for `SGD` and `RMSprop`; the others ignore it.
-        weight_decay: L2 penalty; decoupled for `AdamW` (Loshchilov & Hutter 2019).
-        schedule: `constant`, `cosine` (Loshchilov & Hutter 2017, no restarts) or `onecycle`
-            (Smith & Topin 2019), stepped once per batch.
-        batch_size: images per step; a last, smaller batch is used, not dropped.
-        epochs: passes over the training images.
-        seed: of the batch order and of dropout.
-    """
-
-    optimizer: str
-    lr: float
-    momentum: float
-    weight_decay: float
-    schedule: str
-    batch_size: int
-    epochs: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -55,9 +33,11 @@ class Epoch:
     Attributes:
         epoch: 0 before any training.
         lr: the learning rate of the epoch's last step; of the first step for epoch 0.
-        train_loss, train_accuracy: over the epoch's own steps, each batch as it was met (so with
-            dropout, and with the weights moving); for epoch 0 over all training images.
-        val_loss, val_accuracy: over all validation images with the weights at the epoch's end.
+        train_loss, train_accuracy: over the epoch's own steps, each batch as it was met (so augmented,
+            with dropout and label smoothing, and with the weights moving); for epoch 0 over all
+            training images as they are.
+        val_loss, val_accuracy: over all validation images with the weights at the epoch's end, or with
+            their moving average.
     """
 
     epoch: int
@@ -91,7 +71,8 @@ class Snapshot:
     Attributes:
         epoch: the last finished epoch.
         model, optimizer, schedule: their state dicts.
-        order: the state of the generator that the batch order is drawn from.
+        averaged: the state dict of the moving average of the weights; empty without one.
+        order: the states of the generators that the batch order and the augmentation are drawn from.
         random: the state of the CPU's generator, and on another device also of that device's.
         history: the fields of every `Epoch` so far.
         step_losses: the loss of every step so far.
@@ -103,7 +84,8 @@ class Snapshot:
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
-    order: Tensor
+    averaged: dict[str, Any]
+    order: list[Tensor]
     random: list[Tensor]
     history: list[dict[str, Any]]
     step_losses: list[float]
@@ -143,6 +125,9 @@ class TrainingResult:
     weights: dict[str, Tensor]
 
 
+NO_AUGMENTATION = Augmentation("none", background=0.0, mirrored=False)
+
+
 class DivergenceError(UserError):
     """A loss that is not finite."""
 
@@ -152,32 +137,13 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return math.ceil(images / batch_size)
 
 
-def build_optimizer(model: nn.Module, settings: Optimization) -> Optimizer:
-    """The optimizer that `settings` names, over all parameters of `model`."""
-    common = {"lr": settings.lr, "weight_decay": settings.weight_decay}
-    parameters = model.parameters()
-    # Fused kernels: a tenth of a step is saved where the network is this small (there is none for RMSprop).
-    if settings.optimizer == "SGD":
-        nesterov = settings.momentum > 0
-        return torch.optim.SGD(
-            parameters, momentum=settings.momentum, nesterov=nesterov, fused=True, **common
+def _refuse_single_images(model: nn.Module, count: int, batch_size: int) -> None:
+    normalised = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules())
+    if normalised and (batch_size == 1 or count % batch_size == 1):
+        raise UserError(
+            f"batch_size: {batch_size} leaves a batch of one of the {count:,} training images, of which "
+            "batch norm has no statistics; accepted with this model: another size"
         )
-    if settings.optimizer == "RMSprop":
-        return torch.optim.RMSprop(parameters, momentum=settings.momentum, **common)
-    if settings.optimizer == "Adam":
-        return torch.optim.Adam(parameters, fused=True, **common)
-    return torch.optim.AdamW(parameters, fused=True, **common)
-
-
-def build_schedule(optimizer: Optimizer, settings: Optimization, total_steps: int) -> LRScheduler:
-    """The learning-rate schedule that `settings` names, to be stepped after each of `total_steps` batches."""
-    if settings.schedule == "onecycle":
-        # PyTorch puts the only step of a one-step cycle at its end, where nothing is learnt. Momentum is
-        # left to `momentum`: cycling it too would make that key mean something else under this schedule.
-        return OneCycleLR(optimizer, settings.lr, total_steps=max(total_steps, 2), cycle_momentum=False)
-    if settings.schedule == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=total_steps)
-    return ConstantLR(optimizer, factor=1.0)
 
 
 def loss_and_accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -189,13 +155,14 @@ def loss_and_accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple
 
 
 def train(
-    model: nn.Module,
+    model: Network,
     train_inputs: Tensor,
     train_labels: Tensor,
     val_inputs: Tensor,
     val_labels: Tensor,
     settings: Optimization,
     *,
+    augmentation: Augmentation = NO_AUGMENTATION,
     snapshot: Snapshot | None = None,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
     on_step: Callable[[], None] = lambda: None,
@@ -206,7 +173,8 @@ def train(
         model: on the device of the tensors.
         train_inputs, val_inputs: what the network is fed, float32 [N, 1, H, W].
         train_labels, val_labels: int64 [N].
-        settings: see `Optimization`.
+        settings: see `Optimization`; what its `augment` names is given as `augmentation`.
+        augmentation: of the training images.
         snapshot: of the same training, to go on from; the result is the same, bit for bit, as without
             the interruption.
         on_epoch: called before the first epoch (or where a snapshot is gone on from) and after each; may
@@ -215,19 +183,26 @@ def train(
 
     Raises:
         DivergenceError: a loss is not finite; names the epoch and the learning rate.
+        UserError: the last batch is of one image, and the network normalises over batches.
     """
+    _refuse_single_images(model, len(train_labels), settings.batch_size)
     device = train_inputs.device
     # The only global random state that a step draws from is dropout's and RReLU's: seeded here and put back.
     # The batch order has a generator of its own on the CPU, so that it is the same on every device.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
         order = torch.Generator().manual_seed(settings.seed)
+        distortions = torch.Generator().manual_seed(settings.seed)
         # oneDNN's convolutions are faster on this layout than on the default one.
         model.to(memory_format=torch.channels_last)
         count = len(train_labels)
         steps = steps_per_epoch(count, settings.batch_size)
         optimizer = build_optimizer(model, settings)
-        schedule = build_schedule(optimizer, settings, settings.epochs * steps)
+        schedule = build_schedule(optimizer, settings, steps)
+        averaged = None
+        if settings.ema:
+            averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
+        evaluated = averaged.module if averaged else model
 
         def take_snapshot() -> Snapshot:
             return Snapshot(
@@ -235,7 +210,8 @@ def train(
                 model=model.state_dict(),
                 optimizer=optimizer.state_dict(),
                 schedule=schedule.state_dict(),
-                order=order.get_state(),
+                averaged=averaged.state_dict() if averaged else {},
+                order=[order.get_state(), distortions.get_state()],
                 random=_random_states(device),
                 history=[asdict(row) for row in history],
                 step_losses=[step.train_loss for step in taken],
@@ -254,7 +230,10 @@ def train(
             model.load_state_dict(snapshot.model)
             optimizer.load_state_dict(snapshot.optimizer)
             schedule.load_state_dict(snapshot.schedule)
-            order.set_state(snapshot.order)
+            if averaged:
+                averaged.load_state_dict(snapshot.averaged)
+            order.set_state(snapshot.order[0])
+            distortions.set_state(snapshot.order[1])
             _set_random_states(device, snapshot.random)
             history = [Epoch(**row) for row in snapshot.history]
             taken = [
@@ -264,6 +243,8 @@ def train(
         on_epoch(Progress(history, best, taken, take_snapshot))
 
         for epoch in range(len(history), settings.epochs + 1):
+            if settings.patience and history[-1].epoch - best.epoch >= settings.patience:
+                break
             batches = torch.randperm(count, generator=order).to(device).split(settings.batch_size)
             model.train()
             # Kept on the device: reading a number back at each step would wait for it each time.
@@ -271,11 +252,15 @@ def train(
             correct = torch.zeros((), dtype=torch.int64, device=device)
             for step, batch in enumerate(batches):
                 labels = train_labels[batch]
-                logits = model(train_inputs[batch])
-                loss = F.cross_entropy(logits, labels)
+                logits = model(augmentation(train_inputs[batch], distortions))
+                loss = model.training_loss(logits, labels, settings.label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()
+                if settings.clip_norm:
+                    clip_grad_norm_(model.parameters(), settings.clip_norm)
                 optimizer.step()
+                if averaged:
+                    averaged.update_parameters(model)
                 lr = optimizer.param_groups[0]["lr"]
                 schedule.step()
                 losses[step] = loss.detach()
@@ -286,12 +271,12 @@ def train(
             for batch, step_loss in zip(batches, losses.tolist(), strict=True):
                 taken.append(Step(epoch, len(taken) + 1, step_loss))
                 train_loss += step_loss * len(batch) / count
-            val_loss, val_accuracy = loss_and_accuracy(model, val_inputs, val_labels)
+            val_loss, val_accuracy = loss_and_accuracy(evaluated, val_inputs, val_labels)
             row = Epoch(epoch, lr, train_loss, val_loss, int(correct) / count, val_accuracy)
             _refuse_divergence(row, settings)
             history.append(row)
             if row.better_than(best):
-                best, weights = row, _copy_weights(model)
+                best, weights = row, _copy_weights(evaluated)
             on_epoch(Progress(history, best, taken, take_snapshot))
     return TrainingResult(history, best, weights)
 
@@ -311,7 +296,7 @@ def train_on_splits(
 
     Args:
         train_split, val_split: as `prepare` writes them.
-        network: `input`, `activation`, `pooling`, `dropout` and `init`, as in `params.yaml`.
+        network: `model`, `input`, `activation`, `pooling`, `dropout` and `init`, as in `params.yaml`.
         settings: see `Optimization`; its seed also gives the first weights.
         device: where to compute.
         snapshot, on_epoch, on_step: see `train`.
@@ -319,17 +304,27 @@ def train_on_splits(
     Raises:
         DivergenceError: see `train`.
     """
-    architecture = {key: value for key, value in network.items() if key != "input"}
-    model = build_lenet5(seed=settings.seed, num_classes=len(train_split.class_names), **architecture)
+    model = build_model(network, seed=settings.seed, num_classes=len(train_split.class_names))
     tensors = []
     for split in (train_split, val_split):
         images = torch.from_numpy(split.images).to(device)
         tensors += [
-            network_input(images, mean=train_split.mean, std=train_split.std, mode=network["input"]),
+            network_input(images, network, mean=train_split.mean, std=train_split.std),
             torch.from_numpy(split.labels).to(device, torch.int64),
         ]
+    augmentation = Augmentation(
+        kind=settings.augment,
+        background=-train_split.mean / train_split.std,
+        mirrored=train_split.dataset in MIRRORED_ALIKE,
+    )
     result = train(
-        model.to(device), *tensors, settings, snapshot=snapshot, on_epoch=on_epoch, on_step=on_step
+        model.to(device),
+        *tensors,
+        settings,
+        augmentation=augmentation,
+        snapshot=snapshot,
+        on_epoch=on_epoch,
+        on_step=on_step,
     )
     trained = TrainedModel(
         dataset=train_split.dataset,

@@ -12,7 +12,8 @@ from src.errors import UserError
 from src.evaluation import evaluate, first_correct_of_each_class, most_confident_mistakes
 from src.examples import Examples, save_examples
 from src.files import write_text
-from src.models import load_model, predict_logits
+from src.model_file import load_model
+from src.models import predict_logits
 from src.splits import load_split
 from src.workspace import run_stage
 

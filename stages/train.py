@@ -9,11 +9,13 @@ import pandas as pd
 from src.checkpoints import checkpoints_of, training_key
 from src.devices import numerics, set_up_process
 from src.files import write_text
-from src.models import save_model
+from src.model_file import save_model
+from src.models import build_model, count_parameters, summary
+from src.optimization import Optimization
 from src.params import TrainParams, read
 from src.progress import TrainingProgress
 from src.splits import load_split
-from src.training import Optimization, Progress, Step, steps_per_epoch, train_on_splits
+from src.training import Progress, Step, steps_per_epoch, train_on_splits
 from src.workspace import repository, run_stage, stop_if_abandoned
 
 TRAIN, VAL = Path("data/prepared/train.npz"), Path("data/prepared/val.npz")
@@ -29,6 +31,8 @@ def main() -> None:
     train_split, val_split = load_split(TRAIN), load_split(VAL)
     settings, device = Optimization(**params.optimization()), set_up_process()
     shown = TrainingProgress(settings.epochs, steps_per_epoch(len(train_split.labels), settings.batch_size))
+    network = build_model(params.network(), seed=settings.seed, num_classes=len(train_split.class_names))
+    print(summary(network), flush=True)
     key = training_key(params.model_dump() | numerics(device), [TRAIN, VAL])
 
     with checkpoints_of(key, repository() / CHECKPOINTS) as checkpoints:
@@ -55,10 +59,12 @@ def main() -> None:
             on_epoch=on_epoch,
             on_step=on_step,
         )
+        shown.close()
         save_model(trained, MODEL)
         best = asdict(result.best)
         metrics = {key: best[key] for key in ("val_accuracy", "val_loss", "train_accuracy", "train_loss")}
-        metrics |= {"best_epoch": result.best.epoch, "epochs": settings.epochs}
+        metrics |= {"best_epoch": result.best.epoch, "epochs": result.history[-1].epoch}
+        metrics |= {"parameters": count_parameters(network)}
         write_text(METRICS, json.dumps(metrics, indent=2) + "\n")
         checkpoints.remove()
 

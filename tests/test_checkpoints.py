@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from src.checkpoints import ABANDONED_AFTER_SECONDS, Checkpoints, checkpoints_of, training_key
+from src.checkpoints import (
+    ABANDONED_AFTER_SECONDS,
+    Checkpoints,
+    _loaded_code,
+    checkpoints_of,
+    training_key,
+)
 from src.errors import UserError
 from src.training import Snapshot
 
@@ -20,7 +26,8 @@ def snapshot(epoch: int) -> Snapshot:
         model=weights,
         optimizer={"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
         schedule={"last_epoch": epoch},
-        order=torch.Generator().get_state(),
+        averaged={},
+        order=[torch.Generator().get_state()],
         random=[torch.get_rng_state()],
         history=[{"epoch": epoch, "lr": 0.1}],
         step_losses=[0.1, 0.2],
@@ -102,6 +109,15 @@ def test_every_setting_file_and_line_of_code_makes_another_key(tmp_path: Path) -
     assert training_key(settings, [moved]) == key
     data.write_bytes(b"Images")
     assert len({key, *others, training_key(settings, [data])}) == 5
+
+
+def test_all_loaded_code_is_in_the_key() -> None:
+    import src.networks.convnet
+
+    names = set(_loaded_code())
+    assert {"src.checkpoints", "src.training", "src.networks.convnet"} <= names
+    assert all(name == "__main__" or name.startswith("src.") for name in names - {"src"})
+    assert src.networks.convnet.__file__ in map(str, _loaded_code().values())
 
 
 def test_two_processes_at_the_same_training_do_not_share_checkpoints(tmp_path: Path) -> None:

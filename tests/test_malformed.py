@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from src.errors import UserError
 from src.idx import read_idx
-from src.models import TrainedModel, build_lenet5, load_model, save_model
+from src.model_file import TrainedModel, load_model, save_model
+from src.models import build_model
 from src.params import Params, parse, read
 from src.splits import load_split, save_split
 from tests.conftest import ROOT, bright_squares
@@ -250,9 +251,10 @@ def test_prepared_arrays_of_another_type_or_shape(tmp_path: Path) -> None:
 
 def test_model_files(tmp_path: Path) -> None:
     path, seen = tmp_path / "model.pt", Counter[str]()
-    network: dict[str, Any] = {"activation": "ReLU", "pooling": "max", "dropout": 0.0, "init": "default"}
-    weights = build_lenet5(seed=0, **network).state_dict()
-    model = TrainedModel("MNIST", list("0123456789"), 0.1, 0.3, network | {"input": "pad"}, weights)
+    network: dict[str, Any] = {"model": "lenet5", "input": "pad", "activation": "ReLU"}
+    network |= {"pooling": "max", "dropout": 0.0, "init": "default"}
+    weights = build_model(network, seed=0).state_dict()
+    model = TrainedModel("MNIST", list("0123456789"), 0.1, 0.3, network, weights)
     save_model(model, path)
     whole = path.read_bytes()
     # Damage in what describes the weights, not only in the weights, which are most of the file.

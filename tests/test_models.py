@@ -1,30 +1,23 @@
 from __future__ import annotations
 
-import itertools
-import pickle
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from src.errors import UserError
 from src.models import (
-    ACTIVATIONS,
-    MONOTONE,
-    POOLINGS,
-    LeNet5,
-    TrainedModel,
-    build_lenet5,
-    load_model,
+    NETWORKS,
+    build_model,
+    count_parameters,
     network_input,
     predict_logits,
-    save_model,
+    summary,
 )
+from src.networks.lenet5 import LeNet5
 from src.params import Params
 
 NETWORK: dict[str, Any] = {
+    "model": "lenet5",
     "input": "pad",
     "activation": "Tanh",
     "pooling": "avg",
@@ -33,58 +26,29 @@ NETWORK: dict[str, Any] = {
 }
 
 
-def trained(seed: int = 0) -> TrainedModel:
-    shape = {key: value for key, value in NETWORK.items() if key != "input"}
-    weights = build_lenet5(seed=seed, **shape).state_dict()
-    return TrainedModel("Digits", list("0123456789"), 0.2, 0.3, NETWORK, weights)
+def test_params_name_the_networks() -> None:
+    assert list(NETWORKS) == list(Params.model_fields["model"].annotation.__args__)
 
 
-def test_params_name_what_there_is() -> None:
-    assert list(ACTIVATIONS) == list(Params.model_fields["activation"].annotation.__args__)
-    assert list(POOLINGS) == list(Params.model_fields["pooling"].annotation.__args__)
-
-
-def test_lenet5_has_its_61706_parameters() -> None:
-    assert sum(parameter.numel() for parameter in LeNet5().parameters()) == 61_706
-
-
-@pytest.mark.parametrize(("activation", "pooling"), list(itertools.product(ACTIVATIONS, POOLINGS)))
-def test_pooling_before_a_monotone_activation_changes_nothing(activation: str, pooling: str) -> None:
-    model = LeNet5(activation=activation, pooling=pooling).eval()
-    images = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    logits = model(images)
-    assert logits.shape == (5, 10)
-    assert model.pool_first == (pooling == "max" and activation in MONOTONE)
-    model.pool_first = not model.pool_first
-    if pooling == "max" and activation in MONOTONE:
-        assert torch.equal(model(images), logits)
-    elif activation == "GELU" or (pooling == "avg" and activation != "ELU"):
-        assert not torch.equal(model(images), logits)
-
-
-def test_first_weights_depend_on_the_seed_alone() -> None:
-    shape = {key: value for key, value in NETWORK.items() if key != "input"}
+@pytest.mark.parametrize("name", NETWORKS)
+def test_first_weights_depend_on_the_seed_alone(name: str) -> None:
+    network = NETWORK | {"model": name}
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    first, other = build_lenet5(seed=1, **shape), build_lenet5(seed=2, **shape)
+    first, other = build_model(network, seed=1), build_model(network, seed=2)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(6)
-    again = build_lenet5(seed=1, **shape)
-    for name, weights in first.state_dict().items():
-        assert torch.equal(weights, again.state_dict()[name])
-        assert not torch.equal(weights, other.state_dict()[name])
-
-
-def test_kaiming_normal_has_the_spread_that_he_et_al_derive() -> None:
-    model = LeNet5(init="kaiming_normal")
-    assert model.fc1.weight.std().item() == pytest.approx((2 / 400) ** 0.5, rel=0.02)
-    assert not model.fc1.bias.any()
+    again = build_model(network, seed=1)
+    for key, weights in first.state_dict().items():
+        assert torch.equal(weights, again.state_dict()[key])
+    weights = zip(first.parameters(), other.parameters(), strict=True)
+    assert not all(torch.equal(ours, theirs) for ours, theirs in weights)
 
 
 def test_input_is_padded_as_lecun_did_or_resized_bilinearly() -> None:
     images = torch.randint(0, 256, (3, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    padded = network_input(images, mean=0.25, std=0.5, mode="pad")
-    resized = network_input(images, mean=0.25, std=0.5, mode="resize")
+    padded = network_input(images, NETWORK | {"input": "pad"}, mean=0.25, std=0.5)
+    resized = network_input(images, NETWORK | {"input": "resize"}, mean=0.25, std=0.5)
     assert padded.shape == resized.shape == (3, 1, 32, 32)
     assert padded.dtype == resized.dtype == torch.float32
     expected = (images.double() / 255 - 0.25) / 0.5
@@ -92,22 +56,9 @@ def test_input_is_padded_as_lecun_did_or_resized_bilinearly() -> None:
     assert padded[:, 0, 0].unique().item() == pytest.approx(-0.5)
     # The mean of a picture is kept by bilinear resizing, up to its edges.
     torch.testing.assert_close(resized.mean(), expected.mean().float(), atol=0.05, rtol=0)
-    flat = network_input(torch.full((1, 28, 28), 51, dtype=torch.uint8), mean=0.0, std=1.0, mode="resize")
+    grey = torch.full((1, 28, 28), 51, dtype=torch.uint8)
+    flat = network_input(grey, NETWORK | {"input": "resize"}, mean=0.0, std=1.0)
     torch.testing.assert_close(flat, torch.full((1, 1, 32, 32), 0.2))
-
-
-def test_feature_maps_are_what_the_forward_pass_computes() -> None:
-    model = LeNet5(activation="ReLU").eval()
-    images = torch.randn(2, 1, 32, 32)
-    maps = model.feature_maps(images)
-    assert {name: tuple(channels.shape) for name, channels in maps.items()} == {
-        "conv1": (2, 6, 28, 28),
-        "act1": (2, 6, 28, 28),
-        "conv2": (2, 16, 10, 10),
-        "act2": (2, 16, 10, 10),
-    }
-    hidden = model.act3(model.fc1(model.pool2(maps["act2"]).flatten(1)))
-    torch.testing.assert_close(model.fc3(model.act4(model.fc2(hidden))), model(images))
 
 
 def test_predictions_do_not_depend_on_the_batch_and_leave_dropout_as_it_was() -> None:
@@ -119,45 +70,21 @@ def test_predictions_do_not_depend_on_the_batch_and_leave_dropout_as_it_was() ->
     torch.testing.assert_close(logits[1_000:], predict_logits(model, inputs[1_000:]))
 
 
-def test_saved_and_loaded_is_the_same_and_equal_bytes(tmp_path: Path) -> None:
-    for name in ("model.pt", "other-name.pt"):
-        save_model(trained(), tmp_path / name)
-    assert (tmp_path / "model.pt").read_bytes() == (tmp_path / "other-name.pt").read_bytes()
-    loaded = load_model(tmp_path / "model.pt")
-    assert replace(loaded, weights={}) == replace(trained(), weights={})
-    inputs = loaded.prepare_input(torch.zeros(2, 28, 28, dtype=torch.uint8))
-    assert torch.equal(predict_logits(loaded.build(), inputs), predict_logits(trained().build(), inputs))
+def test_a_network_of_28_by_28_gets_the_images_as_they_are() -> None:
+    images = torch.randint(0, 256, (3, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    fed = network_input(images, NETWORK | {"model": "convnet"}, mean=0.25, std=0.5)
+    torch.testing.assert_close(fed[:, 0].double(), (images.double() / 255 - 0.25) / 0.5, atol=1e-6, rtol=0)
 
 
-class Hostile:
-    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
-        return Path.write_text, (Path("hostile-code-ran"), "")
-
-
-def test_bad_model_files_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "model.pt"
-    with pytest.raises(UserError, match="no such file"):
-        load_model(path)
-    save_model(trained(), path)
-    whole = path.read_bytes()
-    weights = trained().weights
-    contents: list[Any] = [b"", b"text", whole[:-100], pickle.dumps(Hostile())]
-    foreign: list[Any] = [
-        weights,
-        [1, 2],
-        Hostile(),
-        {**vars(trained()), "weights": {**weights, "fc3.bias": torch.zeros(3)}},
-        {**vars(trained()), "std": 0.0},
-        {**vars(trained()), "network": {**NETWORK, "activation": "Step"}},
-    ]
-    for content in contents + foreign:
-        if isinstance(content, bytes):
-            path.write_bytes(content)
-        else:
-            torch.save(content, path)
-        with pytest.raises(UserError) as refusal:
-            load_model(path)
-        assert str(path) in str(refusal.value)
-        assert "\n" not in str(refusal.value)
-    assert not Path("hostile-code-ran").exists()
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_summary_names_every_layer_with_its_shape_and_parameters(name: str) -> None:
+    model = build_model(NETWORK | {"model": name}, seed=0).train()
+    lines = summary(model).splitlines()
+    assert model.training
+    assert lines[0].split() == ["layer", "kind", "output", "parameters"]
+    leaves = {key for key, module in model.named_modules() if key and not list(module.children())}
+    assert {line.split()[0] for line in lines[1:-1]} == leaves
+    counts = {line.split()[0]: int(line.split()[-1].replace(",", "")) for line in lines[1:-1]}
+    assert sum(counts.values()) == count_parameters(model)
+    assert lines[-1] == f"{count_parameters(model):,} trainable parameters"
+    assert lines[1].split()[2:5] == {"convnet": ["32", "×", "28"]}.get(name, ["6", "×", "28"])

@@ -12,12 +12,14 @@ from tests.conftest import ROOT
 
 CHOICES = {
     "dataset": ["Digits", "MNIST", "FashionMNIST", "KMNIST", "QMNIST"],
+    "model": ["lenet5", "lenet5_1998", "convnet"],
     "input": ["resize", "pad"],
     "activation": ["Tanh", "ReLU", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "GELU"],
     "pooling": ["max", "avg"],
     "init": ["default", "kaiming_normal"],
     "optimizer": ["SGD", "RMSprop", "Adam", "AdamW"],
     "schedule": ["constant", "cosine", "onecycle"],
+    "augment": ["none", "affine", "shift_flip"],
 }
 ACCEPTED = [(key, choice) for key, choices in CHOICES.items() for choice in choices] + [
     ("val_fraction", 0.5),
@@ -38,6 +40,16 @@ ACCEPTED = [(key, choice) for key, choices in CHOICES.items() for choice in choi
     ("batch_size", 10**6),
     ("epochs", 1),
     ("epochs", 10**4),
+    ("warmup_epochs", 0),
+    ("warmup_epochs", 11),
+    ("label_smoothing", 0),
+    ("label_smoothing", 0.99),
+    ("clip_norm", 0),
+    ("clip_norm", 5),
+    ("ema", 0),
+    ("ema", 0.9999),
+    ("patience", 0),
+    ("patience", 100),
 ]
 REFUSED = [(key, value) for key in CHOICES for value in ("", "relu", 3, None, True, ["max"])] + [
     *[("val_fraction", value) for value in (0, -0.1, 0.51, "0.1", "1/0", "a/b", "2/3", True, None, [0.1])],
@@ -46,6 +58,9 @@ REFUSED = [(key, value) for key in CHOICES for value in ("", "relu", 3, None, Tr
     *[("lr", value) for value in (0, -1e-3, "fast", "0.1", float("inf"), float("nan"), True, None)],
     *[("momentum", value) for value in (-0.1, 1, "0.9", float("nan"))],
     *[("weight_decay", value) for value in (-1e-9, "0", float("inf"))],
+    *[(key, value) for key in ("label_smoothing", "ema") for value in (-0.1, 1, "0.1", float("nan"), None)],
+    *[("clip_norm", value) for value in (-1, "1", float("inf"), None)],
+    *[(key, value) for key in ("warmup_epochs", "patience") for value in (-1, 0.5, "1", True, None)],
     *[(key, value) for key in ("batch_size", "epochs") for value in (0, -1, 1.5, 2.0, "8", True, None)],
 ]
 
@@ -156,3 +171,9 @@ def test_every_key_is_commented_with_its_choices() -> None:
         assert comment, line
         for choice in choices:
             assert choice in comment
+
+
+def test_warmup_must_end_before_training_does(values: dict[str, Any]) -> None:
+    said = r"params\.yaml: warmup_epochs: 5 is not accepted; accepted: an integer ≥ 0 and < epochs \(5\)"
+    with pytest.raises(UserError, match=said):
+        parse(values | {"epochs": 5, "warmup_epochs": 5}, Params)

@@ -43,6 +43,7 @@ def test_results_have_their_documented_shape(reproduced: Clone) -> None:
         "train_loss",
         "best_epoch",
         "epochs",
+        "parameters",
     ]
     assert list(test) == ["accuracy", "loss", "nll", "brier", "ece", "macro", "weighted"]
     assert list(test["macro"]) == list(test["weighted"]) == ["precision", "recall", "f1"]

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from src.models import load_model
+from src.model_file import load_model
 from tests.conftest import Clone, output
 
 STAGES = ["prepare", "train", "evaluate", "plot"]
@@ -171,7 +171,7 @@ def test_another_parameter_code_or_data_never_goes_on_from_a_checkpoint(clone: C
     kill(clone, command, "epoch 3/", 0)
     changes = [
         ("params.yaml", "weight_decay: 0.01", "weight_decay: 0.02"),
-        ("src/models.py", "Gradient-based", "Gradient based"),
+        ("src/networks/lenet5.py", "Gradient-based", "Gradient based"),
         ("params.yaml", "split_seed: 0", "split_seed: 7"),
     ]
     for file, old, new in changes:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -9,25 +10,34 @@ import pytest
 import torch
 from torch import Tensor
 
+from src.augmentation import Augmentation
 from src.checkpoints import Checkpoints
-from src.models import ACTIVATIONS, POOLINGS, LeNet5, build_lenet5, predict_logits
+from src.errors import UserError
+from src.models import build_model, predict_logits
+from src.networks.lenet5 import ACTIVATIONS, POOLINGS, LeNet5
+from src.optimization import Optimization
 from src.params import Params, TrainParams
 from src.training import (
     DivergenceError,
     Epoch,
-    Optimization,
     Progress,
+    Snapshot,
     Step,
     TrainingResult,
-    build_optimizer,
-    build_schedule,
     train,
     train_on_splits,
 )
 from tests.conftest import bright_squares
 
 CPU = torch.device("cpu")
-NETWORK = {"activation": "ReLU", "pooling": "max", "dropout": 0.0, "init": "default"}
+NETWORK = {
+    "model": "lenet5",
+    "input": "pad",
+    "activation": "ReLU",
+    "pooling": "max",
+    "dropout": 0.0,
+    "init": "default",
+}
 OPTIMIZERS = list(Params.model_fields["optimizer"].annotation.__args__)
 SCHEDULES = list(Params.model_fields["schedule"].annotation.__args__)
 
@@ -45,7 +55,7 @@ def arrays(count: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def run(settings: Optimization, network: dict[str, Any] = NETWORK, **callbacks: Any) -> TrainingResult:  # noqa: ANN401
-    model = build_lenet5(seed=settings.seed, **network)
+    model = build_model(network, seed=settings.seed)
     return train(model, *arrays(), *arrays(20, seed=1), settings, **callbacks)
 
 
@@ -60,7 +70,7 @@ def test_one_step_changes_every_weight(
     settings: Optimization, activation: str, pooling: str, optimizer: str, schedule: str
 ) -> None:
     one_step = replace(settings, optimizer=optimizer, schedule=schedule, epochs=1, batch_size=1000)
-    model = build_lenet5(seed=0, **NETWORK | {"activation": activation, "pooling": pooling})
+    model = build_model(NETWORK | {"activation": activation, "pooling": pooling}, seed=0)
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
     steps: list[None] = []
     result = train(model, *arrays(), *arrays(20), one_step, on_step=lambda: steps.append(None))
@@ -81,7 +91,7 @@ def test_history_begins_before_training_and_has_a_row_per_epoch(settings: Optimi
     assert [step.epoch for step in seen[-1].steps] == [1] * 4 + [2] * 4 + [3] * 4
 
     inputs, labels = arrays()
-    untrained = predict_logits(build_lenet5(seed=settings.seed, **NETWORK), inputs)
+    untrained = predict_logits(build_model(NETWORK, seed=settings.seed), inputs)
     first = result.history[0]
     assert first.train_loss == pytest.approx(float(torch.nn.functional.cross_entropy(untrained, labels)))
     assert first.train_accuracy == pytest.approx(float((untrained.argmax(1) == labels).double().mean()))
@@ -128,31 +138,6 @@ def test_same_seed_same_bits_other_seed_other_bits(settings: Optimization) -> No
         assert torch.equal(weights, again.weights[name])
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_schedules_have_their_shape(settings: Optimization, schedule: str) -> None:
-    settings = replace(settings, schedule=schedule, lr=0.1, optimizer="SGD", momentum=0.5)
-    optimizer = build_optimizer(LeNet5(), settings)
-    scheduler = build_schedule(optimizer, settings, total_steps=100)
-    rates = []
-    for _ in range(100):
-        rates.append(optimizer.param_groups[0]["lr"])
-        assert optimizer.param_groups[0]["momentum"] == 0.5
-        optimizer.step()
-        scheduler.step()
-    peak = rates.index(max(rates))
-    assert max(rates) == pytest.approx(0.1, rel=0.01)
-    if schedule == "constant":
-        assert set(rates) == {0.1}
-    elif schedule == "cosine":
-        assert rates == sorted(rates, reverse=True)
-        assert rates[-1] < 0.001
-    else:
-        assert 20 < peak < 40
-        assert rates[:peak] == sorted(rates[:peak])
-        assert rates[peak:] == sorted(rates[peak:], reverse=True)
-        assert rates[-1] < 0.001
-
-
 def test_momentum_acts_for_sgd_and_rmsprop_and_weight_decay_for_all(settings: Optimization) -> None:
     for optimizer in OPTIMIZERS:
         plain = run(replace(settings, optimizer=optimizer, momentum=0.0, weight_decay=0.0)).history
@@ -190,6 +175,66 @@ def test_learns_from_splits_and_knows_how_to_feed_the_network(settings: Optimiza
     assert (logits.argmax(1).numpy() == val_split.labels).all()
 
 
+def test_early_stopping_ends_after_as_many_epochs_without_a_better_one(settings: Optimization) -> None:
+    settings = replace(settings, optimizer="SGD", lr=0.3, schedule="constant", epochs=12)
+    whole = run(settings)
+    stopped = run(replace(settings, patience=2))
+    last = len(stopped.history) - 1
+    assert last < 12
+    assert stopped.history == whole.history[: last + 1]
+    assert stopped.best.epoch == last - 2
+
+
+def test_the_moving_average_is_evaluated_and_kept(settings: Optimization) -> None:
+    settings = replace(settings, optimizer="SGD", lr=0.05, schedule="constant")
+    model = build_model(NETWORK, seed=settings.seed)
+    followed = {name: weights.clone() for name, weights in model.state_dict().items()}
+    steps: list[None] = []
+
+    def follow() -> None:
+        # The first step is taken as it is: there is nothing to average it with.
+        decay = 0.9 if steps else 0.0
+        for name, weights in model.state_dict().items():
+            followed[name].lerp_(weights, 1 - decay)
+        steps.append(None)
+
+    result = train(
+        model, *arrays(), *arrays(20, seed=1), replace(settings, ema=0.9, epochs=1), on_step=follow
+    )
+    assert result.best.epoch == 1
+    for name, weights in followed.items():
+        torch.testing.assert_close(result.weights[name], weights, rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(result.weights[name], model.state_dict()[name], rtol=1e-4, atol=1e-6)
+    inputs, labels = arrays(20, seed=1)
+    model.load_state_dict(result.weights)
+    accuracy = float((predict_logits(model, inputs).argmax(1) == labels).double().mean())
+    assert accuracy == result.best.val_accuracy
+
+
+def test_gradients_are_clipped_smoothing_and_augmentation_act(settings: Optimization) -> None:
+    plain = run(settings).history
+    for change in ({"clip_norm": 0.01}, {"label_smoothing": 0.1}, {"warmup_epochs": 2}, {"ema": 0.5}):
+        assert run(replace(settings, **change)).history != plain, change
+    assert run(replace(settings, clip_norm=1e9)).history == plain
+    affine = Augmentation("affine", background=0.0, mirrored=False)
+    assert run(settings, augmentation=affine).history != plain
+    assert run(settings, augmentation=affine).history == run(settings, augmentation=affine).history
+
+
+def test_a_batch_of_one_image_is_refused_where_batch_norm_would_fail(settings: Optimization) -> None:
+    network = NETWORK | {"model": "convnet"}
+    images, labels = torch.randn(40, 1, 28, 28), torch.arange(40) % 10
+    for batch_size in (1, 39, 13):
+        model = build_model(network, seed=0)
+        with pytest.raises(UserError, match=f"batch_size: {batch_size} leaves a batch of one of the 40"):
+            train(model, images, labels, images, labels, replace(settings, batch_size=batch_size))
+    train(build_model(network, seed=0), images, labels, images, labels, replace(settings, batch_size=38))
+
+
+# Everything that a snapshot has to hold besides what every training has.
+RECIPE = {"ema": 0.9, "augment": "affine", "warmup_epochs": 1, "label_smoothing": 0.1, "clip_norm": 1.0}
+
+
 class StopError(Exception):
     """Stands for whatever ends a training in the middle."""
 
@@ -202,13 +247,20 @@ class StopError(Exception):
         ("SGD", "cosine", "PReLU"),
     ],
 )
+@pytest.mark.parametrize("recipe", [{}, RECIPE], ids=["plain", "recipe"])
 def test_goes_on_from_any_epoch_as_if_it_had_never_stopped(
-    settings: Optimization, tmp_path: Path, optimizer: str, schedule: str, activation: str
+    settings: Optimization,
+    tmp_path: Path,
+    recipe: dict[str, Any],
+    optimizer: str,
+    schedule: str,
+    activation: str,
 ) -> None:
-    settings = replace(settings, optimizer=optimizer, schedule=schedule, epochs=4, lr=0.01)
+    settings = replace(settings, optimizer=optimizer, schedule=schedule, epochs=4, lr=0.01, **recipe)
     network = NETWORK | {"activation": activation, "dropout": 0.3}
+    augmentation = Augmentation(settings.augment, background=0.0, mirrored=True)
     losses: list[list[Step]] = []
-    whole = run(settings, network, on_epoch=lambda now: losses.append(now.steps))
+    whole = run(settings, network, augmentation=augmentation, on_epoch=lambda now: losses.append(now.steps))
     for stopped_after in range(5):
         checkpoints = Checkpoints(tmp_path / str(stopped_after))
 
@@ -218,7 +270,7 @@ def test_goes_on_from_any_epoch_as_if_it_had_never_stopped(
                 raise StopError
 
         with pytest.raises(StopError):
-            run(settings, network, on_epoch=stop)
+            run(settings, network, augmentation=augmentation, on_epoch=stop)
         torch.manual_seed(stopped_after)  # another process has another global state
         told: list[int] = []
         snapshot = checkpoints.latest()
@@ -230,9 +282,37 @@ def test_goes_on_from_any_epoch_as_if_it_had_never_stopped(
             epochs.append(now.history[-1].epoch)
             losses.append(now.steps)
 
-        again = run(settings, network, snapshot=snapshot, on_epoch=on_epoch)
+        again = run(settings, network, augmentation=augmentation, snapshot=snapshot, on_epoch=on_epoch)
         assert again.history == whole.history
         assert again.best == whole.best
         assert all(torch.equal(again.weights[name], whole.weights[name]) for name in whole.weights)
         assert steps[-1] == losses[-1]
         assert told == list(range(stopped_after, 5)), "no epoch is trained twice"
+
+
+def test_a_stopped_training_does_not_go_on(settings: Optimization) -> None:
+    settings = replace(settings, optimizer="SGD", lr=0.3, schedule="constant", epochs=12, patience=2)
+    snapshots: list[Snapshot] = []
+    whole = run(settings, on_epoch=lambda now: snapshots.append(copy.deepcopy(now.snapshot())))
+    again = run(settings, snapshot=snapshots[-1])
+    assert again.history == whole.history
+
+
+def test_batch_norm_goes_on_as_if_it_had_never_stopped(settings: Optimization) -> None:
+    network = NETWORK | {"model": "convnet"}
+    images, labels = torch.randn(40, 1, 28, 28), torch.arange(40) % 10
+
+    def go(snapshot: Snapshot | None = None) -> tuple[TrainingResult, list[Snapshot]]:
+        made: list[Snapshot] = []
+        model = build_model(network, seed=0)
+        result = train(
+            *(model, images, labels, images, labels, replace(settings, ema=0.9)),
+            snapshot=snapshot,
+            on_epoch=lambda now: made.append(copy.deepcopy(now.snapshot())),
+        )
+        return result, made
+
+    whole, snapshots = go()
+    again, _ = go(snapshots[1])
+    assert again.history == whole.history
+    assert all(torch.equal(again.weights[name], whole.weights[name]) for name in whole.weights)

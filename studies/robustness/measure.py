@@ -14,7 +14,8 @@ from src.corruptions import corrupt, robustness
 from src.devices import set_up_process
 from src.errors import UserError
 from src.files import replacing, write_text
-from src.models import load_model, predict_logits
+from src.model_file import load_model
+from src.models import predict_logits
 from src.splits import load_split
 from src.workspace import run_stage
 

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.augmentation import SHIFT_PIXELS, Augmentation
+
+BACKGROUND = -0.4
+
+
+def pictures(count: int = 400) -> Tensor:
+    """A bright bar left of the middle on a background that is not zero."""
+    images = torch.full((count, 1, 32, 32), BACKGROUND)
+    images[:, 0, 8:24, 10:14] = 2.0
+    return images
+
+
+def centres(images: Tensor) -> Tensor:
+    """Of mass, [N, 2]: row and column."""
+    mass = (images[:, 0] - BACKGROUND).double()
+    mass = mass / mass.sum((1, 2), keepdim=True)
+    places = torch.arange(images.shape[-1], dtype=torch.float64)
+    return torch.stack([(mass.sum(2) * places).sum(1), (mass.sum(1) * places).sum(1)], dim=1)
+
+
+def augment(kind: str, seed: int = 0, mirrored: bool = False) -> Tensor:
+    augmentation = Augmentation(kind, BACKGROUND, mirrored)
+    return augmentation(pictures(), torch.Generator().manual_seed(seed))
+
+
+def test_none_leaves_images_and_generator_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    images = pictures(3)
+    assert Augmentation("none", BACKGROUND, mirrored=True)(images, generator) is images
+    assert torch.equal(generator.get_state(), before)
+
+
+@pytest.mark.parametrize("kind", ["affine", "shift_flip"])
+def test_every_image_is_drawn_for_anew_and_the_seed_decides(kind: str) -> None:
+    changed = augment(kind)
+    assert changed.shape == pictures().shape
+    assert torch.equal(changed, augment(kind))
+    assert not torch.equal(changed, augment(kind, seed=1))
+    assert len(changed.flatten(1).unique(dim=0)) >= (400 if kind == "affine" else 25)
+    assert torch.equal(pictures()[0], pictures()[-1]), "the images were alike before"
+
+
+@pytest.mark.parametrize("kind", ["affine", "shift_flip"])
+def test_changes_are_small_and_the_background_stays_what_it_was(kind: str) -> None:
+    changed = augment(kind)
+    moved = centres(changed) - centres(pictures())
+    assert moved.abs().max().item() < 2 * SHIFT_PIXELS
+    assert moved.mean(0).abs().max().item() < 0.3, "in no direction more than in another"
+    assert moved.std(0).min().item() > 0.5
+    torch.testing.assert_close(changed[:, 0, 0], torch.full((400, 32), BACKGROUND))
+    mass = (changed - BACKGROUND).sum((1, 2, 3)) / (pictures() - BACKGROUND).sum((1, 2, 3))
+    assert 0.7 < mass.min().item() <= mass.max().item() < 1.4
+
+
+def test_shifts_are_by_whole_pixels_in_a_square() -> None:
+    moved = (centres(augment("shift_flip")) - centres(pictures())).round().int()
+    assert {tuple(move) for move in moved.tolist()} == {
+        (row, column) for row in range(-2, 3) for column in range(-2, 3)
+    }
+
+
+def test_only_where_it_keeps_the_class_every_other_image_is_mirrored() -> None:
+    column = centres(augment("shift_flip", mirrored=True))[:, 1]
+    flipped = column > 16
+    assert 0.4 < flipped.double().mean().item() < 0.6
+    # The bar's middle is column 11.5; in the mirror 19.5.
+    assert column[flipped].mean().item() == pytest.approx(19.5, abs=0.3)
+    assert column[~flipped].mean().item() == pytest.approx(11.5, abs=0.3)
+    assert (centres(augment("shift_flip", mirrored=False))[:, 1] < 16).all()
+
+
+def test_affine_turns_scales_and_shears_to_either_side() -> None:
+    images = augment("affine")[:, 0] - BACKGROUND
+    rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    mass = images.sum((1, 2))
+    middle = [(images * places).sum((1, 2)) / mass for places in (rows, columns)]
+    offsets = [places - at.view(-1, 1, 1) for places, at in zip((rows, columns), middle, strict=True)]
+    spread = [(images * offset**2).sum((1, 2)) / mass for offset in offsets]
+    mixed = (images * offsets[0] * offsets[1]).sum((1, 2)) / mass
+    tilt = mixed / spread[0]
+    assert tilt.min().item() < -0.1
+    assert tilt.max().item() > 0.1
+    assert 0.05 < (spread[0].sqrt().std() / spread[0].sqrt().mean()).item() < 0.15

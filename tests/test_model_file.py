@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src.errors import UserError
+from src.model_file import TrainedModel, load_model, save_model
+from src.models import NETWORKS, build_model, predict_logits
+
+NETWORK: dict[str, Any] = {
+    "model": "lenet5",
+    "input": "pad",
+    "activation": "Tanh",
+    "pooling": "avg",
+    "dropout": 0.1,
+    "init": "default",
+}
+
+
+def trained(model: str = "lenet5", seed: int = 0) -> TrainedModel:
+    network = NETWORK | {"model": model}
+    weights = build_model(network, seed=seed).state_dict()
+    return TrainedModel("Digits", list("0123456789"), 0.2, 0.3, network, weights)
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_saved_and_loaded_is_the_same_and_equal_bytes(tmp_path: Path, model: str) -> None:
+    for name in ("model.pt", "other-name.pt"):
+        save_model(trained(model), tmp_path / name)
+    assert (tmp_path / "model.pt").read_bytes() == (tmp_path / "other-name.pt").read_bytes()
+    loaded = load_model(tmp_path / "model.pt")
+    assert replace(loaded, weights={}) == replace(trained(model), weights={})
+    inputs = loaded.prepare_input(torch.zeros(2, 28, 28, dtype=torch.uint8))
+    assert torch.equal(predict_logits(loaded.build(), inputs), predict_logits(trained(model).build(), inputs))
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return Path.write_text, (Path("hostile-code-ran"), "")
+
+
+def test_bad_model_files_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "model.pt"
+    with pytest.raises(UserError, match="no such file"):
+        load_model(path)
+    save_model(trained(), path)
+    whole = path.read_bytes()
+    weights = trained().weights
+    contents: list[Any] = [b"", b"text", whole[:-100], pickle.dumps(Hostile())]
+    foreign: list[Any] = [
+        weights,
+        [1, 2],
+        Hostile(),
+        {**vars(trained()), "weights": {**weights, "fc3.bias": torch.zeros(3)}},
+        {**vars(trained()), "std": 0.0},
+        {**vars(trained()), "network": {**NETWORK, "activation": "Step"}},
+        {**vars(trained()), "network": {**NETWORK, "model": "resnet50"}},
+        {**vars(trained()), "network": {**NETWORK, "input": "crop"}},
+        {**vars(trained()), "network": {**NETWORK, "model": "convnet"}},
+        {**vars(trained()), "class_names": 10},
+        {**vars(trained()), "mean": "bright"},
+        {**vars(trained()), "weights": {**weights, "fc3.bias": torch.full((10,), float("nan"))}},
+    ]
+    for content in contents + foreign:
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            torch.save(content, path)
+        with pytest.raises(UserError) as refusal:
+            load_model(path)
+        assert str(path) in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+    assert not Path("hostile-code-ran").exists()

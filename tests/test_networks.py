@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from src.models import NETWORKS, build_model, count_parameters
+from src.networks.convnet import ConvNet
+from src.networks.lenet5 import ACTIVATIONS, MONOTONE, POOLINGS, LeNet5
+from src.networks.lenet5_1998 import (
+    C3_INPUTS,
+    RUBBISH_PENALTY,
+    LeNet1998,
+    ScaledTanh,
+    SparseConvolution,
+    Subsampling,
+    digit_codes,
+)
+from src.params import Params
+
+NETWORK: dict[str, Any] = {"activation": "ReLU", "pooling": "max", "dropout": 0.0, "init": "default"}
+
+
+def test_params_name_what_there_is() -> None:
+    assert list(ACTIVATIONS) == list(Params.model_fields["activation"].annotation.__args__)
+    assert list(POOLINGS) == list(Params.model_fields["pooling"].annotation.__args__)
+
+
+def test_lenet5_has_its_61706_parameters() -> None:
+    assert sum(parameter.numel() for parameter in LeNet5().parameters()) == 61_706
+
+
+@pytest.mark.parametrize(("activation", "pooling"), list(itertools.product(ACTIVATIONS, POOLINGS)))
+def test_pooling_before_a_monotone_activation_changes_nothing(activation: str, pooling: str) -> None:
+    model = LeNet5(activation=activation, pooling=pooling).eval()
+    images = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    logits = model(images)
+    assert logits.shape == (5, 10)
+    assert model.pool_first == (pooling == "max" and activation in MONOTONE)
+    model.pool_first = not model.pool_first
+    if pooling == "max" and activation in MONOTONE:
+        assert torch.equal(model(images), logits)
+    elif activation == "GELU" or (pooling == "avg" and activation != "ELU"):
+        assert not torch.equal(model(images), logits)
+
+
+def test_kaiming_normal_has_the_spread_that_he_et_al_derive() -> None:
+    model = LeNet5(init="kaiming_normal")
+    assert model.fc1.weight.std().item() == pytest.approx((2 / 400) ** 0.5, rel=0.02)
+    assert not model.fc1.bias.any()
+
+
+def test_feature_maps_are_what_the_forward_pass_computes() -> None:
+    model = LeNet5(activation="ReLU").eval()
+    images = torch.randn(2, 1, 32, 32)
+    maps = model.feature_maps(images)
+    assert {name: tuple(channels.shape) for name, channels in maps.items()} == {
+        "conv1": (2, 6, 28, 28),
+        "act1": (2, 6, 28, 28),
+        "conv2": (2, 16, 10, 10),
+        "act2": (2, 16, 10, 10),
+    }
+    hidden = model.act3(model.fc1(model.pool2(maps["act2"]).flatten(1)))
+    torch.testing.assert_close(model.fc3(model.act4(model.fc2(hidden))), model(images))
+
+
+def test_lenet5_of_1998_has_its_60000_trainable_parameters() -> None:
+    model = LeNet1998()
+    assert count_parameters(model) == 60_000
+    layers = {"c1": 156, "s2": 12, "c3": 1_516, "s4": 32, "c5": 48_120, "f6": 10_164, "output": 0}
+    assert {name: count_parameters(getattr(model, name)) for name in layers} == layers
+
+
+def test_connections_of_c3_are_those_of_table_1() -> None:
+    assert [len(sources) for sources in C3_INPUTS] == [3] * 6 + [4] * 9 + [6]
+    assert len(set(C3_INPUTS)) == 16
+    # Every map of S2 is used equally often: ten times.
+    assert [sum(source in sources for sources in C3_INPUTS) for source in range(6)] == [10] * 6
+    layer = SparseConvolution()
+    for source in range(6):
+        images = torch.zeros(1, 6, 14, 14, requires_grad=True)
+        touched = layer(images.index_fill(1, torch.tensor([source]), 1.0)) - layer(images)
+        seen = touched.abs().sum((0, 2, 3)) > 1e-6
+        assert seen.tolist() == [source in sources for sources in C3_INPUTS]
+
+
+def test_subsampling_sums_four_neighbours_times_a_coefficient_plus_a_bias() -> None:
+    layer = Subsampling(2)
+    torch.nn.init.constant_(layer.coefficient, 0.5)
+    torch.nn.init.constant_(layer.bias, -1.0)
+    images = torch.arange(32.0).view(1, 2, 4, 4)
+    expected = 0.5 * (0 + 1 + 4 + 5) - 1
+    assert layer(images)[0, 0, 0, 0].item() == expected
+    assert layer(images).shape == (1, 2, 2, 2)
+
+
+def test_scaled_tanh_maps_one_to_one() -> None:
+    squash = ScaledTanh()
+    assert squash(torch.tensor([1.0, -1.0])).tolist() == pytest.approx([1, -1], abs=1e-4)
+    assert squash(torch.tensor([1e3])).item() == pytest.approx(1.7159)
+
+
+def test_codes_are_ten_different_bitmaps_of_7_by_12() -> None:
+    codes = digit_codes()
+    assert codes.shape == (10, 84)
+    assert codes.unique().tolist() == [-1, 1]
+    # Digits that look alike have codes that are alike, as the paper wants it: 8 is nearest to 6, then to 9.
+    distances = torch.cdist(codes, codes).square()
+    assert distances[8].argsort()[:3].tolist() == [8, 6, 9]
+    one = codes[1].view(12, 7)
+    assert one[:, 3].tolist() == [1] * 10 + [-1] * 2
+
+
+def test_the_output_is_the_distance_to_the_codes_and_the_loss_is_equation_9() -> None:
+    model = LeNet1998().eval()
+    f6 = digit_codes()[[3, 7]] + 0.5
+    logits = model.output(f6)
+    assert logits[0, 3].item() == pytest.approx(-84 * 0.25)
+    assert logits.argmax(1).tolist() == [3, 7]
+    labels = torch.tensor([3, 1])
+    distances = -logits.double()
+    competing = torch.exp(torch.tensor(-RUBBISH_PENALTY).double()) + torch.exp(-distances).sum(1)
+    expected = (distances[[0, 1], labels] + competing.log()).mean()
+    assert model.training_loss(logits, labels, 0.0).item() == pytest.approx(expected.item(), rel=1e-5)
+    smoothed = model.training_loss(logits, labels, 0.1).item()
+    even = (distances.mean(1) + competing.log()).mean()
+    assert smoothed == pytest.approx((0.9 * expected + 0.1 * even).item(), rel=1e-5)
+
+
+def test_first_weights_of_1998_are_uniform_within_their_bound() -> None:
+    model = LeNet1998()
+    for weights, inputs in ((model.c1.weight, 25), (model.c5.weight, 400), (model.f6.weight, 120)):
+        assert 0.9 * 2.4 / inputs < weights.abs().max().item() <= 2.4 / inputs
+    kernels = model.c3.kernels
+    assert kernels[:18].abs().max().item() <= 2.4 / 75
+    assert kernels[-6:].abs().max().item() <= 2.4 / 150
+
+
+def test_convnet_has_its_layers() -> None:
+    model = ConvNet()
+    assert count_parameters(model) == 893_546
+    dropouts = [layer.p for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
+    assert dropouts == [0.5, 0.4]
+    assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.modules()) == 3
+    images = torch.randn(4, 1, 28, 28)
+    assert {name: tuple(maps.shape) for name, maps in model.feature_maps(images).items()} == {
+        "act1": (4, 32, 28, 28),
+        "act2": (4, 64, 14, 14),
+        "act3": (4, 64, 7, 7),
+    }
+    with pytest.raises(ValueError, match="more than 1 value"):
+        model.train()(images[:1])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_feature_maps_belong_to_the_forward_pass(name: str) -> None:
+    model = build_model(NETWORK | {"model": name}, seed=0).eval()
+    images = torch.randn(3, 1, model.input_size, model.input_size)
+    maps = model.feature_maps(images)
+    last = list(maps.values())[-1]
+    if name == "convnet":
+        x = model.act4(model.norm4(model.fc1(last.flatten(1))))
+        logits = model.fc3(model.act5(model.norm5(model.fc2(x))))
+    elif name == "lenet5_1998":
+        logits = model.output(model.act6(model.f6(model.act5(model.c5(last.flatten(1))))))
+    else:
+        logits = model.fc3(model.act4(model.fc2(model.act3(model.fc1(model.pool2(last).flatten(1))))))
+    torch.testing.assert_close(logits, model(images))
+
+
+@pytest.mark.parametrize("name", ["lenet5", "convnet"])
+def test_the_loss_is_cross_entropy_with_label_smoothing(name: str) -> None:
+    model = build_model(NETWORK | {"model": name}, seed=0)
+    logits, labels = torch.randn(5, 10), torch.arange(5)
+    assert model.training_loss(logits, labels, 0.0) == F.cross_entropy(logits, labels)
+    even = -logits.log_softmax(1).mean()
+    expected = 0.8 * F.cross_entropy(logits, labels) + 0.2 * even
+    torch.testing.assert_close(model.training_loss(logits, labels, 0.2), expected)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from src.networks.lenet5 import LeNet5
+from src.optimization import Optimization, build_optimizer, build_schedule
+from src.params import Params, TrainParams
+
+SCHEDULES = list(Params.model_fields["schedule"].annotation.__args__)
+
+
+@pytest.fixture
+def settings(params: Params) -> Optimization:
+    values = TrainParams.model_validate(params.model_dump(include=set(TrainParams.model_fields)))
+    return replace(Optimization(**values.optimization()), optimizer="SGD", lr=0.1, momentum=0.5, epochs=10)
+
+
+def rates(settings: Optimization, steps_per_epoch: int = 10) -> list[float]:
+    """The learning rate of every step."""
+    optimizer = build_optimizer(LeNet5(), settings)
+    scheduler = build_schedule(optimizer, settings, steps_per_epoch)
+    found = []
+    for _ in range(settings.epochs * steps_per_epoch):
+        found.append(optimizer.param_groups[0]["lr"])
+        assert optimizer.param_groups[0]["momentum"] == 0.5
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules_have_their_shape(settings: Optimization, schedule: str) -> None:
+    found = rates(replace(settings, schedule=schedule))
+    peak = found.index(max(found))
+    assert max(found) == pytest.approx(0.1, rel=0.01)
+    if schedule == "constant":
+        assert set(found) == {0.1}
+    elif schedule == "cosine":
+        assert found == sorted(found, reverse=True)
+        assert found[-1] < 0.001
+    else:
+        assert 20 < peak < 40
+        assert found[:peak] == sorted(found[:peak])
+        assert found[peak:] == sorted(found[peak:], reverse=True)
+        assert found[-1] < 0.001
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_rate_rises_over_the_warmup_epochs(settings: Optimization, schedule: str) -> None:
+    found = rates(replace(settings, schedule=schedule, warmup_epochs=5))
+    assert found[0] < 0.01
+    assert found[:49] == sorted(found[:49])
+    assert max(found) == pytest.approx(0.1, rel=0.01)
+    assert 47 <= found.index(max(found)) <= 51
+    assert found[-1] == pytest.approx(0.1) if schedule == "constant" else found[-1] < 0.001
