@@ -1,8 +1,8 @@
 """Is one revision better than another? `python -m src.compare REV_A REV_B`.
 
 Revisions are commits, branches, tags or experiment names; REV_A is HEAD and REV_B the workspace where they
-are left out. Both revisions' `plots/predictions.csv` are read through DVC, image by image: two networks that are
-right on nearly the same images can be told apart by far fewer images than two numbers can.
+are left out. Both revisions' `plots/predictions.csv` are read through DVC, image by image: two networks
+that are right on nearly the same images can be told apart by far fewer images than two numbers can.
 """
 
 from __future__ import annotations

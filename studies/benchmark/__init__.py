@@ -1,0 +1,1 @@
+"""The table of results: datasets, models and recipes, several seeds each."""

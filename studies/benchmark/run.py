@@ -1,0 +1,72 @@
+"""One setup of `params.yaml` beside this file with one seed → its row of the table.
+
+`python -m studies.benchmark.run SETUP SEED`. The raw archives are read again by every run, so that a run
+depends on nothing but its setup; their checksums are checked each time.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import torch
+from ruamel.yaml import YAML
+
+from src.datasets import DATASETS, split_dataset
+from src.devices import numerics, set_up_process
+from src.errors import UserError
+from src.evaluation import evaluate
+from src.files import write_text
+from src.models import count_parameters, predict_logits
+from src.params import PrepareParams, TrainParams, parse
+from src.resumable import resumable_training
+from src.workspace import run_stage
+
+FOLDER = Path("studies/benchmark")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("setup")
+    parser.add_argument("seed", type=int)
+    arguments = parser.parse_args()
+    study = YAML(typ="safe").load(FOLDER / "params.yaml")
+    if arguments.setup not in study["setups"]:
+        raise UserError(f"{arguments.setup!r} is no setup; accepted: one of {', '.join(study['setups'])}")
+    values = study["defaults"] | study["setups"][arguments.setup] | {"seed": arguments.seed}
+    source = f"{FOLDER / 'params.yaml'}: {arguments.setup}"
+    data, params = parse(values, PrepareParams, source=source), parse(values, TrainParams, source=source)
+
+    device = set_up_process()
+    started = time.monotonic()
+    train, val, test = split_dataset(
+        data.dataset, DATASETS[data.dataset](), data.val_fraction, data.split_seed
+    )
+    with resumable_training(params, train, val, device, facts=data.model_dump()) as (model, result):
+        network = model.build().to(device)
+        logits = predict_logits(network, model.prepare_input(torch.from_numpy(test.images).to(device)))
+        metrics = evaluate(logits.cpu().numpy(), test.labels, test.class_names).metrics
+        row = {
+            "dataset": data.dataset,
+            "model": params.model,
+            "setup": arguments.setup,
+            "seed": arguments.seed,
+            "val_accuracy": result.best.val_accuracy,
+            "test_accuracy": metrics["accuracy"],
+            "test_loss": metrics["loss"],
+            "macro_f1": metrics["macro"]["f1"],
+            "epochs": result.history[-1].epoch,
+            "parameters": count_parameters(network),
+        }
+        name = f"{arguments.setup}-{arguments.seed}.json"
+        # What a machine took is no result: it is not among the outputs that DVC compares.
+        seconds = round(time.monotonic() - started, 1)
+        facts = {"seconds": seconds, "cores": os.cpu_count(), **numerics(device)}
+        write_text(FOLDER / "times" / name, json.dumps(facts, indent=2) + "\n")
+        write_text(FOLDER / "runs" / name, json.dumps(row, indent=2) + "\n")
+    print(f"{arguments.setup}, seed {arguments.seed}: test accuracy {row['test_accuracy']:.2%}")
+
+
+if __name__ == "__main__":
+    run_stage(main)
