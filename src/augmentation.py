@@ -17,12 +17,15 @@ MIRRORED_ALIKE = {"FashionMNIST"}
 ROTATION_DEGREES = 10.0
 SCALING = 0.12
 SHEAR = 0.15
-SHIFT_PIXELS = 2.0
+SHIFT_PIXELS = 2
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How to change the images of a batch.
+    """How to change the images of an epoch.
+
+    What is drawn and what is done with it are apart, so that an epoch's draws can be moved to another device
+    at once: a copy at each step would wait for the device each time.
 
     Attributes:
         kind: `none`; `affine`: rotation, scaling, shear and shift, each drawn anew for every image; or
@@ -36,40 +39,53 @@ class Augmentation:
     background: float
     mirrored: bool
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Changed copies of images, float [N, 1, H, W]; what is drawn comes from a generator on the CPU."""
-        if self.kind == "none":
-            return images
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """What happens to each of `count` images, [count, …], drawn from a generator on the CPU.
+
+        Affine maps, float32 [count, 2, 3], of coordinates from -1 to 1 but with shifts in pixels; or shifts
+        down and to the right and whether to mirror, int64 [count, 3]; or nothing, [count, 0].
+        """
         if self.kind == "affine":
-            return self._resampled(images, _affine_maps(len(images), images.shape[-1], generator))
-        return self._shifted(images, generator)
+            return _affine_maps(count, generator)
+        if self.kind == "shift_flip":
+            reach = SHIFT_PIXELS
+            shifts = torch.randint(2 * reach + 1, (count, 2), generator=generator)
+            mirrored = torch.rand(count, 1, generator=generator) < (0.5 if self.mirrored else 0.0)
+            return torch.cat([shifts, mirrored.long()], dim=1)
+        return torch.empty(count, 0)
+
+    def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
+        """Changed copies of images, float [N, 1, H, W]; `drawn` is on their device."""
+        if self.kind == "affine":
+            return self._resampled(images, drawn)
+        if self.kind == "shift_flip":
+            return self._shifted(images, drawn)
+        return images
 
     def _resampled(self, images: Tensor, maps: Tensor) -> Tensor:
-        grid = F.affine_grid(maps.to(images.device), list(images.shape), align_corners=False)
+        maps = torch.cat([maps[:, :, :2], maps[:, :, 2:] * (2 / images.shape[-1])], dim=2)
+        grid = F.affine_grid(maps, list(images.shape), align_corners=False)
         # Zeros come in from outside; the background is made zero for the time being.
         moved = F.grid_sample(images - self.background, grid, align_corners=False)
         return moved.add_(self.background)
 
-    def _shifted(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        reach, size = int(SHIFT_PIXELS), images.shape[-1]
-        count = len(images)
-        offsets = torch.randint(2 * reach + 1, (2, count, 1), generator=generator)
-        flipped = torch.rand(count, 1, generator=generator) < (0.5 if self.mirrored else 0.0)
-        places = torch.arange(size)
-        rows = (offsets[0] + places).to(images.device)
-        columns = (offsets[1] + torch.where(flipped, places.flip(0), places)).to(images.device)
+    def _shifted(self, images: Tensor, drawn: Tensor) -> Tensor:
+        reach, size = SHIFT_PIXELS, images.shape[-1]
+        down, right, mirrored = drawn.unsqueeze(2).unbind(1)
+        places = torch.arange(size, device=images.device)
+        columns = torch.where(mirrored == 1, places.flip(0), places) + right
         padded = F.pad(images, (reach, reach, reach, reach), value=self.background)
-        image = torch.arange(count, device=images.device).view(-1, 1, 1)
-        return padded[image, 0, rows.unsqueeze(2), columns.unsqueeze(1)].unsqueeze(1)
+        image = torch.arange(len(images), device=images.device).view(-1, 1, 1)
+        return padded[image, 0, (places + down).unsqueeze(2), columns.unsqueeze(1)].unsqueeze(1)
 
 
-def _affine_maps(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Affine maps, float32 [count, 2, 3], in the coordinates of `torch.nn.functional.affine_grid`."""
+def _affine_maps(count: int, generator: torch.Generator) -> Tensor:
+    """Affine maps for `torch.nn.functional.affine_grid`, but with shifts in pixels, float32 [count, 2, 3]."""
     drawn = torch.rand(6, count, generator=generator) * 2 - 1
     angle = drawn[0] * math.radians(ROTATION_DEGREES)
     wide, high = 1 + SCALING * drawn[1], 1 + SCALING * drawn[2]
     shear = SHEAR * drawn[3]
-    shift = drawn[4:6] * (SHIFT_PIXELS * 2 / size)
+    shift = drawn[4:6] * SHIFT_PIXELS
     cos, sin = angle.cos(), angle.sin()
     rows = [
         torch.stack([cos * wide, (shear * cos - sin) * high, shift[0]], dim=1),

@@ -88,7 +88,17 @@ class TrainParams(OptimizationParams, NetworkParams):
         return self.model_dump(include=set(OptimizationParams.model_fields))
 
 
-class Params(TrainParams, PrepareParams):
+class RunParams(TrainParams, PrepareParams):
+    """All that decides one training and its data."""
+
+
+class CrossvalParams(_Group):
+    """What cross-validation reads besides `RunParams`."""
+
+    folds: Annotated[int, Field(ge=2)]
+
+
+class Params(CrossvalParams, RunParams):
     """Every key of `params.yaml`."""
 
 
@@ -111,12 +121,15 @@ def accepted(key: str) -> str:
     return " ".join([words, " and ".join(bounds)])
 
 
-def parse(values: object, group: type[Group], *, source: str = str(PARAMS_FILE)) -> Group:
-    """Validate all of `values` against `Params` and return the keys of `group`.
+def parse(
+    values: object, group: type[Group], *, whole: type[RunParams] = Params, source: str = str(PARAMS_FILE)
+) -> Group:
+    """Validate all of `values` against `whole` and return the keys of `group`.
 
     Args:
-        values: what the YAML file holds; anything but a complete mapping of known keys is refused.
-        group: `Params`, or one of the groups of keys it is made of.
+        values: what the YAML file holds; anything but a complete mapping of the keys of `whole` is refused.
+        group: `whole`, or one of the groups of keys it is made of.
+        whole: the keys that belong into the file.
         source: the name of the file, for messages.
 
     Raises:
@@ -125,11 +138,11 @@ def parse(values: object, group: type[Group], *, source: str = str(PARAMS_FILE))
     if not isinstance(values, dict):
         raise UserError(f"{source}: expected `key: value` lines, found {type(values).__name__}")
     if strange := [key for key in values if not isinstance(key, str)]:
-        raise UserError(f"{source}: {_unknown(strange[0])}")
+        raise UserError(f"{source}: {_unknown(strange[0], whole)}")
     try:
-        params = Params.model_validate(values)
+        params = whole.model_validate(values)
     except ValidationError as error:
-        mistakes = "; ".join(_mistake(detail, values) for detail in error.errors())
+        mistakes = "; ".join(_mistake(detail, values, whole) for detail in error.errors())
         raise UserError(f"{source}: {mistakes}") from None
     if params.warmup_epochs >= params.epochs:
         raise UserError(
@@ -139,17 +152,17 @@ def parse(values: object, group: type[Group], *, source: str = str(PARAMS_FILE))
     return group.model_validate(params.model_dump(include=set(group.model_fields)))
 
 
-def _mistake(detail: ErrorDetails, values: dict[str, Any]) -> str:
+def _mistake(detail: ErrorDetails, values: dict[str, Any], whole: type[RunParams]) -> str:
     key = str(detail["loc"][0])
     if detail["type"] == "extra_forbidden":
-        return _unknown(key)
+        return _unknown(key, whole)
     if detail["type"] == "missing":
         return f"key {key!r} is missing; accepted: {accepted(key)}"
     return f"{key}: {_SHORT.repr(values[key])} is not accepted; accepted: {accepted(key)}"
 
 
-def _unknown(key: object) -> str:
-    return f"unknown key {_SHORT.repr(key)}; accepted: {', '.join(Params.model_fields)}"
+def _unknown(key: object, whole: type[RunParams]) -> str:
+    return f"unknown key {_SHORT.repr(key)}; accepted: {', '.join(whole.model_fields)}"
 
 
 # A few lines of YAML can refer to themselves and stand for gigabytes.

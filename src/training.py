@@ -6,6 +6,7 @@ from: for 28×28 images a per-image pipeline costs more than the network itself 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.augmentation import MIRRORED_ALIKE, Augmentation
 from src.errors import UserError
@@ -199,10 +200,10 @@ def train(
         steps = steps_per_epoch(count, settings.batch_size)
         optimizer = build_optimizer(model, settings)
         schedule = build_schedule(optimizer, settings, steps)
-        averaged = None
-        if settings.ema:
-            averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
-        evaluated = averaged.module if averaged else model
+        # torch.optim.swa_utils.AveragedModel would copy its counter to the device at every step.
+        averaged = copy.deepcopy(model) if settings.ema else None
+        update_average = get_ema_multi_avg_fn(settings.ema)
+        evaluated = averaged or model
 
         def take_snapshot() -> Snapshot:
             return Snapshot(
@@ -246,13 +247,14 @@ def train(
             if settings.patience and history[-1].epoch - best.epoch >= settings.patience:
                 break
             batches = torch.randperm(count, generator=order).to(device).split(settings.batch_size)
+            drawn = augmentation.draw(count, distortions).to(device).split(settings.batch_size)
             model.train()
             # Kept on the device: reading a number back at each step would wait for it each time.
             losses = torch.empty(steps, device=device)
             correct = torch.zeros((), dtype=torch.int64, device=device)
-            for step, batch in enumerate(batches):
+            for step, (batch, changes) in enumerate(zip(batches, drawn, strict=True)):
                 labels = train_labels[batch]
-                logits = model(augmentation(train_inputs[batch], distortions))
+                logits = model(augmentation(train_inputs[batch], changes))
                 loss = model.training_loss(logits, labels, settings.label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()
@@ -260,7 +262,7 @@ def train(
                     clip_grad_norm_(model.parameters(), settings.clip_norm)
                 optimizer.step()
                 if averaged:
-                    averaged.update_parameters(model)
+                    update_average(_floats(averaged), _floats(model), None)
                 lr = optimizer.param_groups[0]["lr"]
                 schedule.step()
                 losses[step] = loss.detach()
@@ -344,6 +346,11 @@ def _refuse_divergence(row: Epoch, settings: Optimization) -> None:
                 f"epoch {row.epoch}: the {name} loss is {loss} with lr: {settings.lr:g} "
                 f"({row.lr:.3g} at the epoch's last step); try a smaller lr"
             )
+
+
+def _floats(model: nn.Module) -> list[Tensor]:
+    """The weights and, for batch norm, the running statistics: all that an average can be taken of."""
+    return [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
 
 
 def _copy_weights(model: nn.Module) -> dict[str, Tensor]:

@@ -26,14 +26,16 @@ def centres(images: Tensor) -> Tensor:
 
 def augment(kind: str, seed: int = 0, mirrored: bool = False) -> Tensor:
     augmentation = Augmentation(kind, BACKGROUND, mirrored)
-    return augmentation(pictures(), torch.Generator().manual_seed(seed))
+    images = pictures()
+    return augmentation(images, augmentation.draw(len(images), torch.Generator().manual_seed(seed)))
 
 
 def test_none_leaves_images_and_generator_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
     images = pictures(3)
-    assert Augmentation("none", BACKGROUND, mirrored=True)(images, generator) is images
+    augmentation = Augmentation("none", BACKGROUND, mirrored=True)
+    assert augmentation(images, augmentation.draw(3, generator)) is images
     assert torch.equal(generator.get_state(), before)
 
 

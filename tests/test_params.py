@@ -7,7 +7,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from src.errors import UserError
-from src.params import OptimizationParams, Params, PrepareParams, TrainParams, parse, read
+from src.params import (
+    CrossvalParams,
+    OptimizationParams,
+    Params,
+    PrepareParams,
+    RunParams,
+    TrainParams,
+    parse,
+    read,
+)
 from tests.conftest import ROOT
 
 CHOICES = {
@@ -50,6 +59,8 @@ ACCEPTED = [(key, choice) for key, choices in CHOICES.items() for choice in choi
     ("ema", 0.9999),
     ("patience", 0),
     ("patience", 100),
+    ("folds", 2),
+    ("folds", 100),
 ]
 REFUSED = [(key, value) for key in CHOICES for value in ("", "relu", 3, None, True, ["max"])] + [
     *[("val_fraction", value) for value in (0, -0.1, 0.51, "0.1", "1/0", "a/b", "2/3", True, None, [0.1])],
@@ -61,6 +72,7 @@ REFUSED = [(key, value) for key in CHOICES for value in ("", "relu", 3, None, Tr
     *[(key, value) for key in ("label_smoothing", "ema") for value in (-0.1, 1, "0.1", float("nan"), None)],
     *[("clip_norm", value) for value in (-1, "1", float("inf"), None)],
     *[(key, value) for key in ("warmup_epochs", "patience") for value in (-1, 0.5, "1", True, None)],
+    *[("folds", value) for value in (1, 0, 2.5, "5", None)],
     *[(key, value) for key in ("batch_size", "epochs") for value in (0, -1, 1.5, 2.0, "8", True, None)],
 ]
 
@@ -107,7 +119,7 @@ def test_bounds_are_said() -> None:
 
 def test_unknown_and_missing_keys(values: dict[str, Any]) -> None:
     with pytest.raises(
-        UserError, match=r"^params.yaml: unknown key 'learning_rate'; accepted: dataset, .*seed$"
+        UserError, match=r"^params.yaml: unknown key 'learning_rate'; accepted: dataset, .*folds$"
     ):
         parse(values | {"learning_rate": 0.1}, Params)
     del values["lr"]
@@ -154,7 +166,9 @@ def test_unreadable_files_are_one_line(tmp_path: Path, content: str | bytes | No
 def test_groups_hold_every_key_once(params: Params) -> None:
     train = TrainParams.model_validate(params.model_dump(include=set(TrainParams.model_fields)))
     assert {**train.network(), **train.optimization()} == train.model_dump()
-    assert [*PrepareParams.model_fields, *TrainParams.model_fields] == [*_in_file_order()]
+    assert [*RunParams.model_fields] == [*PrepareParams.model_fields, *TrainParams.model_fields]
+    assert [*Params.model_fields] == [*RunParams.model_fields, *CrossvalParams.model_fields]
+    assert [*Params.model_fields] == _in_file_order()
     assert set(OptimizationParams.model_fields) < set(TrainParams.model_fields)
 
 
@@ -171,6 +185,13 @@ def test_every_key_is_commented_with_its_choices() -> None:
         assert comment, line
         for choice in choices:
             assert choice in comment
+
+
+def test_a_study_has_the_keys_of_a_run_alone(values: dict[str, Any]) -> None:
+    run = {key: values[key] for key in RunParams.model_fields}
+    assert parse(run, TrainParams, whole=RunParams).lr == values["lr"]
+    with pytest.raises(UserError, match=r"^params.yaml: unknown key 'folds'; accepted: dataset, .*seed$"):
+        parse(values, TrainParams, whole=RunParams)
 
 
 def test_warmup_must_end_before_training_does(values: dict[str, Any]) -> None:

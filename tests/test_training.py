@@ -24,6 +24,7 @@ from src.training import (
     Snapshot,
     Step,
     TrainingResult,
+    steps_per_epoch,
     train,
     train_on_splits,
 )
@@ -189,14 +190,10 @@ def test_the_moving_average_is_evaluated_and_kept(settings: Optimization) -> Non
     settings = replace(settings, optimizer="SGD", lr=0.05, schedule="constant")
     model = build_model(NETWORK, seed=settings.seed)
     followed = {name: weights.clone() for name, weights in model.state_dict().items()}
-    steps: list[None] = []
 
     def follow() -> None:
-        # The first step is taken as it is: there is nothing to average it with.
-        decay = 0.9 if steps else 0.0
         for name, weights in model.state_dict().items():
-            followed[name].lerp_(weights, 1 - decay)
-        steps.append(None)
+            followed[name].lerp_(weights, 0.1)
 
     result = train(
         model, *arrays(), *arrays(20, seed=1), replace(settings, ema=0.9, epochs=1), on_step=follow
@@ -316,3 +313,29 @@ def test_batch_norm_goes_on_as_if_it_had_never_stopped(settings: Optimization) -
     again, _ = go(snapshots[1])
     assert again.history == whole.history
     assert all(torch.equal(again.weights[name], whole.weights[name]) for name in whole.weights)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("augment", ["affine", "shift_flip"])
+def test_no_step_waits_for_the_device(settings: Optimization, augment: str) -> None:
+    device = torch.device("cuda")
+    model = build_model(NETWORK, seed=0).to(device)
+    images, labels = (tensor.to(device) for tensor in arrays())
+    steps = steps_per_epoch(len(labels), settings.batch_size)
+    taken: list[None] = []
+
+    def forbid_waiting() -> None:
+        # From the first epoch's first step (which may set things up) to the one before its last.
+        taken.append(None)
+        torch.cuda.set_sync_debug_mode("error" if len(taken) % steps else "default")
+
+    settings = replace(settings, epochs=2, **RECIPE | {"augment": augment})
+    augmentation = Augmentation(augment, background=0.0, mirrored=True)
+    try:
+        train(
+            *(model, images, labels, images, labels, settings),
+            augmentation=augmentation,
+            on_step=forbid_waiting,
+        )
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

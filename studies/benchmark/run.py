@@ -19,7 +19,7 @@ from src.errors import UserError
 from src.evaluation import evaluate
 from src.files import write_text
 from src.models import count_parameters, predict_logits
-from src.params import PrepareParams, TrainParams, parse
+from src.params import PrepareParams, RunParams, TrainParams, parse
 from src.resumable import resumable_training
 from src.workspace import run_stage
 
@@ -36,7 +36,8 @@ def main() -> None:
         raise UserError(f"{arguments.setup!r} is no setup; accepted: one of {', '.join(study['setups'])}")
     values = study["defaults"] | study["setups"][arguments.setup] | {"seed": arguments.seed}
     source = f"{FOLDER / 'params.yaml'}: {arguments.setup}"
-    data, params = parse(values, PrepareParams, source=source), parse(values, TrainParams, source=source)
+    data = parse(values, PrepareParams, whole=RunParams, source=source)
+    params = parse(values, TrainParams, whole=RunParams, source=source)
 
     device = set_up_process()
     started = time.monotonic()

@@ -1,0 +1,1 @@
+"""Stratified k-fold cross-validation over the training part of a dataset."""
