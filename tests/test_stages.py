@@ -58,23 +58,57 @@ def test_dependencies_are_the_imports(name: str) -> None:
     assert stage["desc"]
 
 
+def study_of(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The stages of a study's dvc.yaml, and of its dvc.lock."""
+    files = (ROOT / "studies" / name / file for file in ("dvc.yaml", "dvc.lock"))
+    pipeline, lock = (YAML(typ="safe").load(file)["stages"] for file in files)
+    return pipeline, lock
+
+
 @pytest.mark.parametrize("study", STUDIES)
-def test_a_study_builds_on_the_pipeline_and_never_reads_the_test_split(study: str) -> None:
-    folder = ROOT / "studies" / study
-    pipeline, lock = (YAML(typ="safe").load(folder / name) for name in ("dvc.yaml", "dvc.lock"))
-    for name, stage in pipeline["stages"].items():
+def test_a_study_depends_on_its_imports_and_never_on_the_test_split(study: str) -> None:
+    for stage in study_of(study)[0].values():
         assert stage["wdir"] == "../.."
-        script = ROOT / Path(*stage["cmd"].removeprefix("python -m ").split(".")).with_suffix(".py")
+        module = stage["cmd"].removeprefix("python -m ").split()[0]
+        script = ROOT / Path(*module.split(".")).with_suffix(".py")
         code = {ROOT / path for path in stage["deps"] if path.endswith(".py")}
         assert code == {script} | imported_by(script)
-        data = [path for path in stage["deps"] if not path.endswith(".py")]
-        assert set(data) <= {"models/model.pt", "data/prepared/train.npz", "data/prepared/val.npz"}
-        locked = lock["stages"][name]
+        data = {path for path in stage["deps"] if not path.endswith(".py")}
+        assert data <= {
+            "models/model.pt",
+            "data/prepared/train.npz",
+            "data/prepared/val.npz",
+            "studies/benchmark/runs",
+        }
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_is_committed_with_the_code_and_the_model_that_it_is_of(study: str) -> None:
+    pipeline, lock = study_of(study)
+    assert {name.split("@")[0] for name in lock} == set(pipeline)
+    outputs = {out["path"]: out["md5"] for stage in LOCK["stages"].values() for out in stage["outs"]}
+    for locked in lock.values():
         for entry in [*locked["deps"], *locked["outs"]]:
-            if entry["path"].endswith(".py") or entry["path"].startswith("studies/"):
+            if entry["path"] in outputs:
+                assert entry["md5"] == outputs[entry["path"]], "not of what the pipeline last made"
+            elif (ROOT / entry["path"]).is_file():
                 assert entry["md5"] == md5(entry["path"]), entry["path"]
-        model = next(out for out in LOCK["stages"]["train"]["outs"] if out["path"] == "models/model.pt")
-        assert model["md5"] in [dep["md5"] for dep in locked["deps"]], "not of the committed model"
+
+
+def test_every_run_of_the_benchmark_is_committed_as_it_was_made() -> None:
+    study = YAML(typ="safe").load(ROOT / "studies/benchmark/params.yaml")
+    runs = {
+        (group, setup, seed) for group in GROUPS for setup in study[group]["setups"] for seed in study[group]["seeds"]
+    }
+    lock = study_of("benchmark")[1]
+    assert {f"{group}@{setup}-{seed}" for group, setup, seed in runs} == set(lock) - {"table"}
+    for group, setup, seed in runs:
+        locked = lock[f"{group}@{setup}-{seed}"]
+        assert locked["params"]["studies/benchmark/params.yaml"] == {
+            "defaults": study["defaults"],
+            f"setups.{setup}": study["setups"][setup],
+        }
+        assert [out["path"] for out in locked["outs"]] == [f"studies/benchmark/runs/{setup}-{seed}.json"]
 
 
 def test_packages_hold_no_code_that_a_dependency_would_miss() -> None:
