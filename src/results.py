@@ -13,16 +13,17 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """A row per setup, in the order of its first run.
 
     Args:
-        runs: dataset, model, setup, seed, val_accuracy, test_accuracy, test_loss, macro_f1, epochs,
-            parameters; one row per run.
+        runs: dataset, model, recipe, setup (these three together), seed, val_accuracy, test_accuracy,
+            test_loss, macro_f1, epochs, parameters; one row per run.
 
     Returns:
-        dataset, model, setup, epochs and parameters (the largest), n (seeds), and the mean and the sample
-        standard deviation of the other columns, as `<column>_mean` and `<column>_sd`; the deviation of a
-        single run is NaN.
+        dataset, model, recipe, setup, epochs and parameters (the largest), n (seeds), and the mean and the
+        sample standard deviation of the other columns, as `<column>_mean` and `<column>_sd`; the deviation
+        of a single run is NaN.
     """
     groups = runs.groupby("setup", sort=False)
-    table = groups[["dataset", "model"]].first()
+    table = groups[["dataset", "model", "recipe"]].first()
+    table["setup"] = table.index
     table["epochs"], table["parameters"], table["n"] = (
         groups["epochs"].max(),
         groups["parameters"].max(),
@@ -30,7 +31,6 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     )
     for column in ("val_accuracy", "test_accuracy", "test_loss", "macro_f1"):
         table[f"{column}_mean"], table[f"{column}_sd"] = groups[column].mean(), groups[column].std(ddof=1)
-    table.insert(2, "setup", table.index)
     return table.reset_index(drop=True)
 
 

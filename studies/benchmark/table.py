@@ -13,24 +13,25 @@ from src.results import summarise
 from src.workspace import run_stage
 
 FOLDER = Path("studies/benchmark")
+GROUPS = ("lenet5", "others")
 
 
 def main() -> None:
     study = YAML(typ="safe").load(FOLDER / "params.yaml")
     rows = []
-    for setup in study["lenet5"]["setups"]:
-        for seed in study["lenet5"]["seeds"]:
-            path = FOLDER / "runs" / f"{setup}-{seed}.json"
-            if not path.exists():
-                raise UserError(f"{path}: no such file; `dvc repro studies/benchmark/dvc.yaml` writes it")
-            rows.append(json.loads(path.read_text()))
+    for group in GROUPS:
+        for setup in study[group]["setups"]:
+            for seed in study[group]["seeds"]:
+                path = FOLDER / "runs" / f"{setup}-{seed}.json"
+                if not path.exists():
+                    raise UserError(f"{path}: no such file; `dvc repro studies/benchmark/dvc.yaml` writes it")
+                rows.append(json.loads(path.read_text()))
     runs = pd.DataFrame(rows)
     summary = summarise(runs)
     write_text(FOLDER / "runs.csv", runs.to_csv(index=False))
     write_text(FOLDER / "summary.csv", summary.to_csv(index=False))
     with replacing(FOLDER / "accuracy.png") as temporary:
-        figure = figures.accuracies_by_setup(runs)
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+        figures.accuracies_by_setup(runs).savefig(temporary, dpi=110, metadata={"Software": None})
     print(summary[["setup", "n", "test_accuracy_mean", "test_accuracy_sd"]].to_string(index=False))
 
 

@@ -1,0 +1,98 @@
+"""The study of the benchmark, with a few short setups, by real `dvc`."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from src.errors import UserError
+from studies.benchmark.readme import BEGIN, END, README, results, with_results
+from tests.conftest import ROOT, Clone, output
+from tests.test_survival import gone_on_from, kill
+
+STUDY = "studies/benchmark/dvc.yaml"
+SHORT = """lenet5:
+  setups: [fashion-lenet5-relu-max, fashion-lenet5-tanh-avg]
+  seeds: [0, 1]
+others:
+  setups: [digits-convnet-plain]
+  seeds: [0]
+"""
+
+
+@pytest.fixture
+def study(clone: Clone) -> Clone:
+    """A clone whose study has three setups of one short epoch or four."""
+    text = clone.read("studies/benchmark/params.yaml")
+    defaults = text[text.index("defaults:") : text.index("setups:\n  mnist")]
+    defaults = defaults.replace("dataset: MNIST", "dataset: Digits").replace("epochs: 10", "epochs: 1")
+    setups = """setups:
+  fashion-lenet5-relu-max: {}
+  fashion-lenet5-tanh-avg: {activation: Tanh, pooling: avg}
+  digits-convnet-plain: {model: convnet, epochs: 4}
+"""
+    (clone.path / "studies/benchmark/params.yaml").write_text(SHORT + defaults + setups)
+    clone.git("rm", "-rq", "--ignore-unmatch", "studies/benchmark/runs", "studies/benchmark/times")
+    (clone.path / "studies/benchmark/dvc.lock").unlink(missing_ok=True)
+    return clone
+
+
+def ran(text: str) -> list[str]:
+    start = "> python -m studies.benchmark."
+    return [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
+
+
+def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None:
+    kill(study, ("dvc", "repro", STUDY), "epoch 2/4", 0)
+    first = output(study.dvc("repro", STUDY))
+    assert ran(first) == ["run digits-convnet-plain 0", "table"], "what was done is not done again"
+    assert gone_on_from(first.splitlines()) in (2, 3)
+    runs = pd.read_csv(study.path / "studies/benchmark/runs.csv")
+    assert list(runs["setup"] + "-" + runs["seed"].astype(str)) == [
+        "fashion-lenet5-relu-max-0",
+        "fashion-lenet5-relu-max-1",
+        "fashion-lenet5-tanh-avg-0",
+        "fashion-lenet5-tanh-avg-1",
+        "digits-convnet-plain-0",
+    ]
+    assert list(runs["recipe"].unique()) == ["relu-max", "tanh-avg", "plain"]
+    assert runs["epochs"].tolist() == [1, 1, 1, 1, 4]
+    assert runs["test_accuracy"].between(0, 1).all()
+    assert "up to date" in study.dvc("status", STUDY).stdout
+
+    study.replace("studies/benchmark/params.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
+    second = output(study.dvc("repro", STUDY))
+    assert ran(second) == ["run fashion-lenet5-relu-max 2", "run fashion-lenet5-tanh-avg 2", "table"]
+    summary = pd.read_csv(study.path / "studies/benchmark/summary.csv")
+    assert summary["n"].tolist() == [3, 3, 1]
+    assert summary["test_accuracy_mean"][0] == pytest.approx(
+        pd.read_csv(study.path / "studies/benchmark/runs.csv")["test_accuracy"][:3].mean()
+    )
+    times = json.loads(study.read("studies/benchmark/times/digits-convnet-plain-0.json"))
+    assert times["wall_seconds"] > 0
+    assert "times" not in study.read("studies/benchmark/dvc.lock")
+
+    study.run("python", "-m", "studies.benchmark.readme")
+    table = study.read("README.md").split(BEGIN)[1].split(END)[0]
+    assert f"{summary['test_accuracy_mean'][0]:.2%}" in table
+    assert "(n = 3)" in table
+    assert "paired by seed, n = 3" in table
+
+    refused = study.run("python", "-m", "studies.benchmark.run", "no-such-setup", "0", check=False)
+    assert refused.returncode != 0
+    assert output(refused).startswith(
+        "error: 'no-such-setup' is no setup; accepted: one of fashion-lenet5-relu"
+    )
+
+
+def test_the_table_in_the_readme_is_the_one_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = README.read_text()
+    assert with_results(text, results()) == text, "`make results` writes it"
+
+
+def test_a_readme_without_the_markers_is_refused() -> None:
+    with pytest.raises(UserError, match=r"README\.md: the line `<!-- results"):
+        with_results("# A title\n", "| table |\n")

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from src.crossval import joined, overall, scores_by_class, stratified_folds
+from src.errors import UserError
+from src.evaluation import Evaluation, evaluate
+from src.splits import Split, pixel_statistics
+from tests.conftest import Clone, bright_squares, output
+from tests.test_survival import gone_on_from, kill
+
+
+def numbered(count: int, classes: int = 4) -> Split:
+    """Images that can be told apart by their first two pixels."""
+    split = bright_squares(count // classes, classes=classes)
+    for number, image in enumerate(split.images):
+        image[0, :2] = divmod(number, 256)
+    return split
+
+
+def numbers(split: Split) -> list[int]:
+    return [256 * int(image[0, 0]) + int(image[0, 1]) for image in split.images]
+
+
+def test_joined_is_all_of_both() -> None:
+    part = numbered(40)
+    halves = [
+        replace(part, images=part.images[half], labels=part.labels[half])
+        for half in (slice(25), slice(25, 40))
+    ]
+    assert numbers(joined(*halves)) == numbers(part)
+    np.testing.assert_array_equal(joined(*halves).labels, part.labels)
+
+
+def test_every_image_is_held_out_once_and_meets_no_other_use_in_its_fold() -> None:
+    part = numbered(400)
+    folds = list(stratified_folds(part, 5, 0.25, seed=3))
+    assert [fold.number for fold in folds] == [1, 2, 3, 4, 5]
+    assert sorted(number for fold in folds for number in numbers(fold.held_out)) == list(range(400))
+    for fold in folds:
+        used = [numbers(split) for split in (fold.train, fold.val, fold.held_out)]
+        assert [len(one) for one in used] == [240, 80, 80]
+        assert sorted(itertools.chain.from_iterable(used)) == list(range(400))
+        for split in (fold.train, fold.val, fold.held_out):
+            assert len(set(np.bincount(split.labels))) == 1, "stratified"
+            assert (split.mean, split.std) == pixel_statistics(fold.train.images)
+    again = next(iter(stratified_folds(part, 5, 0.25, seed=3)))
+    other = next(iter(stratified_folds(part, 5, 0.25, seed=4)))
+    assert numbers(again.held_out) == numbers(folds[0].held_out) != numbers(other.held_out)
+
+
+def test_more_folds_than_images_of_a_class_are_refused() -> None:
+    said = r"^folds: 21 is not accepted, a class has only 20 training images; accepted here: .* ≥ 2 and ≤ 20$"
+    with pytest.raises(UserError, match=said):
+        next(iter(stratified_folds(numbered(80), 21, 0.25, seed=0)))
+
+
+def evaluated(actual: list[int], predicted: list[int]) -> Evaluation:
+    return evaluate(np.eye(2)[predicted] * 5, np.array(actual), ["a", "b"])
+
+
+def test_scores_worked_out_by_hand() -> None:
+    # Precision of a: 1 and 2/3; recall of a: 1/2 and 1; accuracy 3/4 and 3/4.
+    folds = [evaluated([0, 0, 1, 1], [0, 1, 1, 1]), evaluated([0, 0, 1, 1], [0, 0, 0, 1])]
+    table = scores_by_class(folds).set_index("class")
+    assert table.loc["a", "precision_mean"] == pytest.approx(5 / 6)
+    assert table.loc["a", "recall_mean"] == pytest.approx(3 / 4)
+    assert table.loc["a", "recall_sd"] == pytest.approx(np.std([0.5, 1], ddof=1))
+    assert table.loc["b", "f1_mean"] == pytest.approx((4 / 5 + 2 / 3) / 2)
+    # Pooled precision of a: 3 of 4; of b: 3 of 4; so is every recall.
+    summary = overall(folds, evaluated([0, 0, 1, 1] * 2, [0, 1, 1, 1, 0, 0, 0, 1]))
+    assert summary["accuracy"] == {"mean": 0.75, "sd": 0.0, "pooled": 0.75}
+    assert summary["macro_f1"]["pooled"] == pytest.approx(0.75)
+    assert summary["macro_f1"]["mean"] == pytest.approx((4 / 5 + 2 / 3) / 2)
+
+
+def test_the_study_goes_on_after_the_folds_that_are_done(clone: Clone) -> None:
+    clone.set_params(folds=3, epochs=4)
+    study = "studies/crossval/dvc.yaml"
+    lines = kill(clone, ("dvc", "repro", study), "fold 3 of 3", 0)
+    assert "fold 1 of 3" in lines
+    shown = output(clone.dvc("repro", study)).splitlines()
+    going_on = [line for line in shown if line.startswith("going on from the checkpoint")]
+    assert [gone_on_from([line]) for line in going_on[:2]] == [4, 4], "what was done is not trained again"
+    with (clone.path / "studies/crossval/folds.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sum(int(row["images"]) for row in rows) == 1437, "all training images of Digits, and no test image"
+    summary = json.loads(clone.read("studies/crossval/summary.json"))
+    accuracies = [float(row["accuracy"]) for row in rows]
+    assert summary["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
+    assert min(accuracies) <= summary["accuracy"]["pooled"] <= max(accuracies)
+    assert not list(clone.path.glob(".dvc/tmp/checkpoints/*/*"))
+    assert "up to date" in clone.dvc("status", study).stdout
+
+    refused = clone.dvc("exp", "run", "-S", "folds=1000", study, check=False)
+    assert refused.returncode != 0
+    assert "error: folds: 1000 is not accepted, a class has only" in output(refused)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.params import Params, TrainParams
+from src.resumable import CHECKPOINTS, resumable_training
+from src.training import Progress, TrainingResult
+from tests.conftest import bright_squares
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def training(params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainParams:
+    monkeypatch.chdir(tmp_path)
+    return TrainParams.model_validate(
+        params.model_dump(include=set(TrainParams.model_fields)) | {"epochs": 4, "batch_size": 16}
+    )
+
+
+def stored() -> list[str]:
+    return sorted(path.name for path in CHECKPOINTS.glob("*/*.ckpt"))
+
+
+def run(
+    training: TrainParams,
+    shown: list[int],
+    *,
+    stop_at: int | None = None,
+    facts: dict[str, object] | None = None,
+) -> TrainingResult:
+    def on_epoch(progress: Progress) -> None:
+        shown.append(progress.history[-1].epoch)
+        if shown[-1] == stop_at:
+            raise KeyboardInterrupt
+
+    with resumable_training(
+        training, bright_squares(20), bright_squares(5, seed=1), CPU, facts=facts, on_epoch=on_epoch
+    ) as (_, result):
+        return result
+
+
+def test_goes_on_after_an_interruption_and_leaves_nothing(training: TrainParams) -> None:
+    undisturbed = run(training, shown := [])
+    assert shown == [0, 1, 2, 3, 4]
+    assert not stored()
+    with pytest.raises(KeyboardInterrupt):
+        run(training, [], stop_at=2)
+    assert stored()[-1] == "epoch-000002.ckpt"
+    resumed = run(training, shown := [])
+    assert shown == [2, 3, 4]
+    assert resumed.history == undisturbed.history
+    for name, weights in undisturbed.weights.items():
+        assert torch.equal(weights, resumed.weights[name])
+    assert not stored()
+
+
+def test_what_is_done_with_the_result_may_fail_without_losing_the_training(training: TrainParams) -> None:
+    splits = bright_squares(20), bright_squares(5, seed=1)
+    with pytest.raises(OSError, match="disk full"), resumable_training(training, *splits, CPU):
+        raise OSError("disk full")
+    run(training, shown := [])
+    assert shown == [4], "the finished training is taken as it is"
+
+
+def test_another_fact_or_parameter_is_another_training(training: TrainParams) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(training, [], stop_at=2, facts={"fold": 1})
+    run(training, shown := [], facts={"fold": 2})
+    assert shown[0] == 0
+    run(training.model_copy(update={"lr": 0.002}), shown := [], facts={"fold": 1})
+    assert shown[0] == 0
+    run(training, shown := [], facts={"fold": 1})
+    assert shown[0] == 2
