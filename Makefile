@@ -24,6 +24,7 @@ lint: .venv/installed
 
 bench: .venv/installed
 	python -m benchmarks.pipeline
+	python -m benchmarks.time_to_accuracy
 	python -m benchmarks.throughput
 
 # The pipeline twice from scratch in two folders, on 1 and on 2 threads: every output byte for byte the same?
@@ -39,10 +40,10 @@ repro-check: .venv/installed
 	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements.txt
 	touch $@
 
-# The README's table of results.
+# The README's table of results: hours on a laptop, from nothing; interrupted, it goes on where it was.
 results: .venv/installed
-	python -m benchmarks.accuracy --seeds 5 Digits
-	python -m benchmarks.accuracy --seeds 3 MNIST FashionMNIST
+	dvc repro studies/benchmark/dvc.yaml
+	python -m studies.benchmark.readme
 
 # Known vulnerabilities of the pinned versions, asked of https://osv.dev.
 audit: .venv/installed

@@ -1,7 +1,7 @@
 """Training images per second: this repository's loop beside a torchvision Dataset with a DataLoader.
 
-Both train the same LeNet-5 on MNIST with AdamW and report the epoch's loss and accuracy, with the batch size
-of params.yaml and with 256. Each round runs in a process of its own, in turn, so that a machine whose speed
+Both train the same network on MNIST with AdamW and report the epoch's loss and accuracy: LeNet-5 with the batch
+size of params.yaml and with 256, and `convnet` with 128. Each round runs in a process of its own, in turn, so that a machine whose speed
 drifts slows both. The other loop is written as PyTorch's and torchvision's tutorials write it, with default
 settings. Its DataLoader runs without worker processes and with two; the faster of the two is compared.
 
@@ -26,7 +26,7 @@ ROUNDS = 3
 LOOPS = ("tensor", "dataloader-0", "dataloader-2")
 
 
-def tensor_loop(raw: Path, batch_size: int) -> float:
+def tensor_loop(raw: Path, model: str, batch_size: int) -> float:
     """Images per second of `src.training.train`."""
     import torch
 
@@ -42,12 +42,13 @@ def tensor_loop(raw: Path, batch_size: int) -> float:
     mnist = read_images(*(raw / f"train-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")), 1, 10)
     images = torch.from_numpy(mnist.images[:IMAGES]).to(device)
     labels = torch.from_numpy(mnist.labels[:IMAGES]).to(device, torch.int64)
-    inputs = network_input(images, params.network(), mean=0.1307, std=0.3081)
+    network = params.network() | {"model": model}
+    inputs = network_input(images, network, mean=0.1307, std=0.3081)
     fixed = {"epochs": 2, "optimizer": "AdamW", "batch_size": batch_size}
     settings = Optimization(**params.optimization() | fixed)
     ends: list[float] = []
     train(
-        build_model(params.network(), seed=0).to(device),
+        build_model(network, seed=0).to(device),
         inputs,
         labels,
         inputs[:1],
@@ -58,7 +59,7 @@ def tensor_loop(raw: Path, batch_size: int) -> float:
     return IMAGES / (ends[2] - ends[1])  # the first epoch warms up
 
 
-def dataloader_loop(raw: Path, batch_size: int, workers: int) -> float:
+def dataloader_loop(raw: Path, network: str, batch_size: int, workers: int) -> float:
     """Images per second of the loop that most public LeNet-5 repositories run."""
     import torch
     import torch.nn.functional as F
@@ -71,10 +72,14 @@ def dataloader_loop(raw: Path, batch_size: int, workers: int) -> float:
 
     params = read(TrainParams)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = build_model(params.network(), seed=0).to(device)
+    model = build_model(params.network() | {"model": network}, seed=0).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay)
-    fit = transforms.Pad(2) if params.input == "pad" else transforms.Resize((32, 32), antialias=False)
-    transform = transforms.Compose([fit, transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    steps = [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
+    if model.input_size == 32:
+        steps.insert(
+            0, transforms.Pad(2) if params.input == "pad" else transforms.Resize(32, antialias=False)
+        )
+    transform = transforms.Compose(steps)
     with tempfile.TemporaryDirectory() as root:
         # torchvision reads the unpacked files beside the archives, and the data folder may be read-only.
         unpacked = Path(root) / "MNIST" / "raw"
@@ -104,19 +109,20 @@ def dataloader_loop(raw: Path, batch_size: int, workers: int) -> float:
     return IMAGES / seconds
 
 
-def compare(batch_size: int) -> None:
+def compare(model: str, batch_size: int) -> None:
     """Run every loop in turn, several times, and print the medians and their ratio."""
+    name = f"{model}, batch size {batch_size}"
     rates: dict[str, list[float]] = {loop: [] for loop in LOOPS}
     for number in range(1, ROUNDS + 1):
         for loop in LOOPS:
-            command = [sys.executable, "-m", "benchmarks.throughput", loop, str(batch_size)]
+            command = [sys.executable, "-m", "benchmarks.throughput", loop, model, str(batch_size)]
             rates[loop].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
         shown = ", ".join(f"{loop} {values[-1]:,.0f}" for loop, values in rates.items())
-        print(f"batch size {batch_size}, round {number} of {ROUNDS}: {shown} images/s", flush=True)
+        print(f"{name}, round {number} of {ROUNDS}: {shown} images/s", flush=True)
     ratios = [ours / max(zero, two) for ours, zero, two in zip(*rates.values(), strict=True)]
     medians = ", ".join(f"{loop} {statistics.median(values):,.0f}" for loop, values in rates.items())
     print(
-        f"batch size {batch_size}: medians {medians} images/s; tensor / faster DataLoader: "
+        f"{name}: medians {medians} images/s; tensor / faster DataLoader: "
         f"median {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
         flush=True,
     )
@@ -128,15 +134,20 @@ def main() -> None:
     from src.params import TrainParams, read
 
     raw = data_root() / "MNIST" / "raw"
-    if len(sys.argv) == 3:  # one round, in a process of its own
-        workers, batch_size = sys.argv[1].partition("-")[2], int(sys.argv[2])
-        rate = dataloader_loop(raw, batch_size, int(workers)) if workers else tensor_loop(raw, batch_size)
-        print(json.dumps(rate))
+    if len(sys.argv) == 4:  # one round, in a process of its own
+        workers, model, batch_size = sys.argv[1].partition("-")[2], sys.argv[2], int(sys.argv[3])
+        print(
+            json.dumps(
+                dataloader_loop(raw, model, batch_size, int(workers))
+                if workers
+                else tensor_loop(raw, model, batch_size)
+            )
+        )
         return
     source = torchvision_source("MNIST")
     ensure_archives("MNIST", source.archives, source.mirrors, raw)
-    for batch_size in (read(TrainParams).batch_size, 256):
-        compare(batch_size)
+    for model, batch_size in (("lenet5", read(TrainParams).batch_size), ("lenet5", 256), ("convnet", 128)):
+        compare(model, batch_size)
 
 
 if __name__ == "__main__":
