@@ -45,7 +45,8 @@ def main() -> None:
     reached = sum(accuracy >= REFERENCE for accuracy in accuracies)
     print(
         f"{EPOCHS} epochs, whole pipeline: median {statistics.median(taken):.1f} s "
-        f"({min(taken):.1f} to {max(taken):.1f}); {REFERENCE:.2%} on the test split reached by {reached} of {SEEDS}"
+        f"({min(taken):.1f} to {max(taken):.1f}); "
+        f"{REFERENCE:.2%} on the test split reached by {reached} of {SEEDS}"
     )
 
 
