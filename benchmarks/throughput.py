@@ -2,9 +2,9 @@
 
 Both train the same network on MNIST with AdamW and report the epoch's loss and accuracy: LeNet-5 with the
 batch size of params.yaml and with 256, and `convnet` with 128. Each round runs in a process of its own, in
-turn, so that a machine whose speed drifts slows both. The other loop is written as PyTorch's and torchvision's
-tutorials write it, with default settings. Its DataLoader runs without worker processes and with two; the
-faster of the two is compared.
+turn, so that a machine whose speed drifts slows both. The other loop is written as the tutorials of PyTorch
+and torchvision write it, with default settings. Its DataLoader runs without worker processes and with two;
+the faster of the two is compared.
 
 `python -m benchmarks.throughput`, with MNIST at hand.
 """
