@@ -17,7 +17,9 @@ MIRRORED_ALIKE = {"FashionMNIST"}
 ROTATION_DEGREES = 10.0
 SCALING = 0.12
 SHEAR = 0.15
-SHIFT_PIXELS = 2
+SHIFT_PIXELS = 2.0
+# Of `shift_flip`: of 0, 1 and 2 the best for LeNet-5 on the validation split of Fashion-MNIST.
+WHOLE_PIXELS = 1
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,7 @@ class Augmentation:
         if self.kind == "affine":
             return _affine_maps(count, generator)
         if self.kind == "shift_flip":
-            reach = SHIFT_PIXELS
-            shifts = torch.randint(2 * reach + 1, (count, 2), generator=generator)
+            shifts = torch.randint(2 * WHOLE_PIXELS + 1, (count, 2), generator=generator)
             mirrored = torch.rand(count, 1, generator=generator) < (0.5 if self.mirrored else 0.0)
             return torch.cat([shifts, mirrored.long()], dim=1)
         return torch.empty(count, 0)
@@ -70,7 +71,7 @@ class Augmentation:
         return moved.add_(self.background)
 
     def _shifted(self, images: Tensor, drawn: Tensor) -> Tensor:
-        reach, size = SHIFT_PIXELS, images.shape[-1]
+        reach, size = WHOLE_PIXELS, images.shape[-1]
         down, right, mirrored = drawn.unsqueeze(2).unbind(1)
         places = torch.arange(size, device=images.device)
         columns = torch.where(mirrored == 1, places.flip(0), places) + right

@@ -45,7 +45,7 @@ def test_every_image_is_drawn_for_anew_and_the_seed_decides(kind: str) -> None:
     assert changed.shape == pictures().shape
     assert torch.equal(changed, augment(kind))
     assert not torch.equal(changed, augment(kind, seed=1))
-    assert len(changed.flatten(1).unique(dim=0)) >= (400 if kind == "affine" else 25)
+    assert len(changed.flatten(1).unique(dim=0)) >= (400 if kind == "affine" else 9)
     assert torch.equal(pictures()[0], pictures()[-1]), "the images were alike before"
 
 
@@ -64,7 +64,7 @@ def test_changes_are_small_and_the_background_stays_what_it_was(kind: str) -> No
 def test_shifts_are_by_whole_pixels_in_a_square() -> None:
     moved = (centres(augment("shift_flip")) - centres(pictures())).round().int()
     assert {tuple(move) for move in moved.tolist()} == {
-        (row, column) for row in range(-2, 3) for column in range(-2, 3)
+        (row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)
     }
 
 
