@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 from tests.conftest import Clone, output
@@ -238,3 +239,23 @@ def test_real_images_run_through_prepare_and_one_epoch(clone: Clone, dataset: st
         assert f"{dataset}: {line}" in result
     metrics = json.loads(clone.read("metrics/train.json"))
     assert metrics["val_accuracy"] > {"MNIST": 0.95, "FashionMNIST": 0.75}[dataset]
+
+
+@pytest.mark.parametrize(("model", "parameters"), [("lenet5_1998", 60_000), ("convnet", 893_546)])
+def test_every_network_and_recipe_runs_through_all_stages(clone: Clone, model: str, parameters: int) -> None:
+    recipe = {
+        "augment": "affine",
+        "label_smoothing": 0.1,
+        "ema": 0.9,
+        "warmup_epochs": 1,
+        "patience": 5,
+        "clip_norm": 1.0,
+    }
+    changes = [word for key, value in recipe.items() for word in ("-S", f"{key}={value}")]
+    result = output(clone.dvc("exp", "run", "--name", "other", "-S", f"model={model}", *changes))
+    assert f"{parameters:,} trainable parameters" in result
+    metrics = json.loads(clone.read("metrics/train.json"))
+    assert metrics["parameters"] == parameters
+    with Image.open(clone.path / "plots/feature_maps.png") as picture:
+        assert picture.height > 300
+    assert f"model: lenet5 → {model}" in clone.run("python", "-m", "src.compare", "HEAD", "other").stdout

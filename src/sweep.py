@@ -1,0 +1,267 @@
+"""A grid of experiments through DVC's queue: `python -m src.sweep lr=0.01,0.05 optimizer=SGD,Adam`.
+
+Queues every combination as an experiment, keeps the queue's workers running until all are done, and ends with
+a table sorted by validation accuracy. Experiments are known by their names: called again, it does what is
+left. The test split's accuracy is not shown, since it is not to choose by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from filelock import FileLock
+from ruamel.yaml import YAML, YAMLError
+
+from src.devices import THREADS_VARIABLE
+from src.errors import UserError, reason, run
+from src.params import PARAMS_FILE, Params, parse
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+POLL_SECONDS = 1.0
+# A worker takes seconds to start, and to be heard of.
+WORKER_SECONDS = 15.0
+# Where a worker was killed under an experiment: once more, then it has failed.
+ATTEMPTS = 2
+LOG_LINES = 5
+LOCK = Path(".dvc/tmp/sweep.lock")
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One point of a grid.
+
+    Attributes:
+        name: of its experiment; the same for the same parameters and code.
+        values: what it sets, as typed by the user.
+    """
+
+    name: str
+    values: dict[str, str]
+
+    def __str__(self) -> str:
+        return " ".join(f"{key}={value}" for key, value in self.values.items())
+
+
+def parse_grid(words: list[str], base: dict[str, Any], code: str = "") -> list[Combination]:
+    """Every combination of a grid, the last key's values changing fastest.
+
+    Args:
+        words: `key=value` or `key=value,value,…` each; the values as in `params.yaml`.
+        base: the values of `params.yaml`; every combination is validated with them before any is returned.
+        code: anything else that decides the results; part of the names.
+
+    Raises:
+        UserError: a word is no `key=values`, a key comes twice, or a combination is not accepted.
+    """
+    choices: dict[str, list[str]] = {}
+    for word in words:
+        key, separator, values = word.partition("=")
+        if not separator or not key or not all(value.strip() for value in values.split(",")):
+            raise UserError(f"{word!r} is not accepted; accepted: key=value,value,…, such as lr=0.01,0.05")
+        if key in choices:
+            raise UserError(f"{key} is given twice; accepted: {key}=value,value,…")
+        choices[key] = list(dict.fromkeys(value.strip() for value in values.split(",")))
+    grid = []
+    for chosen in itertools.product(*choices.values()):
+        values = dict(zip(choices, chosen, strict=True))
+        changed = base | {key: _scalar(value) for key, value in values.items()}
+        params = parse(changed, Params, source="grid")
+        decides = json.dumps([params.model_dump(), code], sort_keys=True)
+        readable = re.sub(
+            r"[^A-Za-z0-9.+-]+", "-", "_".join(f"{key}-{value}" for key, value in values.items())
+        )
+        digest = hashlib.sha256(decides.encode()).hexdigest()[:6]
+        grid.append(Combination(f"{readable[:80].rstrip('.')}-{digest}", values))
+    return grid
+
+
+def _scalar(text: str) -> object:
+    try:
+        return YAML(typ="safe").load(text)
+    except YAMLError:
+        return text
+
+
+def threads_per_worker(workers: int, cores: int) -> int:
+    """How many threads a worker may use so that all together do not fight for the cores."""
+    return max(1, cores // workers)
+
+
+class Sweep:
+    """The experiments of a grid on their way through DVC's queue.
+
+    Args:
+        repo: the repository; its HEAD is the baseline of the experiments.
+        grid: what to run.
+        workers: how many at once.
+    """
+
+    def __init__(self, repo: Repo, grid: list[Combination], workers: int) -> None:
+        self.repo, self.workers = repo, workers
+        self.todo = {combination.name: combination for combination in grid}
+        self.attempts = dict.fromkeys(self.todo, 0)
+        self.accuracies: dict[str, float] = {}
+        self.failed: dict[str, str] = {}
+        self.workers_started = 0.0
+
+    def run(self) -> None:
+        """Queue what is neither done nor queued, and wait until all is done or has failed."""
+        self._notice_finished()
+        if self.accuracies:
+            print(f"{len(self.accuracies)} of {len(self.todo)} were done before", flush=True)
+        with FileLock(LOCK):  # two sweeps at once share what both of them want
+            waiting = {entry["name"] for entry in self._entries() if entry["status"] in ("Queued", "Running")}
+            for name in self.todo:
+                if name not in waiting and name not in self.accuracies:
+                    self._queue(name)
+        unseen = 0
+        while len(self.accuracies) + len(self.failed) < len(self.todo):
+            states = {entry["name"]: entry for entry in self._entries()}
+            self._notice_finished()
+            left = [name for name in self.todo if name not in self.accuracies and name not in self.failed]
+            for name in left:
+                if name in states and states[name]["status"] == "Failed":
+                    self._fail(name, self._log(states[name]["rev"]))
+            queued = any(name in states and states[name]["status"] == "Queued" for name in left)
+            if time.monotonic() - self.workers_started > WORKER_SECONDS:
+                alive = self.repo.experiments.celery_queue.worker_status()
+                if queued and len(alive) < self.workers:
+                    self._start_workers()
+                unseen = 0 if alive else unseen + 1
+                if unseen > 2 and not queued:
+                    for name in left:
+                        if name not in self.failed:
+                            self._lost(name, states.get(name))
+                    unseen = 0
+            time.sleep(POLL_SECONDS)
+
+    def table(self) -> pd.DataFrame:
+        """Experiment, its values, and its validation accuracy, best first."""
+        rows = [
+            {"experiment": name, **self.todo[name].values, "val_accuracy": accuracy}
+            for name, accuracy in self.accuracies.items()
+        ]
+        return pd.DataFrame(rows).sort_values("val_accuracy", ascending=False, kind="stable")
+
+    def stop(self) -> None:
+        """Let the workers end after what they are running now."""
+        self.repo.experiments.celery_queue.shutdown()
+
+    def _entries(self) -> list[dict[str, Any]]:
+        return sorted(self.repo.experiments.celery_queue.status(), key=lambda entry: entry["timestamp"])
+
+    def _queue(self, name: str) -> None:
+        self.attempts[name] += 1
+        with redirect_stdout(io.StringIO()):
+            self.repo.experiments.run(
+                queue=True,
+                name=name,
+                params=[f"{key}={value}" for key, value in self.todo[name].values.items()],
+            )
+        print(f"queued: {self.todo[name]}", flush=True)
+
+    def _start_workers(self) -> None:
+        with redirect_stdout(io.StringIO()):
+            self.repo.experiments.celery_queue.start_workers(self.workers)
+        self.workers_started = time.monotonic()
+
+    def _notice_finished(self) -> None:
+        for experiments in self.repo.experiments.ls().values():
+            for name, revision in experiments:
+                if name in self.todo and name not in self.accuracies:
+                    metrics = subprocess.run(
+                        ("git", "show", f"{revision}:metrics/train.json"),
+                        capture_output=True,
+                        text=True,
+                        check=True,
+                    )
+                    self.accuracies[name] = json.loads(metrics.stdout)["val_accuracy"]
+                    self._say(name, f"validation accuracy {self.accuracies[name]:.2%}")
+
+    def _fail(self, name: str, log: str) -> None:
+        self.failed[name] = log
+        self._say(name, f"failed\n{log}")
+
+    def _lost(self, name: str, entry: dict[str, Any] | None) -> None:
+        if entry is not None:
+            self.repo.experiments.celery_queue.kill([name], force=True)
+        if self.attempts[name] >= ATTEMPTS:
+            self._fail(name, "  its worker was killed, more than once")
+        else:
+            self._queue(name)
+
+    def _log(self, stash_revision: str) -> str:
+        process = self.repo.experiments.celery_queue.proc.get(stash_revision)
+        if process is None or not Path(process.stdout).exists():
+            return "  (it left no log)"
+        lines = [line for line in Path(process.stdout).read_text().splitlines() if line.strip()]
+        return "\n".join(f"  {line}" for line in lines[-LOG_LINES:])
+
+    def _say(self, name: str, what: str) -> None:
+        done = len(self.accuracies) + len(self.failed)
+        print(f"{done}/{len(self.todo)} {self.todo[name]}: {what}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("grid", nargs="+", metavar="KEY=VALUE,VALUE", help="keys and values of params.yaml")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser.add_argument(
+        "--workers", type=int, default=min(cores, 8), help="experiments at once (%(default)s)"
+    )
+    arguments = parser.parse_args()
+    if arguments.workers < 1:
+        raise UserError(f"--workers: {arguments.workers} is not accepted; accepted: an integer ≥ 1")
+    base = YAML(typ="safe").load(PARAMS_FILE)
+    uncommitted = subprocess.run(
+        ("git", "diff", "HEAD", "--", "dvc.yaml", "src", "stages"), capture_output=True, text=True, check=True
+    )
+    grid = parse_grid(arguments.grid, base, uncommitted.stdout)
+    # Workers inherit it, and so do the stages they run.
+    os.environ.setdefault(THREADS_VARIABLE, str(threads_per_worker(arguments.workers, cores)))
+
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            sweep = Sweep(repo, grid, arguments.workers)
+            try:
+                sweep.run()
+            except KeyboardInterrupt:
+                sweep.stop()
+                print(
+                    "interrupted: what is running now is finished, the rest stays in the queue; "
+                    "the same command goes on",
+                    file=sys.stderr,
+                )
+                sys.exit(130)
+    except DvcException as error:
+        raise UserError(reason(error)) from None
+    if sweep.accuracies:
+        table = sweep.table()
+        print()
+        print(table.to_string(index=False, formatters={"val_accuracy": "{:.2%}".format}))
+        print(f"\nthe best: dvc exp apply {table.iloc[0]['experiment']}")
+    if sweep.failed:
+        raise UserError(f"{len(sweep.failed)} of {len(grid)} experiments failed; their logs are above")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from src.errors import UserError
+from src.params import Params
+from src.sweep import parse_grid, threads_per_worker
+from tests.conftest import Clone, output
+
+
+def test_every_combination_once_with_a_name_of_its_own(params: Params) -> None:
+    grid = parse_grid(["lr=0.01,1e-3,0.01", "optimizer=SGD,Adam"], params.model_dump())
+    assert [str(combination) for combination in grid] == [
+        "lr=0.01 optimizer=SGD",
+        "lr=0.01 optimizer=Adam",
+        "lr=1e-3 optimizer=SGD",
+        "lr=1e-3 optimizer=Adam",
+    ]
+    names = [combination.name for combination in grid]
+    assert len(set(names)) == 4
+    assert re.fullmatch(r"lr-0\.01-optimizer-SGD-[0-9a-f]{6}", names[0])
+    for name in names:
+        assert subprocess.run(("git", "check-ref-format", f"refs/exps/{name}"), check=False).returncode == 0
+
+
+def test_a_name_stands_for_parameters_and_code(params: Params) -> None:
+    def name(word: str, base: dict[str, object], code: str = "") -> str:
+        return parse_grid([word], base, code)[0].name
+
+    base = params.model_dump()
+    assert name("val_fraction=1/6", base) == name("val_fraction=1/6", base)
+    assert name("lr=0.01", base) != name("lr=0.01", base | {"epochs": 3})
+    assert name("lr=0.01", base) != name("lr=0.01", base, code="+ a changed line")
+    assert parse_grid(
+        ["epochs=1"] + [f"{key}={value}" for key, value in base.items() if key != "epochs"], base
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lr"], "'lr' is not accepted; accepted: key=value,value,…"),
+        (["=0.1"], "'=0.1' is not accepted"),
+        (["lr=0.1,"], "'lr=0.1,' is not accepted"),
+        (["lr=0.1", "lr=0.2"], "lr is given twice"),
+        (["learning_rate=0.1"], "grid: unknown key 'learning_rate'; accepted: dataset"),
+        (["optimizer=SGD,SGDX"], "grid: optimizer: 'SGDX' is not accepted; accepted: one of SGD"),
+        (["lr=0.1,[0.2"], "grid: lr: '[0.2' is not accepted; accepted: a number > 0"),
+        (["warmup_epochs=50"], "grid: warmup_epochs: 50 is not accepted"),
+    ],
+)
+def test_a_mistake_is_refused_before_anything_is_queued(params: Params, words: list[str], said: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        parse_grid(words, params.model_dump())
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("workers", "cores", "threads"), [(1, 2, 2), (2, 2, 1), (4, 2, 1), (2, 8, 4), (3, 8, 2)]
+)
+def test_workers_share_the_cores(workers: int, cores: int, threads: int) -> None:
+    assert threads_per_worker(workers, cores) == threads
+
+
+def experiments(clone: Clone) -> list[str]:
+    return sorted(clone.dvc("exp", "list", "--name-only").stdout.split())
+
+
+def test_the_best_comes_first_and_a_failure_stops_nothing(clone: Clone) -> None:
+    result = clone.run("python", "-m", "src.sweep", "lr=1e30,0.01,1e-5", check=False)
+    assert result.returncode == 1
+    lines = output(result).splitlines()
+    failed = next(number for number, line in enumerate(lines) if re.match(r"\d/3 lr=1e30: failed", line))
+    assert any("try a smaller lr" in line for line in lines[failed + 1 : failed + 6]), "the end of its log"
+    assert sum(": validation accuracy " in line for line in lines) == 2
+    table = [line.split()[0] for line in lines if "%" in line and line.strip().startswith("lr-")]
+    assert [name.rpartition("-")[0] for name in table] == ["lr-0.01", "lr-1e-5"]
+    assert f"the best: dvc exp apply {table[0]}" in lines
+    assert "error: 1 of 3 experiments failed; their logs are above" in lines
+    assert experiments(clone) == sorted(table)
+    assert "Running stage 'prepare'" not in clone.dvc("queue", "logs", table[0]).stdout
+    clone.dvc("exp", "apply", table[0])
+    assert "lr: 0.01" in clone.read("params.yaml")
+
+
+def test_interrupted_it_goes_on_with_what_is_left(clone: Clone) -> None:
+    command = ("python", "-m", "src.sweep", "--workers", "1", "lr=0.01,0.005,0.002")
+    process = subprocess.Popen(
+        command,
+        cwd=clone.path,
+        env=clone.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("1/3"):
+            break
+    process.send_signal(signal.SIGINT)
+    assert "the same command goes on" in process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "Queued" in clone.dvc("queue", "status").stdout
+    done = experiments(clone)
+    result = clone.run(*command)
+    assert "of 3 were done before" in result.stdout
+    assert len(experiments(clone)) == 3
+    assert set(done) < set(experiments(clone))
+    assert result.stdout.count("queued: ") == 0, "they were in the queue still"
+    again = clone.run(*command)
+    assert "3 of 3 were done before" in again.stdout
+    assert "queued: " not in again.stdout
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_replaced(clone: Clone) -> None:
+    clone.set_params(epochs=30)
+    log = clone.path.with_suffix(".log")
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            ("python", "-m", "src.sweep", "--workers", "1", "lr=0.01,0.005"),
+            cwd=clone.path,
+            env=clone.environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    until = time.monotonic() + 120
+    while not (running := [one for one in psutil.process_iter(["cmdline", "cwd"]) if works_for(one, clone)]):
+        assert time.monotonic() < until, log.read_text()
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.1)
+    for one in running:
+        one.kill()
+    assert process.wait(timeout=200) == 0, log.read_text()
+    assert len(experiments(clone)) == 2
+
+
+def works_for(process: psutil.Process, clone: Clone) -> bool:
+    """Whether it is a stage of one of the clone's temporary workspaces, its `dvc`, or its queue's worker."""
+    place, command = process.info["cwd"] or "", process.info["cmdline"] or []
+    return place.startswith(str(clone.path / ".dvc" / "tmp")) or (
+        place == str(clone.path) and "queue-worker" in command
+    )
