@@ -74,7 +74,7 @@ def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None
 
     study.run("python", "-m", "studies.benchmark.readme")
     table = study.read("README.md").split(BEGIN)[1].split(END)[0]
-    assert f"{summary['test_accuracy_mean'][0]:.2%}" in table
+    assert f"{100 * summary['test_accuracy_mean'][0]:.2f} %" in table
     assert "(n = 2)" in table
     assert "paired by seed, n = 2" in table
 

@@ -52,8 +52,8 @@ def markdown(
         ]
         lines.append(
             f"| {row['dataset']} | `{row['model']}`, {row['recipe']} "
-            f"| {row['test_accuracy_mean']:.2%} {spread}(n = {row['n']}) "
-            f"| {row['epochs']} | {_duration(seconds)} | {' '.join(changed)} |"
+            f"| {100 * row['test_accuracy_mean']:.2f} % {spread}(n = {row['n']}) "
+            f"| {row['epochs']} | {_duration(seconds)} | {' '.join(changed) or '(the defaults)'} |"
         )
     facts = next(iter(times.values()))[0]
     better = difference(runs, OF_1998, TODAY)
