@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 from filelock import FileLock, Timeout
 
 from src.errors import UserError, run
@@ -15,7 +17,29 @@ from src.errors import UserError, run
 # Set by DVC for the commands of its stages.
 STAGE_VARIABLE = "DVC_STAGE"
 
-_PARENT = os.getppid()
+# What may stand between DVC and a stage: not every shell gives way to the only command that it is given.
+_SHELLS = {"sh", "ash", "bash", "dash", "fish", "ksh", "mksh", "zsh"}
+
+
+def _starters() -> list[int]:
+    """The processes that wait for this one: shells, from the inside out, and what started them."""
+    starters = [os.getppid()]
+    with suppress(psutil.Error):
+        while len(starters) <= _SHELLS_BETWEEN:
+            starters.append(psutil.Process(starters[-1]).ppid())
+    return starters
+
+
+def _shells_between() -> int:
+    with suppress(psutil.Error):
+        for number, process in enumerate(psutil.Process().parents()):
+            if process.name() not in _SHELLS:
+                return number
+    return 0
+
+
+_SHELLS_BETWEEN = _shells_between() if STAGE_VARIABLE in os.environ else 0
+_STARTERS = _starters()
 
 
 def repository() -> Path:
@@ -60,5 +84,5 @@ def stop_if_abandoned() -> None:
     Raises:
         UserError: DVC started this process and has died since.
     """
-    if STAGE_VARIABLE in os.environ and os.getppid() != _PARENT:
+    if STAGE_VARIABLE in os.environ and _starters() != _STARTERS:
         raise UserError("the dvc process that started this stage is gone; run the same command again")

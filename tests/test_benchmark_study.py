@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 
 from src.errors import UserError
 from studies.benchmark.readme import BEGIN, END, README, results, with_results
@@ -13,27 +14,22 @@ from tests.conftest import ROOT, Clone, output
 from tests.test_survival import gone_on_from, kill
 
 STUDY = "studies/benchmark/dvc.yaml"
-SHORT = """lenet5:
-  setups: [fashion-lenet5-relu-max, fashion-lenet5-tanh-avg]
-  seeds: [3]
-others:
-  setups: [digits-convnet-plain]
-  seeds: [0]
-"""
 
 
 @pytest.fixture
 def study(clone: Clone) -> Clone:
-    """A clone whose study has three setups of one short epoch or four."""
-    text = clone.read("studies/benchmark/params.yaml")
-    defaults = text[text.index("defaults:") : text.index("setups:\n  mnist")]
-    defaults = defaults.replace("dataset: MNIST", "dataset: Digits").replace("epochs: 10", "epochs: 1")
-    setups = """setups:
-  fashion-lenet5-relu-max: {}
-  fashion-lenet5-tanh-avg: {activation: Tanh, pooling: avg}
-  digits-convnet-plain: {model: convnet, epochs: 4}
-"""
-    (clone.path / "studies/benchmark/params.yaml").write_text(SHORT + defaults + setups)
+    """A clone whose study has three short setups."""
+    path = clone.path / "studies/benchmark/params.yaml"
+    params = YAML(typ="safe").load(path)
+    params["lenet5"] = {"setups": ["fashion-lenet5-relu-max", "fashion-lenet5-tanh-avg"], "seeds": [3]}
+    params["others"] = {"setups": ["digits-convnet-plain"], "seeds": [0]}
+    params["defaults"] |= {"dataset": "Digits", "epochs": 1}
+    params["setups"] = {
+        "fashion-lenet5-relu-max": {},
+        "fashion-lenet5-tanh-avg": {"activation": "Tanh", "pooling": "avg"},
+        "digits-convnet-plain": {"model": "convnet", "epochs": 4},
+    }
+    YAML().dump(params, path)
     clone.git("rm", "-rq", "--ignore-unmatch", "studies/benchmark/runs", "studies/benchmark/times")
     (clone.path / "studies/benchmark/dvc.lock").unlink(missing_ok=True)
     return clone
@@ -60,7 +56,7 @@ def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None
     assert runs["test_accuracy"].between(0, 1).all()
     assert "up to date" in study.dvc("status", STUDY).stdout
 
-    study.replace("studies/benchmark/params.yaml", "seeds: [3]", "seeds: [3, 0]")
+    study.replace("studies/benchmark/params.yaml", "  - 3\n", "  - 3\n  - 0\n")
     second = output(study.dvc("repro", STUDY))
     assert ran(second) == ["run fashion-lenet5-relu-max 0", "run fashion-lenet5-tanh-avg 0", "table"]
     summary = pd.read_csv(study.path / "studies/benchmark/summary.csv")
