@@ -10,13 +10,14 @@ import sys
 import torch
 
 from src.errors import UserError
+from src.workspace import queue_workers
 
 DEVICE_VARIABLE = "LENET_DEVICE"
 THREADS_VARIABLE = "LENET_THREADS"
 
-# A constant, not the number of cores: the order in which threads add up changes the last bits of a sum,
-# and with it dvc.lock. LeNet-5 is too small to gain much from more.
-DEFAULT_THREADS = 2
+# Not the number of cores: the order in which threads add up changes the last bits of a sum, and with it
+# dvc.lock. LeNet-5 is too small to gain much from more.
+MOST_THREADS = 2
 
 
 def select_device() -> torch.device:
@@ -39,16 +40,31 @@ def select_device() -> torch.device:
     return torch.device(wanted)
 
 
+def cores() -> int:
+    """How many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threads_per_worker(workers: int, cores: int) -> int:
+    """How many threads each of some processes may use so that together they do not fight for the cores.
+
+    A process on its own gets 2, however few cores there are: its results are then the same everywhere.
+    """
+    return MOST_THREADS if workers == 1 else min(MOST_THREADS, max(1, cores // workers))
+
+
 def set_up_process() -> torch.device:
     """Prepare this process for repeatable, fast computing and return the device to use.
 
-    Deterministic kernels only; `LENET_THREADS` threads (default 2) on a CPU; and on Linux an allocator
-    that keeps the memory it is given back.
+    Deterministic kernels only; on a CPU `LENET_THREADS` threads, by default 2, or fewer where this is
+    one of several workers of DVC's queue; and on Linux an allocator that keeps the memory it is given back.
 
     Raises:
         UserError: `LENET_DEVICE` or `LENET_THREADS` holds something unusable.
     """
-    threads = os.environ.get(THREADS_VARIABLE) or str(DEFAULT_THREADS)
+    threads = os.environ.get(THREADS_VARIABLE) or str(threads_per_worker(queue_workers(), cores()))
     if not threads.isdecimal() or int(threads) < 1:
         raise UserError(f"{THREADS_VARIABLE}: {threads!r} is not accepted; accepted: an integer ≥ 1")
     torch.set_num_threads(int(threads))

@@ -26,7 +26,7 @@ import pandas as pd
 from filelock import FileLock
 from ruamel.yaml import YAML, YAMLError
 
-from src.devices import THREADS_VARIABLE
+from src.devices import THREADS_VARIABLE, cores, threads_per_worker
 from src.errors import UserError, reason, run
 from src.params import PARAMS_FILE, Params, parse
 
@@ -96,11 +96,6 @@ def _scalar(text: str) -> object:
         return YAML(typ="safe").load(text)
     except YAMLError:
         return text
-
-
-def threads_per_worker(workers: int, cores: int) -> int:
-    """How many threads a worker may use so that all together do not fight for the cores."""
-    return max(1, cores // workers)
 
 
 class Sweep:
@@ -221,9 +216,8 @@ class Sweep:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("grid", nargs="+", metavar="KEY=VALUE,VALUE", help="keys and values of params.yaml")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument(
-        "--workers", type=int, default=min(cores, 8), help="experiments at once (%(default)s)"
+        "--workers", type=int, default=min(cores(), 8), help="experiments at once (%(default)s)"
     )
     arguments = parser.parse_args()
     if arguments.workers < 1:
@@ -233,8 +227,8 @@ def main() -> None:
         ("git", "diff", "HEAD", "--", "dvc.yaml", "src", "stages"), capture_output=True, text=True, check=True
     )
     grid = parse_grid(arguments.grid, base, uncommitted.stdout)
-    # Workers inherit it, and so do the stages they run.
-    os.environ.setdefault(THREADS_VARIABLE, str(threads_per_worker(arguments.workers, cores)))
+    # Workers inherit it, and so do the stages they run: the same number for the first and the last.
+    os.environ.setdefault(THREADS_VARIABLE, str(threads_per_worker(arguments.workers, cores())))
 
     from dvc.exceptions import DvcException
     from dvc.repo import Repo

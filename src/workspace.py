@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-import psutil
 from filelock import FileLock, Timeout
 
 from src.errors import UserError, run
@@ -22,11 +21,12 @@ _SHELLS = {"sh", "ash", "bash", "dash", "fish", "ksh", "mksh", "zsh"}
 
 
 def _starters() -> list[int]:
-    """The processes that wait for this one: shells, from the inside out, and what started them."""
+    """What waits for this stage, from the inside out: shells, and what started them."""
     starters = [os.getppid()]
-    with suppress(psutil.Error):
-        while len(starters) <= _SHELLS_BETWEEN:
-            starters.append(psutil.Process(starters[-1]).ppid())
+    if _SHELLS_BETWEEN:
+        with suppress(psutil.Error):
+            while len(starters) <= _SHELLS_BETWEEN:
+                starters.append(psutil.Process(starters[-1]).ppid())
     return starters
 
 
@@ -38,8 +38,12 @@ def _shells_between() -> int:
     return 0
 
 
-_SHELLS_BETWEEN = _shells_between() if STAGE_VARIABLE in os.environ else 0
-_STARTERS = _starters()
+if STAGE_VARIABLE in os.environ:
+    # Only where DVC is, so that what else imports this module runs on a machine with PyTorch alone.
+    import psutil
+
+    _SHELLS_BETWEEN = _shells_between()
+    _STARTERS = _starters()
 
 
 def repository() -> Path:
@@ -53,6 +57,21 @@ def repository() -> Path:
         if folder.parts[-3:] == (".dvc", "tmp", "exps"):
             return folder.parents[2]
     return here
+
+
+def queue_workers() -> int:
+    """How many workers of DVC's queue share this machine; 1 for a process that none of them has started."""
+    if STAGE_VARIABLE not in os.environ:
+        return 1
+
+    def is_worker(process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            return "queue-worker" in process.cmdline()
+        return False
+
+    if not any(is_worker(process) for process in psutil.Process().parents()):
+        return 1
+    return sum(is_worker(process) for process in psutil.process_iter())
 
 
 def run_stage(main: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from src.devices import DEFAULT_THREADS, select_device
+from src.devices import select_device, threads_per_worker
 from src.errors import UserError
 from tests.conftest import ROOT
 
@@ -50,7 +50,7 @@ def set_up(threads: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_threads_are_a_constant_that_a_variable_overrides() -> None:
-    assert set_up("").stdout.split() == [str(DEFAULT_THREADS), "True"]
+    assert set_up("").stdout.split() == ["2", "True"]
     assert set_up("1").stdout.split() == ["1", "True"]
 
 
@@ -61,3 +61,10 @@ def test_unusable_numbers_of_threads_are_refused(threads: str) -> None:
     assert refused.stderr == (
         f"error: LENET_THREADS: {threads!r} is not accepted; accepted: an integer ≥ 1\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("workers", "cores", "threads"), [(1, 1, 2), (1, 8, 2), (2, 2, 1), (4, 2, 1), (2, 8, 2), (3, 8, 2)]
+)
+def test_workers_share_the_cores(workers: int, cores: int, threads: int) -> None:
+    assert threads_per_worker(workers, cores) == threads

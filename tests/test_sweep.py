@@ -10,7 +10,7 @@ import pytest
 
 from src.errors import UserError
 from src.params import Params
-from src.sweep import parse_grid, threads_per_worker
+from src.sweep import parse_grid
 from tests.conftest import Clone, output
 
 
@@ -60,13 +60,6 @@ def test_a_mistake_is_refused_before_anything_is_queued(params: Params, words: l
         parse_grid(words, params.model_dump())
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("workers", "cores", "threads"), [(1, 2, 2), (2, 2, 1), (4, 2, 1), (2, 8, 4), (3, 8, 2)]
-)
-def test_workers_share_the_cores(workers: int, cores: int, threads: int) -> None:
-    assert threads_per_worker(workers, cores) == threads
 
 
 def experiments(clone: Clone) -> list[str]:
