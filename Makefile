@@ -12,7 +12,7 @@ repro: .venv/installed
 
 # Most tests wait for one `dvc` or another to start: two at a time.
 test: .venv/installed lint
-	pytest --numprocesses 2 --dist worksteal
+	pytest --numprocesses 3 --dist worksteal
 
 # Minutes long: every stage killed again and again, and the queue.
 test-slow: .venv/installed
