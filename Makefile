@@ -12,9 +12,9 @@ repro: .venv/installed
 
 # Most tests wait for one `dvc` or another to start: two at a time.
 test: .venv/installed lint
-	pytest --numprocesses 3 --dist worksteal
+	pytest --numprocesses 2 --dist worksteal
 
-# Minutes long: every stage killed again and again, and the queue.
+# Minutes long: trainings and stages killed again and again, and the queue.
 test-slow: .venv/installed
 	pytest -m slow
 
