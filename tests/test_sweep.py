@@ -93,8 +93,8 @@ def test_interrupted_it_goes_on_and_a_failure_stops_nothing(clone: Clone) -> Non
     result = clone.run(*command, check=False)
     assert result.returncode == 1
     lines = output(result).splitlines()
-    assert "queued: lr=0.01" not in lines, "it was in the queue still, or done"
-    assert "queued: lr=1e-5" not in lines
+    # What a worker was about to begin may be lost by DVC, and is then queued again.
+    assert "queued: lr=1e-5" not in lines, "it was in the queue still"
     failed = next(number for number, line in enumerate(lines) if re.match(r"\d/3 lr=1e30: failed", line))
     assert any("try a smaller lr" in line for line in lines[failed + 1 : failed + 6]), "the end of its log"
     assert sum(": validation accuracy " in line for line in lines) == 2
