@@ -12,11 +12,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from src.params import Params, PrepareParams, TrainParams
+from studies.benchmark.setups import code_digest
+from studies.benchmark.table import GROUPS
 from tests.conftest import ROOT
 
 PIPELINE: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 LOCK: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.lock").read_text())
 STAGES = list(PIPELINE["stages"])
+SETUP = "studies/benchmark/setups/${item.setup}.json"
 STUDIES = sorted(path.parent.name for path in (ROOT / "studies").glob("*/dvc.yaml"))
 
 
@@ -67,12 +70,17 @@ def study_of(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_depends_on_its_imports_and_never_on_the_test_split(study: str) -> None:
-    for stage in study_of(study)[0].values():
+    for name, stage in study_of(study)[0].items():
         assert stage["wdir"] == "../.."
         module = stage["cmd"].removeprefix("python -m ").split()[0]
-        script = ROOT / Path(*module.split(".")).with_suffix(".py")
+        scripts = {ROOT / Path(*module.split(".")).with_suffix(".py")}
+        if name in GROUPS:
+            assert stage["deps"] == [SETUP], "which stands for the code, see below"
+            continue
+        if name == "setups":
+            scripts.add(ROOT / "studies/benchmark/run.py")
         code = {ROOT / path for path in stage["deps"] if path.endswith(".py")}
-        assert code == {script} | imported_by(script)
+        assert code == scripts.union(*map(imported_by, scripts))
         data = {path for path in stage["deps"] if not path.endswith(".py")}
         assert data <= {
             "models/model.pt",
@@ -95,21 +103,25 @@ def test_a_study_is_committed_with_the_code_and_the_model_that_it_is_of(study: s
                 assert entry["md5"] == md5(entry["path"]), entry["path"]
 
 
-def test_every_run_of_the_benchmark_is_committed_as_it_was_made() -> None:
+def test_every_run_of_the_benchmark_is_committed_as_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     study = YAML(typ="safe").load(ROOT / "studies/benchmark/params.yaml")
     pipeline, lock = study_of("benchmark")
     runs = {
         (group, setup, seed)
-        for group in set(pipeline) - {"table"}
+        for group in GROUPS
         for setup in study[group]["setups"]
         for seed in study[group]["seeds"]
     }
-    assert {f"{group}@{setup}-{seed}" for group, setup, seed in runs} == set(lock) - {"table"}
+    assert {f"{group}@{setup}-{seed}" for group, setup, seed in runs} == set(lock) - {"setups", "table"}
+    assert set(pipeline) == {"setups", *GROUPS, "table"}
     for group, setup, seed in runs:
         locked = lock[f"{group}@{setup}-{seed}"]
-        assert locked["params"]["studies/benchmark/params.yaml"] == {
-            "defaults": study["defaults"],
-            f"setups.{setup}": study["setups"][setup],
+        path = SETUP.replace("${item.setup}", setup)
+        assert [dep["path"] for dep in locked["deps"]] == [path]
+        assert json.loads(Path(path).read_text()) == {
+            "params": study["defaults"] | study["setups"][setup],
+            "code": code_digest(),
         }
         assert [out["path"] for out in locked["outs"]] == [f"studies/benchmark/runs/{setup}-{seed}.json"]
 

@@ -1,4 +1,4 @@
-"""One setup of `params.yaml` beside this file with one seed → its row of the table.
+"""One setup with one seed → its row of the table.
 
 `python -m studies.benchmark.run SETUP SEED`. The raw archives are read again by every run, so that a run
 depends on nothing but its setup; their checksums are checked each time.
@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import torch
-from ruamel.yaml import YAML
 
 from src.datasets import DATASETS, split_dataset
 from src.devices import numerics, set_up_process
@@ -31,11 +30,11 @@ def main() -> None:
     parser.add_argument("setup")
     parser.add_argument("seed", type=int)
     arguments = parser.parse_args()
-    study = YAML(typ="safe").load(FOLDER / "params.yaml")
-    if arguments.setup not in study["setups"]:
-        raise UserError(f"{arguments.setup!r} is no setup; accepted: one of {', '.join(study['setups'])}")
-    values = study["defaults"] | study["setups"][arguments.setup] | {"seed": arguments.seed}
-    source = f"{FOLDER / 'params.yaml'}: {arguments.setup}"
+    setups = {path.stem: path for path in sorted((FOLDER / "setups").glob("*.json"))}
+    if arguments.setup not in setups:
+        raise UserError(f"{arguments.setup!r} is no setup; accepted: one of {', '.join(setups)}")
+    source = str(setups[arguments.setup])
+    values = json.loads(setups[arguments.setup].read_text())["params"] | {"seed": arguments.seed}
     data = parse(values, PrepareParams, whole=RunParams, source=source)
     params = parse(values, TrainParams, whole=RunParams, source=source)
 
