@@ -22,16 +22,13 @@ BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00
 def sample_images(split: Split, title: str, per_class: int = 8) -> Figure:
     """The first `per_class` images of every class, a row for each class with its name."""
     classes = len(split.class_names)
+    members = [np.flatnonzero(split.labels == label)[:per_class] for label in range(classes)]
     figure = Figure(figsize=(0.62 * per_class + 1.6, 0.62 * classes + 0.5), layout="constrained")
     figure.suptitle(title)
-    grid = figure.subplots(classes, per_class, squeeze=False)
-    for label, row in enumerate(grid):
-        members = np.flatnonzero(split.labels == label)[:per_class]
-        for axes in row:
-            axes.axis("off")
-        for axes, member in zip(row, members, strict=False):
-            _show_image(axes, split.images[member])
-        row[0].text(-0.25, 0.5, split.class_names[label], transform=row[0].transAxes, ha="right", va="center")
+    axes = figure.subplots()
+    _show_tiles(axes, [split.images[chosen] for chosen in members], per_class, cmap="gray", vmin=0, vmax=255)
+    size = split.images.shape[1] + GAP
+    axes.set_yticks([label * size + (size - GAP) / 2 for label in range(classes)], split.class_names)
     return figure
 
 
@@ -251,23 +248,18 @@ def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
     ]
     height = 10.2 / columns * (len(rows) + 1) + 0.6
     figure = Figure(figsize=(10.5, height), layout="constrained")
-    grid = figure.subplots(len(rows) + 1, columns)
-    for axes in grid.flat:
-        axes.axis("off")
-
-    def label(axes: Axes, text: str) -> None:
-        axes.text(-0.15, 0.5, text, transform=axes.transAxes, ha="right", va="center")
-
-    _show_image(grid[0][0], examples.network_input, vmin=None, vmax=None)
-    label(grid[0][0], "network\ninput")
+    first, *grid = figure.subplots(len(rows) + 1)
+    pixels = examples.network_input
+    _show_tiles(first, [pixels[None]], columns, cmap="gray", vmin=pixels.min(), vmax=pixels.max())
+    first.set_yticks([len(pixels) / 2], ["network\ninput"])
     before = None
-    for row, (name, channels) in zip(grid[1:], rows, strict=True):
+    for axes, (name, channels) in zip(grid, rows, strict=True):
         # One scale for all channels of a layer, so that a silent channel looks silent.
         low, high = float(maps[name].min()), float(maps[name].max())
-        for axes, channel in zip(row, channels, strict=False):
-            axes.imshow(channel, cmap="viridis", vmin=low, vmax=high)
+        _show_tiles(axes, [channels], columns, cmap="viridis", vmin=low, vmax=high)
         if name != before:
-            label(row[0], f"{name}\n{channels.shape[1]}×{channels.shape[2]}")
+            size = channels.shape[1]
+            axes.set_yticks([size / 2], [f"{name}\n{size}×{size}"])
         before = name
     shown = predictions[predictions["index"] == examples.mapped].iloc[0]
     figure.suptitle(
@@ -305,5 +297,25 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     return figure
 
 
-def _show_image(axes: Axes, image: np.ndarray, vmin: float | None = 0.0, vmax: float | None = 255.0) -> None:
-    axes.imshow(image, cmap="gray", vmin=vmin, vmax=vmax, interpolation="nearest")
+# Pixels between the images of a row.
+GAP = 2
+
+
+def _show_tiles(
+    axes: Axes, rows: list[np.ndarray], columns: int, *, cmap: str, vmin: float, vmax: float
+) -> None:
+    """Rows of at most `columns` equally large images, as one picture: axes for each would take seconds."""
+    size = rows[0].shape[1]
+    tiles = np.full((len(rows) * (size + GAP) - GAP, columns * (size + GAP) - GAP), np.nan)
+    for row, images in enumerate(rows):
+        for column, image in enumerate(images):
+            top, left = row * (size + GAP), column * (size + GAP)
+            tiles[top : top + size, left : left + size] = image
+    axes.imshow(tiles, cmap=cmap, vmin=vmin, vmax=vmax, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _show_image(axes: Axes, image: np.ndarray) -> None:
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

@@ -177,8 +177,8 @@ def read(group: type[Group], path: Path = PARAMS_FILE) -> Group:
     Raises:
         UserError: the file is missing, is not YAML, or holds a mistake.
     """
-    # DVC's own parser, called as DVC calls it (YAML 1.2, where `1e-3` is a number), so that what a
-    # stage computes with is what DVC records in dvc.lock. PyYAML reads 1e-3 as a string.
+    # DVC's own parser (YAML 1.2, where `1e-3` is a number), so that what a stage computes with is what DVC
+    # records in dvc.lock. PyYAML reads 1e-3 as a string. Not the one in C: a million brackets end its process.
     from ruamel.yaml import YAML
 
     try:
@@ -188,7 +188,7 @@ def read(group: type[Group], path: Path = PARAMS_FILE) -> Group:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error})") from None
     try:
-        values = YAML(typ="safe").load(text)
+        values = YAML(typ="safe", pure=True).load(text)
     except Exception as error:  # besides YAMLError, whatever Python says of 2001-99-99 or of [[[[…
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""

@@ -1,8 +1,8 @@
 """`params.yaml` beside this file → what each setup comes to, in a file of its own.
 
-A run depends on the file of its setup alone, which names the code that it runs by a digest. DVC reads
-`dvc.lock` a dozen times in every command, here and in the pipeline itself: a row of it for each module and each
-parameter of each run made `dvc exp run` half as slow again.
+A run depends on the file of its setup alone, which names the code that it runs by a digest. DVC reads every
+`dvc.lock` of a repository many times in every command: entries for each module and each parameter of each
+run made `dvc exp run` five seconds slower.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ FOLDER = Path("studies/benchmark")
 
 
 def code_digest() -> str:
-    """SHA-256 over the modules that a run is made of: the dependencies of this stage but for its own script."""
+    """SHA-256 over the modules that a run is made of: what this stage depends on but for its own script."""
     stages = YAML(typ="safe").load(FOLDER / "dvc.yaml")["stages"]
     digest = hashlib.sha256()
     for name in sorted(stages["setups"]["deps"]):
