@@ -178,7 +178,7 @@ def read(group: type[Group], path: Path = PARAMS_FILE) -> Group:
         UserError: the file is missing, is not YAML, or holds a mistake.
     """
     # DVC's own parser (YAML 1.2, where `1e-3` is a number), so that what a stage computes with is what DVC
-    # records in dvc.lock. PyYAML reads 1e-3 as a string. Not the one in C: a million brackets end its process.
+    # records in dvc.lock. PyYAML reads 1e-3 as a string. Pure Python: a million brackets crash the one in C.
     from ruamel.yaml import YAML
 
     try:
