@@ -1,7 +1,7 @@
 # The two commands of a newcomer are `make repro` and `make test`. Nothing here is needed by DVC itself:
 # with an environment of your own, `pip install -r requirements.txt` and `dvc repro` do the same.
 .DELETE_ON_ERROR:
-.PHONY: repro test test-slow lint sweep bench results repro-check audit requirements
+.PHONY: repro test test-slow lint sweep tune bench results repro-check audit requirements
 
 PYTHON ?= python3
 # DVC runs the stages with the first `python` on the PATH.
@@ -11,11 +11,11 @@ repro: .venv/installed
 	dvc repro
 
 # Most tests wait for one `dvc` or another to start: two at a time.
-test: .venv/installed lint
+test: .venv/installed .venv/tune lint
 	pytest --numprocesses 2 --dist worksteal
 
 # Minutes long: trainings and stages killed again and again, and the queue.
-test-slow: .venv/installed
+test-slow: .venv/installed .venv/tune
 	pytest -m slow
 
 lint: .venv/installed
@@ -30,6 +30,7 @@ bench: .venv/installed
 	python -m benchmarks.pipeline
 	python -m benchmarks.time_to_accuracy
 	python -m benchmarks.throughput
+	python -m benchmarks.workers
 
 # The pipeline twice from scratch in two folders, on 1 and on 2 threads: every output byte for byte the same?
 repro-check: .venv/installed
@@ -43,6 +44,15 @@ repro-check: .venv/installed
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-uv.txt
 	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements.txt
 	touch $@
+
+# Ray Tune and Optuna, which `make tune` needs besides.
+.venv/tune: requirements-tune.txt .venv/installed
+	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements-tune.txt
+	touch $@
+
+# make tune SAMPLES=20
+tune: .venv/tune
+	@python -m src.tune $(if $(SAMPLES),--samples $(SAMPLES))
 
 # The README's table of results: hours on a laptop, from nothing; interrupted, it goes on where it was.
 results: .venv/installed
@@ -61,4 +71,5 @@ COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --
 	--generate-hashes --no-emit-index-url --custom-compile-command 'make requirements'
 requirements: .venv/installed
 	$(COMPILE) requirements.in --output-file requirements.txt
+	$(COMPILE) requirements-tune.in --constraint requirements.txt --output-file requirements-tune.txt
 	$(COMPILE) requirements-uv.in --output-file requirements-uv.txt

@@ -141,8 +141,16 @@ def test_the_confusion_matrix_says_its_counts() -> None:
 
 
 def test_every_channel_of_every_map_is_shown() -> None:
-    figure = figures.feature_maps(examples(SOME.predictions), SOME.predictions)
-    assert sum(len(axes.images) for axes in figure.axes) == 1 + 6 + 6 + 16 + 16
+    chosen = examples(SOME.predictions)
+    shown = []
+    for axes in figures.feature_maps(chosen, SOME.predictions).axes:
+        row = np.ma.filled(axes.images[0].get_array(), np.nan)
+        size = len(row)
+        tiles = [row[:, left : left + size] for left in range(0, row.shape[1], size + figures.GAP)]
+        shown += [tile for tile in tiles if not np.isnan(tile).any()]
+    wanted = [chosen.network_input, *(channel for maps in chosen.feature_maps.values() for channel in maps)]
+    assert len(shown) == len(wanted) == 1 + 6 + 6 + 16 + 16
+    assert all(np.array_equal(tile, channel) for tile, channel in zip(shown, wanted, strict=True))
 
 
 def test_every_example_is_shown_with_its_prediction() -> None:

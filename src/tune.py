@@ -1,0 +1,129 @@
+"""Search for better parameters: `python -m src.tune --samples 20`.
+
+What is searched, and within which bounds, says `search_space.yaml`; dataset and everything else is as in
+`params.yaml`. Trials are compared by their validation accuracy; the test split is not read. Interrupted or
+killed, the same command goes on. Results are `metrics/tune.csv`, `plots/tune.png`, and the command that makes
+the best trial a DVC experiment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from src.errors import UserError, run
+from src.files import replacing, write_text
+from src.params import RunParams, read
+from src.search_space import SPACE_FILE, Domain, read_space
+from src.splits import load_split
+from src.trials import Trial, best_first, command, search_figure, table
+from src.workspace import repository
+
+TRAIN, VAL = Path("data/prepared/train.npz"), Path("data/prepared/val.npz")
+TABLE, FIGURE = Path("metrics/tune.csv"), Path("plots/tune.png")
+SEARCHES = Path(".dvc/tmp/tune")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--samples", type=int, default=20, help="how many trials (%(default)s)")
+    parser.add_argument("--space", type=Path, default=SPACE_FILE, help="the search space (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the proposals (%(default)s)")
+    parser.add_argument("--name", help="of the search; by default from all that decides its trials")
+    parser.add_argument(
+        "--address",
+        default=os.environ.get("RAY_ADDRESS"),
+        help="of a running Ray cluster (RAY_ADDRESS); without one, Ray runs here for the time of the search",
+    )
+    parser.add_argument("--cpus-per-trial", type=int, default=1, help="cores and threads (%(default)s)")
+    parser.add_argument("--gpus-per-trial", type=float, default=0.0, help="may be a fraction (%(default)s)")
+    parser.add_argument("--record", action="store_true", help="record every trial as a DVC experiment")
+    parser.add_argument("--apply", action="store_true", help="run the best trial as a DVC experiment")
+    return parser.parse_args()
+
+
+def claim(folder: Path, decides: dict[str, Any]) -> None:
+    """Make the folder of a search, or find that it is of the same search.
+
+    Raises:
+        UserError: it is of another one.
+    """
+    settings = folder / "search.json"
+    text = json.dumps(decides, indent=2, sort_keys=True) + "\n"
+    if settings.exists() and settings.read_text() != text:
+        then, now = json.loads(settings.read_text()), json.loads(text)
+        differ = ", ".join(key for key in now if now[key] != then.get(key))
+        raise UserError(f"--name: {folder.name!r} is a search with another {differ}; accepted: another name")
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    write_text(settings, text)
+
+
+def main() -> None:
+    options = arguments()
+    for name in ("samples", "cpus_per_trial"):
+        if getattr(options, name) < 1:
+            option = "--" + name.replace("_", "-")
+            raise UserError(f"{option}: {getattr(options, name)} is not accepted; accepted: an integer ≥ 1")
+    base = read(RunParams).model_dump()
+    space = read_space(options.space, base)
+    decides = {
+        "params": base,
+        "space": {key: [domain.kind, *domain.values] for key, domain in space.items()},
+        "samples": options.samples,
+        "seed": options.seed,
+    }
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:6]
+    folder = (repository() / SEARCHES / (options.name or f"{base['dataset']}-{digest}")).resolve()
+    try:
+        from src.ray_search import Resources, ray_search
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install -r requirements-tune.txt") from None
+    if subprocess.run(("dvc", "repro", "--quiet", "prepare"), check=False).returncode:
+        raise UserError("the images could not be prepared, see above")
+    claim(folder, decides)
+    trials = ray_search(
+        space,
+        base,
+        (load_split(TRAIN), load_split(VAL)),
+        folder,
+        samples=options.samples,
+        seed=options.seed,
+        resources=Resources(options.address, options.cpus_per_trial, options.gpus_per_trial),
+    )
+    write_text(TABLE, table(trials).to_csv(index=False))
+    with replacing(FIGURE) as path:
+        search_figure(trials, space).savefig(path, dpi=150, format="png")
+    if options.record:
+        from src.recording import record
+
+        names = record(trials, folder.name)
+        print(
+            f"recorded {len(names)} experiments, {names[0]} to {names[-1]}" if names else "nothing to record"
+        )
+    report(trials, space, options)
+
+
+def report(trials: list[Trial], space: dict[str, Domain], options: argparse.Namespace) -> None:
+    ranked = best_first(trials)
+    if not ranked:
+        raise UserError(f"none of {len(trials)} trials came to an end; {TABLE} says why")
+    shown = table(ranked[:5])[["trial", "status", *space, "epochs", "val_loss", "val_accuracy"]]
+    print(shown.to_string(index=False, formatters={"val_accuracy": "{:.2%}".format}))
+    if unfinished := sum(one.status == "unfinished" for one in trials):
+        print(f"interrupted with {unfinished} trials unfinished; the same command goes on", file=sys.stderr)
+        sys.exit(130)
+    words = command(ranked[0], list(space))
+    print(f"\nthe best of {len(trials)}:\n{shlex.join(words)}", flush=True)
+    if options.apply:
+        sys.exit(subprocess.run(words, check=False).returncode)
+
+
+if __name__ == "__main__":
+    run(main)

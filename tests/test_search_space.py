@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.errors import UserError
+from src.params import Params, RunParams
+from src.search_space import SPACE_FILE, Domain, read_space
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def base(params: Params) -> dict[str, object]:
+    return params.model_dump(include=set(RunParams.model_fields))
+
+
+def test_the_committed_space_is_accepted(base: dict[str, object]) -> None:
+    space = read_space(ROOT / SPACE_FILE, base)
+    assert space["lr"] == Domain("log_uniform", (0.001, 0.1))
+    assert all(domain.values for domain in space.values())
+
+
+def test_every_form(tmp_path: Path, base: dict[str, object]) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        "lr: {log_uniform: [1e-4, 0.1]}\n"
+        "dropout: {uniform: [0, 0.5]}\n"
+        "seed: {integer: [0, 9]}\n"
+        "batch_size:\n  choice: [16, 32]\n"
+    )
+    space = read_space(path, base)
+    assert list(space.values()) == [
+        Domain("log_uniform", (1e-4, 0.1)),
+        Domain("uniform", (0, 0.5)),
+        Domain("integer", (0, 9)),
+        Domain("choice", (16, 32)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "expected lines such as"),
+        ("- lr", "expected lines such as"),
+        ("lr: [", "not valid YAML"),
+        ("learning_rate: {choice: [1]}", "'learning_rate' cannot be searched; accepted: model, input,"),
+        ("dataset: {choice: [MNIST]}", "'dataset' cannot be searched"),
+        ("epochs: {integer: [1, 5]}", "'epochs' cannot be searched"),
+        ("3: {choice: [1]}", "3 cannot be searched"),
+        ("lr: 0.1", "lr: 0.1 is not accepted; accepted: choice: [a, b, …], uniform: [low, high]"),
+        ("lr: {normal: [0, 1]}", "lr: {'normal': [0, 1]} is not accepted"),
+        ("lr: {choice: []}", "is not accepted; accepted: choice"),
+        ("lr: {uniform: [0.1]}", "is not accepted; accepted: choice"),
+        ("lr: {uniform: [0.2, 0.1]}", "is not accepted; accepted: choice"),
+        ("lr: {log_uniform: [0, 0.1]}", "lr: 0 is not accepted; accepted: a number > 0"),
+        ("weight_decay: {log_uniform: [0, 0.1]}", "weight_decay: {'log_uniform': [0, 0.1]} is not accepted"),
+        ("optimizer: {choice: [SGD, SGDX]}", "optimizer: 'SGDX' is not accepted; accepted: one of SGD"),
+        ("dropout: {uniform: [0.0, 1.0]}", "dropout: 1.0 is not accepted; accepted: a number ≥ 0 and < 1"),
+        ("batch_size: {uniform: [16, 64]}", "is not accepted; accepted: integer: [low, high] or choice"),
+        ("warmup_epochs: {choice: [0, 500]}", "warmup_epochs: 500 is not accepted"),
+        ("lr: {uniform: [true, 2]}", "lr: True is not accepted"),
+    ],
+)
+def test_mistakes_are_refused_in_one_line(
+    tmp_path: Path, base: dict[str, object], text: str, said: str
+) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as refusal:
+        read_space(path, base)
+    assert str(refusal.value).startswith(f"{path}: ")
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_file_is_named(base: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r"^nowhere\.yaml: no such file$"):
+        read_space(Path("nowhere.yaml"), base)
+
+
+def test_proposals_are_rounded_within_the_bounds() -> None:
+    assert Domain("log_uniform", (1e-4, 0.1)).rounded(0.0123456) == 0.0123
+    assert Domain("uniform", (0.12345, 0.5)).rounded(0.12346) == 0.12345
+    assert Domain("uniform", (0.0, 0.9999)).rounded(0.99985) == 0.9999
+    assert Domain("choice", ("ReLU",)).rounded("ReLU") == "ReLU"
+    assert Domain("integer", (0, 12345)).rounded(1234) == 1234

@@ -1,0 +1,194 @@
+"""Searches by a real Ray, on this machine and on a cluster of two nodes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+from PIL import Image
+
+from tests.conftest import Clone, output
+
+pytest.importorskip("ray", reason="pip install -r requirements-tune.txt")
+pytest.importorskip("optuna", reason="pip install -r requirements-tune.txt")
+
+SPACE = """lr: {choice: [1e30, 0.01, 0.02]}
+dropout: {uniform: [0.0, 0.3]}
+"""
+
+
+def tune(clone: Clone, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return clone.run("python", "-m", "src.tune", *options, check=check)
+
+
+def test_trials_become_a_table_a_figure_and_an_experiment(clone: Clone) -> None:
+    (clone.path / "search_space.yaml").write_text(SPACE)
+    head, status = clone.git("rev-parse", "HEAD"), clone.git("status", "--short")
+    result = tune(clone, "--samples", "5", "--record")
+    trials = pd.read_csv(clone.path / "metrics/tune.csv")
+    assert trials["trial"].tolist() == [1, 2, 3, 4, 5]
+    assert trials["dropout"].between(0, 0.3).all()
+    diverged = trials["lr"] == 1e30
+    assert 0 < diverged.sum() < 5, "the seed proposes both"
+    assert set(trials["status"][diverged]) == {"diverged"}
+    assert trials["message"][diverged].str.contains("try a smaller lr").all()
+    assert set(trials["status"][~diverged]) <= {"finished", "stopped"}
+    assert (trials["epochs"][trials["status"] == "finished"] == 2).all()
+    assert (trials["batch_size"] == 100).all(), "as in params.yaml"
+    with Image.open(clone.path / "plots/tune.png") as image:
+        image.load()
+
+    best = trials[~diverged].sort_values(["val_accuracy", "val_loss"], ascending=[False, True]).iloc[0]
+    command = f"dvc exp run -S lr={best['lr']} -S dropout={best['dropout']}"
+    assert result.stdout.splitlines()[-1] == command
+    # Recorded beside the branch and the workspace, which are as before but for the results of the search.
+    assert clone.git("rev-parse", "HEAD") == head
+    assert set(clone.git("status", "--short").splitlines()) - set(status.splitlines()) == {
+        "?? metrics/tune.csv",
+        "?? plots/tune.png",
+    }
+    shown = json.loads(clone.dvc("exp", "show", "--json").stdout)
+    experiments = [row for rev in shown for row in rev.get("experiments") or []]
+    recorded = {
+        row["name"]: (
+            row["revs"][0]["data"]["metrics"]["metrics/train.json"]["data"]["val_accuracy"],
+            row["revs"][0]["data"]["params"]["params.yaml"]["data"]["dropout"],
+        )
+        for row in experiments
+    }
+    measured = trials[trials["val_accuracy"].notna()]
+    assert len(recorded) == len(measured)
+    assert sorted(recorded.values()) == sorted(
+        zip(measured["val_accuracy"], measured["dropout"], strict=True)
+    )
+    # The command trains what the trial trained.
+    clone.run(*command.split(), LENET_THREADS="1")
+    assert json.loads(clone.read("metrics/train.json"))["val_accuracy"] == best["val_accuracy"]
+    assert json.loads(clone.read("metrics/test.json"))["accuracy"] > 0
+
+
+def test_a_killed_search_goes_on(clone: Clone) -> None:
+    (clone.path / "search_space.yaml").write_text("lr: {log_uniform: [1e-3, 1e-2]}\n")
+    clone.set_params(epochs=6)
+    log = clone.path.with_suffix(".log")
+    command = ("python", "-m", "src.tune", "--samples", "4", "--name", "mine")
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=clone.path,
+            env=clone.environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    folder = clone.path / ".dvc/tmp/tune/mine"
+    until = time.monotonic() + 120
+    while not list(folder.glob("*/result.json")):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    begun = {path.parent.name.split("_")[2] for path in folder.glob("*/result.json")}
+    refused = tune(clone, "--samples", "5", "--name", "mine", check=False)
+    assert refused.returncode == 1
+    assert output(refused).splitlines()[-1] == (
+        "error: --name: 'mine' is a search with another samples; accepted: another name"
+    )
+    tune(clone, "--samples", "4", "--name", "mine")
+    trials = pd.read_csv(clone.path / "metrics/tune.csv")
+    assert len(trials) == 4
+    assert set(trials["status"]) <= {"finished", "stopped"}
+    assert begun <= {path.parent.name.split("_")[2] for path in folder.glob("*/result.json")}
+
+
+@pytest.fixture
+def cluster(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, psutil.Process, psutil.Process]]:
+    """A head node and a second one: the address, and the raylet of each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    temporary = Path(f"/tmp/ray-test-{port}")  # Ray's sockets have no room for pytest's long paths
+    address = f"127.0.0.1:{port}"
+    common = ("--num-cpus=1", "--disable-usage-stats", "--node-ip-address=127.0.0.1")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    clone.run(
+        "ray", "start", "--head", f"--port={port}", "--include-dashboard=false",
+        f"--temp-dir={temporary}", *common,
+    )  # fmt: skip
+    (first,) = raylets(port)
+    clone.run("ray", "start", f"--address={address}", *common)
+    (second,) = set(raylets(port)) - {first}
+    yield address, first, second
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(port) in word or str(temporary) in word for word in process.info["cmdline"] or []):
+            process.kill()
+
+
+def raylets(port: int) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if (words := process.info["cmdline"] or [])
+        and words[0].endswith("raylet")
+        and any(str(port) in word for word in words)
+    ]
+
+
+def test_a_search_on_two_nodes_survives_the_loss_of_one(
+    clone: Clone, cluster: tuple[str, psutil.Process, psutil.Process]
+) -> None:
+    address, first, second = cluster
+    (clone.path / "search_space.yaml").write_text("lr: {log_uniform: [1e-3, 1e-2]}\n")
+    clone.set_params(epochs=60)
+    log = clone.path.with_suffix(".log")
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            ("python", "-m", "src.tune", "--samples", "4", "--address", address),
+            cwd=clone.path,
+            env=clone.environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    until = time.monotonic() + 120
+    while not (busy(second) and busy(first)):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.2)
+    for one in [second, *second.children(recursive=True)]:
+        one.kill()
+    assert process.wait(timeout=200) == 0, log.read_text()
+    trials = pd.read_csv(clone.path / "metrics/tune.csv")
+    assert len(trials) == 4
+    assert set(trials["status"]) <= {"finished", "stopped"}
+
+
+def busy(raylet: psutil.Process) -> bool:
+    """Whether a node runs a trial."""
+    for child in raylet.children(recursive=True):
+        with suppress(psutil.Error):
+            if "ray::ImplicitFunc.train" in child.cmdline():
+                return True
+    return False
+
+
+def test_a_cluster_that_is_not_there_and_options_out_of_range(clone: Clone) -> None:
+    refused = tune(clone, "--samples", "0", check=False)
+    assert refused.returncode == 1
+    assert output(refused) == "error: --samples: 0 is not accepted; accepted: an integer ≥ 1\n"
+    (clone.path / "search_space.yaml").write_text("lr: {choice: [-1]}\n")
+    refused = tune(clone, check=False)
+    assert output(refused) == ("error: search_space.yaml: lr: -1 is not accepted; accepted: a number > 0\n")
