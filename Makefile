@@ -62,7 +62,8 @@ results: .venv/installed
 # Known vulnerabilities of the pinned versions, asked of https://osv.dev.
 audit: .venv/installed
 	@.venv/bin/uv tool run --quiet --from pip-audit==2.10.1 pip-audit --vulnerability-service osv \
-		--require-hashes --disable-pip --progress-spinner off --requirement requirements.txt 2>.venv/audit.log \
+		--require-hashes --disable-pip --progress-spinner off \
+		--requirement requirements.txt --requirement requirements-tune.txt 2>.venv/audit.log \
 	|| { if grep -q ConnectionError .venv/audit.log; then echo 'error: https://api.osv.dev cannot be reached'; \
 		else cat .venv/audit.log; fi >&2; exit 1; }
 

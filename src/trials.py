@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from src.figures import BLUE, GREY, VERMILION
 from src.search_space import Domain
@@ -70,45 +71,59 @@ def command(trial: Trial, keys: list[str]) -> list[str]:
 
 
 def search_figure(trials: list[Trial], space: dict[str, Domain]) -> Figure:
-    """Validation accuracy of every trial by each searched parameter, and of the best in the order tried."""
+    """Validation accuracy of every trial by each searched parameter, and of the best in the order tried.
+
+    The scale is that of the trials that finished; others that are below it lie on its lower edge.
+    """
     shown = [one for one in trials if one.val_accuracy is not None]
     columns = min(3, 1 + len(space))
     rows = -(-(1 + len(space)) // columns)
     figure = Figure(figsize=(3.6 * columns, 3.0 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    if not shown:
+        return figure
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     accuracy = np.array([100 * (one.val_accuracy or 0) for one in shown])
-    stopped = np.array([one.status != "finished" for one in shown], dtype=bool)
-
-    first = next(panels)
+    finished = np.array([one.status == "finished" for one in shown], dtype=bool)
+    low, high = (accuracy[finished] if finished.any() else accuracy).min(), accuracy.max()
+    margin = max(0.05 * (high - low), 0.05)
     numbers = np.array([one.trial for one in shown])
+
+    first = panels[0]
     first.step(numbers, np.maximum.accumulate(accuracy), where="post", color=VERMILION, label="best so far")
-    _points(first, numbers, accuracy, stopped)
-    first.set(xlabel="Trial", ylabel="Validation accuracy (%)")
-    first.legend(fontsize="small", loc="lower right")
-    for (key, domain), axes in zip(space.items(), panels, strict=False):
-        if domain.kind == "choice":
-            names = [str(value) for value in domain.values]
-            # A little to the side of each other, so that equal ones are seen; by number, not by chance.
-            places = np.array([names.index(str(one.values[key])) for one in shown]) + (numbers % 5 - 2) / 20
-            axes.set_xticks(range(len(names)), names)
-            axes.set_xlim(-0.5, len(names) - 0.5)
-        else:
-            places = np.array([one.values[key] for one in shown])
-            axes.set_xscale("log" if domain.kind == "log_uniform" else "linear")
-        _points(axes, places, accuracy, stopped)
-        axes.set(xlabel=key, ylabel="Validation accuracy (%)")
-    for axes in panels:
+    first.xaxis.set_major_locator(MaxNLocator(integer=True))
+    first.set_xlabel("Trial")
+    places = [
+        numbers,
+        *(_places(axes, key, space[key], shown) for axes, key in zip(panels[1:], space, strict=False)),
+    ]
+    for axes, x in zip(panels, places, strict=False):
+        y = np.maximum(accuracy, low - margin)
+        axes.scatter(x[finished], y[finished], color=BLUE, s=22, label="finished", zorder=3, clip_on=False)
+        axes.scatter(
+            x[~finished], y[~finished], color=GREY, s=22, marker="x", label="stopped early", clip_on=False
+        )
+        axes.set(ylabel="Validation accuracy (%)", ylim=(low - margin, high + margin))
+    for axes in panels[len(places) :]:
         axes.axis("off")
-    # A trial that was stopped after an epoch or diverged is far below the others, which are to be told apart.
-    if len(accuracy):
-        low = np.quantile(accuracy, 0.25)
-        for axes in figure.axes:
-            axes.set_ylim(
-                low - 0.5 * (accuracy.max() - low) - 0.1, accuracy.max() + 0.1 * (accuracy.max() - low) + 0.1
-            )
+    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
-def _points(axes: Axes, places: np.ndarray, accuracy: np.ndarray, stopped: np.ndarray) -> None:
-    axes.scatter(places[~stopped], accuracy[~stopped], color=BLUE, s=22, label="finished", zorder=3)
-    axes.scatter(places[stopped], accuracy[stopped], color=GREY, s=22, marker="x", label="stopped", zorder=2)
+def _places(axes: Axes, key: str, domain: Domain, trials: list[Trial]) -> np.ndarray:
+    """Where the trials lie on the axis of a searched parameter, which shows all that it could have been."""
+    axes.set_xlabel(key)
+    if domain.kind == "choice":
+        names = [str(value) for value in domain.values]
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        # A little to the side of each other, so that equal ones are seen; by number, not by chance.
+        aside = np.array([one.trial % 7 - 3 for one in trials]) / 25
+        return np.array([names.index(str(one.values[key])) for one in trials]) + aside
+    low, high = domain.values
+    if domain.kind == "log_uniform":
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(low / (high / low) ** 0.05, high * (high / low) ** 0.05)
+    else:
+        axes.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    return np.array([one.values[key] for one in trials])

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from src.params import Params
+from src.search_space import Domain
+from src.trials import Trial, best_first, command, search_figure, table
+
+SPACE = {"lr": Domain("log_uniform", (1e-3, 0.1)), "activation": Domain("choice", ("ReLU", "Tanh"))}
+
+
+@pytest.fixture
+def trial(params: Params) -> Callable[..., Trial]:
+    def make(number: int, status: str, accuracy: float | None, **values: object) -> Trial:
+        loss = None if accuracy is None else 1 - accuracy
+        return Trial(
+            number,
+            status,
+            params.model_dump() | values,
+            epochs=3,
+            seconds=1.5,
+            train_loss=loss,
+            train_accuracy=accuracy,
+            val_loss=loss,
+            val_accuracy=accuracy,
+            best_epoch=None if accuracy is None else 3,
+            message="" if accuracy is not None else "its process was killed",
+        )
+
+    return make
+
+
+@pytest.fixture
+def trials(trial: Callable[..., Trial]) -> list[Trial]:
+    return [
+        trial(1, "finished", 0.97, lr=0.005),
+        trial(2, "diverged", 0.99, lr=0.1),
+        trial(3, "failed", None, lr=0.02),
+        trial(4, "finished", 0.98, lr=0.0123, activation="Tanh"),
+        trial(5, "stopped", 0.3, lr=0.002),
+    ]
+
+
+def test_the_best_is_a_sound_one(trials: list[Trial], trial: Callable[..., Trial]) -> None:
+    assert [one.trial for one in best_first(trials)] == [4, 1, 5]
+    lower_loss = replace(trial(6, "finished", 0.98), val_loss=0.001)
+    assert best_first([*trials, lower_loss])[0] is lower_loss
+
+
+def test_the_command_names_what_was_searched(trials: list[Trial]) -> None:
+    words = command(trials[3], list(SPACE))
+    assert " ".join(words) == "dvc exp run -S lr=0.0123 -S activation=Tanh"
+
+
+def test_a_row_per_trial_with_every_parameter(trials: list[Trial], params: Params) -> None:
+    rows = table(trials)
+    assert rows["trial"].tolist() == [1, 2, 3, 4, 5]
+    assert set(params.model_dump()) <= set(rows.columns)
+    assert rows["epochs"].tolist() == [3] * 5, "those of the trial"
+    assert pd.isna(rows["val_accuracy"][2])
+    assert rows["message"][2] == "its process was killed"
+
+
+def test_the_figure_shows_every_measured_trial_at_its_place(trials: list[Trial]) -> None:
+    figure = search_figure(trials, SPACE)
+    FigureCanvasAgg(figure).draw()
+    by_lr = figure.axes[1]
+    assert by_lr.get_xlabel() == "lr"
+    assert by_lr.get_xscale() == "log"
+    points = np.concatenate([np.asarray(marks.get_offsets()) for marks in by_lr.collections])
+    assert sorted(points[:, 0]) == [0.002, 0.005, 0.0123, 0.1]
+    low, high = by_lr.get_ylim()
+    assert low < 97 < 99 < high
+    assert points[:, 1].min() == pytest.approx(low), "far below: on the edge"
+
+
+def test_nothing_measured_draws_nothing(trial: Callable[..., Trial]) -> None:
+    assert not search_figure([trial(1, "failed", None)], SPACE).axes
