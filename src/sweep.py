@@ -17,12 +17,13 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import psutil
 from filelock import FileLock
 from ruamel.yaml import YAML, YAMLError
 
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 POLL_SECONDS = 1.0
-# A worker takes seconds to start, and to be heard of.
-WORKER_SECONDS = 15.0
+# A worker is on the list of processes within seconds.
+WORKER_SECONDS = 5.0
 # Where a worker was killed under an experiment: once more, then it has failed.
 ATTEMPTS = 2
 LOG_LINES = 5
@@ -135,8 +136,8 @@ class Sweep:
                     self._fail(name, self._log(states[name]["rev"]))
             queued = any(name in states and states[name]["status"] == "Queued" for name in left)
             if time.monotonic() - self.workers_started > WORKER_SECONDS:
-                alive = self.repo.experiments.celery_queue.worker_status()
-                if queued and len(alive) < self.workers:
+                alive = self._alive()
+                if queued and alive < self.workers:
                     self._start_workers()
                 unseen = 0 if alive else unseen + 1
                 if unseen > 2 and not queued:
@@ -170,6 +171,15 @@ class Sweep:
                 params=[f"{key}={value}" for key, value in self.todo[name].values.items()],
             )
         print(f"queued: {self.todo[name]}", flush=True)
+
+    def _alive(self) -> int:
+        # Asked through the queue, a worker has a second to answer, and looks for questions once a second:
+        # DVC takes the living for dead, and stops workers while there is work.
+        found, here = 0, str(Path(self.repo.root_dir).resolve())
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                found += "queue-worker" in process.cmdline() and process.cwd() == here
+        return found
 
     def _start_workers(self) -> None:
         with redirect_stdout(io.StringIO()):
