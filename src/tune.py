@@ -12,11 +12,14 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from src.errors import UserError, run
 from src.files import replacing, write_text
@@ -67,10 +70,19 @@ def claim(folder: Path, decides: dict[str, Any]) -> None:
 
 def main() -> None:
     options = arguments()
-    for name in ("samples", "cpus_per_trial"):
-        if getattr(options, name) < 1:
+    for name, lowest, highest in (
+        ("samples", 1, 1_000_000),
+        ("seed", 0, 2**32 - 1),
+        ("cpus_per_trial", 1, 1024),
+        ("gpus_per_trial", 0, 1024),
+    ):
+        if not lowest <= getattr(options, name) <= highest:
             option = "--" + name.replace("_", "-")
-            raise UserError(f"{option}: {getattr(options, name)} is not accepted; accepted: an integer ≥ 1")
+            raise UserError(
+                f"{option}: {getattr(options, name)} is not accepted; accepted: {lowest} to {highest:,}"
+            )
+    if options.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", options.name):
+        raise UserError(f"--name: {options.name!r} is not accepted; accepted: letters, digits, . _ and -")
     base = read(RunParams).model_dump()
     space = read_space(options.space, base)
     decides = {
@@ -88,15 +100,19 @@ def main() -> None:
     if subprocess.run(("dvc", "repro", "--quiet", "prepare"), check=False).returncode:
         raise UserError("the images could not be prepared, see above")
     claim(folder, decides)
-    trials = ray_search(
-        space,
-        base,
-        (load_split(TRAIN), load_split(VAL)),
-        folder,
-        samples=options.samples,
-        seed=options.seed,
-        resources=Resources(options.address, options.cpus_per_trial, options.gpus_per_trial),
-    )
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            trials = ray_search(
+                space,
+                base,
+                (load_split(TRAIN), load_split(VAL)),
+                folder,
+                samples=options.samples,
+                seed=options.seed,
+                resources=Resources(options.address, options.cpus_per_trial, options.gpus_per_trial),
+            )
+    except Timeout:
+        raise UserError(f"the search {folder.name!r} is running already") from None
     write_text(TABLE, table(trials).to_csv(index=False))
     with replacing(FIGURE) as path:
         search_figure(trials, space).savefig(path, dpi=150, format="png")

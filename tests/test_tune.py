@@ -105,7 +105,9 @@ def test_a_killed_search_goes_on(clone: Clone) -> None:
     assert output(refused).splitlines()[-1] == (
         "error: --name: 'mine' is a search with another samples; accepted: another name"
     )
-    tune(clone, "--samples", "4", "--name", "mine")
+    tune(clone, "--samples", "4", "--name", "mine", "--apply")
+    assert json.loads(clone.read("metrics/test.json"))["accuracy"] > 0
+    assert len(clone.dvc("exp", "list", "--name-only").stdout.split()) == 1
     trials = pd.read_csv(clone.path / "metrics/tune.csv")
     assert len(trials) == 4
     assert set(trials["status"]) <= {"finished", "stopped"}
@@ -188,7 +190,11 @@ def busy(raylet: psutil.Process) -> bool:
 def test_a_cluster_that_is_not_there_and_options_out_of_range(clone: Clone) -> None:
     refused = tune(clone, "--samples", "0", check=False)
     assert refused.returncode == 1
-    assert output(refused) == "error: --samples: 0 is not accepted; accepted: an integer ≥ 1\n"
+    assert output(refused) == "error: --samples: 0 is not accepted; accepted: 1 to 1,000,000\n"
+    refused = tune(clone, "--name", "../mine", check=False)
+    assert output(refused) == (
+        "error: --name: '../mine' is not accepted; accepted: letters, digits, . _ and -\n"
+    )
     (clone.path / "search_space.yaml").write_text("lr: {choice: [-1]}\n")
     refused = tune(clone, check=False)
     assert output(refused) == ("error: search_space.yaml: lr: -1 is not accepted; accepted: a number > 0\n")
