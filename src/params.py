@@ -177,21 +177,31 @@ def read(group: type[Group], path: Path = PARAMS_FILE) -> Group:
     Raises:
         UserError: the file is missing, is not YAML, or holds a mistake.
     """
+    try:
+        return parse(read_yaml(path), group, source=str(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run from the repository's root") from None
+
+
+def read_yaml(path: Path) -> object:
+    """What a YAML file holds, as DVC reads it.
+
+    Raises:
+        UserError: the file is not UTF-8 text, or is not YAML.
+        OSError: it cannot be read.
+    """
     # DVC's own parser (YAML 1.2, where `1e-3` is a number), so that what a stage computes with is what DVC
     # records in dvc.lock. PyYAML reads 1e-3 as a string. Pure Python: a million brackets crash the one in C.
     from ruamel.yaml import YAML
 
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run from the repository's root") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error})") from None
     try:
-        values = YAML(typ="safe", pure=True).load(text)
+        return YAML(typ="safe", pure=True).load(text)
     except Exception as error:  # besides YAMLError, whatever Python says of 2001-99-99 or of [[[[…
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         said = getattr(error, "problem", None) or reason(error)
         raise UserError(f"{path}: not valid YAML{where}: {said}") from None
-    return parse(values, group, source=str(path))

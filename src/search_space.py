@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from src.errors import UserError, reason
-from src.params import RunParams, TrainParams, parse
+from src.errors import UserError
+from src.params import RunParams, TrainParams, parse, read_yaml
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -62,16 +62,10 @@ def read_space(path: Path, base: dict[str, Any]) -> dict[str, Domain]:
     Raises:
         UserError: the file is missing, is not YAML, or holds a key or a value that is not accepted.
     """
-    from ruamel.yaml import YAML
-
     try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except OSError:
-        raise
-    except Exception as error:  # as `src.params.read` has to
-        raise UserError(f"{path}: not valid YAML: {reason(error)}") from None
     if not isinstance(values, dict) or not values:
         raise UserError(f"{path}: expected lines such as `lr: {{log_uniform: [1e-3, 0.1]}}`")
     return {key: _domain(key, value, base, str(path)) for key, value in values.items()}

@@ -29,7 +29,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from src.devices import THREADS_VARIABLE, cores, threads_per_worker
 from src.errors import UserError, reason, run
-from src.params import PARAMS_FILE, Params, parse
+from src.params import Params, parse, read
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -232,7 +232,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.workers < 1:
         raise UserError(f"--workers: {arguments.workers} is not accepted; accepted: an integer ≥ 1")
-    base = YAML(typ="safe").load(PARAMS_FILE)
+    base = read(Params).model_dump()
     uncommitted = subprocess.run(
         ("git", "diff", "HEAD", "--", "dvc.yaml", "src", "stages"), capture_output=True, text=True, check=True
     )
