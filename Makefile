@@ -31,6 +31,7 @@ bench: .venv/installed
 	python -m benchmarks.time_to_accuracy
 	python -m benchmarks.throughput
 	python -m benchmarks.workers
+	python -m benchmarks.vectorized
 
 # The pipeline twice from scratch in two folders, on 1 and on 2 threads: every output byte for byte the same?
 repro-check: .venv/installed

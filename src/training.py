@@ -225,8 +225,8 @@ def train(
             val_loss, val_accuracy = loss_and_accuracy(model, val_inputs, val_labels)
             lr = optimizer.param_groups[0]["lr"]
             best = Epoch(0, lr, train_loss, val_loss, train_accuracy, val_accuracy)
-            _refuse_divergence(best, settings)
-            history, taken, weights = [best], list[Step](), _copy_weights(model)
+            refuse_divergence(best, settings)
+            history, taken, weights = [best], list[Step](), copy_weights(model)
         else:
             model.load_state_dict(snapshot.model)
             optimizer.load_state_dict(snapshot.optimizer)
@@ -275,10 +275,10 @@ def train(
                 train_loss += step_loss * len(batch) / count
             val_loss, val_accuracy = loss_and_accuracy(evaluated, val_inputs, val_labels)
             row = Epoch(epoch, lr, train_loss, val_loss, int(correct) / count, val_accuracy)
-            _refuse_divergence(row, settings)
+            refuse_divergence(row, settings)
             history.append(row)
             if row.better_than(best):
-                best, weights = row, _copy_weights(evaluated)
+                best, weights = row, copy_weights(evaluated)
             on_epoch(Progress(history, best, taken, take_snapshot))
     return TrainingResult(history, best, weights)
 
@@ -307,23 +307,11 @@ def train_on_splits(
         DivergenceError: see `train`.
     """
     model = build_model(network, seed=settings.seed, num_classes=len(train_split.class_names))
-    tensors = []
-    for split in (train_split, val_split):
-        images = torch.from_numpy(split.images).to(device)
-        tensors += [
-            network_input(images, network, mean=train_split.mean, std=train_split.std),
-            torch.from_numpy(split.labels).to(device, torch.int64),
-        ]
-    augmentation = Augmentation(
-        kind=settings.augment,
-        background=-train_split.mean / train_split.std,
-        mirrored=train_split.dataset in MIRRORED_ALIKE,
-    )
     result = train(
         model.to(device),
-        *tensors,
+        *network_tensors(train_split, val_split, network, device),
         settings,
-        augmentation=augmentation,
+        augmentation=augmentation_of(train_split, settings),
         snapshot=snapshot,
         on_epoch=on_epoch,
         on_step=on_step,
@@ -339,7 +327,31 @@ def train_on_splits(
     return trained, result
 
 
-def _refuse_divergence(row: Epoch, settings: Optimization) -> None:
+def network_tensors(
+    train_split: Split, val_split: Split, network: dict[str, Any], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `train` is fed: inputs and labels of the training split, then of the validation split."""
+    tensors: list[Tensor] = []
+    for split in (train_split, val_split):
+        images = torch.from_numpy(split.images).to(device)
+        tensors += [
+            network_input(images, network, mean=train_split.mean, std=train_split.std),
+            torch.from_numpy(split.labels).to(device, torch.int64),
+        ]
+    return tensors[0], tensors[1], tensors[2], tensors[3]
+
+
+def augmentation_of(train_split: Split, settings: Optimization) -> Augmentation:
+    """What `settings.augment` names, for the inputs that a network is fed of this split."""
+    return Augmentation(
+        kind=settings.augment,
+        background=-train_split.mean / train_split.std,
+        mirrored=train_split.dataset in MIRRORED_ALIKE,
+    )
+
+
+def refuse_divergence(row: Epoch, settings: Optimization) -> None:
+    """Raise a `DivergenceError` for a row with a loss that is not finite."""
     for name, loss in (("training", row.train_loss), ("validation", row.val_loss)):
         if not math.isfinite(loss):
             raise DivergenceError(
@@ -353,7 +365,8 @@ def _floats(model: nn.Module) -> list[Tensor]:
     return [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
 
 
-def _copy_weights(model: nn.Module) -> dict[str, Tensor]:
+def copy_weights(model: nn.Module) -> dict[str, Tensor]:
+    """A state dict of copies, contiguous and on the CPU."""
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()

@@ -16,6 +16,8 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +41,24 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=20, help="how many trials (%(default)s)")
     parser.add_argument("--space", type=Path, default=SPACE_FILE, help="the search space (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the proposals (%(default)s)")
-    parser.add_argument("--name", help="of the search; by default from all that decides its trials")
     parser.add_argument(
+        "--engine",
+        choices=("ray", "vectorized"),
+        default="ray",
+        help="ray: trials side by side, on one machine or many, the poor ones stopped early;\n"
+        "vectorized: several trials in one go, on this machine (%(default)s)",
+    )
+    parser.add_argument("--name", help="of the search; by default from all that decides its trials")
+    with_ray = parser.add_argument_group("with Ray")
+    with_ray.add_argument(
         "--address",
         default=os.environ.get("RAY_ADDRESS"),
         help="of a running Ray cluster (RAY_ADDRESS); without one, Ray runs here for the time of the search",
     )
-    parser.add_argument("--cpus-per-trial", type=int, default=1, help="cores and threads (%(default)s)")
-    parser.add_argument("--gpus-per-trial", type=float, default=0.0, help="may be a fraction (%(default)s)")
+    with_ray.add_argument("--cpus-per-trial", type=int, default=1, help="cores and threads (%(default)s)")
+    with_ray.add_argument("--gpus-per-trial", type=float, default=0.0, help="may be a fraction (%(default)s)")
+    vectorized = parser.add_argument_group("vectorized")
+    vectorized.add_argument("--at-once", type=int, default=8, help="trials trained in one go (%(default)s)")
     parser.add_argument("--record", action="store_true", help="record every trial as a DVC experiment")
     parser.add_argument("--apply", action="store_true", help="run the best trial as a DVC experiment")
     return parser.parse_args()
@@ -68,6 +80,20 @@ def claim(folder: Path, decides: dict[str, Any]) -> None:
     write_text(settings, text)
 
 
+def _engine(options: argparse.Namespace) -> Callable[..., list[Trial]]:
+    try:
+        if options.engine == "vectorized":
+            from src.vectorized_search import vectorized_search
+
+            return partial(vectorized_search, at_once=options.at_once)
+        from src.ray_search import Resources, ray_search
+
+        resources = Resources(options.address, options.cpus_per_trial, options.gpus_per_trial)
+        return partial(ray_search, resources=resources)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed: pip install -r requirements-tune.txt") from None
+
+
 def main() -> None:
     options = arguments()
     for name, lowest, highest in (
@@ -75,6 +101,7 @@ def main() -> None:
         ("seed", 0, 2**32 - 1),
         ("cpus_per_trial", 1, 1024),
         ("gpus_per_trial", 0, 1024),
+        ("at_once", 1, 1024),
     ):
         if not lowest <= getattr(options, name) <= highest:
             option = "--" + name.replace("_", "-")
@@ -90,26 +117,25 @@ def main() -> None:
         "space": {key: [domain.kind, *domain.values] for key, domain in space.items()},
         "samples": options.samples,
         "seed": options.seed,
+        "engine": options.engine,
     }
+    if options.engine == "vectorized":
+        decides["at_once"] = options.at_once
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:6]
     folder = (repository() / SEARCHES / (options.name or f"{base['dataset']}-{digest}")).resolve()
-    try:
-        from src.ray_search import Resources, ray_search
-    except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed: pip install -r requirements-tune.txt") from None
+    engine = _engine(options)
     if subprocess.run(("dvc", "repro", "--quiet", "prepare"), check=False).returncode:
         raise UserError("the images could not be prepared, see above")
     claim(folder, decides)
     try:
         with FileLock(folder / "lock", timeout=0):
-            trials = ray_search(
+            trials = engine(
                 space,
                 base,
                 (load_split(TRAIN), load_split(VAL)),
                 folder,
                 samples=options.samples,
                 seed=options.seed,
-                resources=Resources(options.address, options.cpus_per_trial, options.gpus_per_trial),
             )
     except Timeout:
         raise UserError(f"the search {folder.name!r} is running already") from None

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -78,26 +78,35 @@ def test_trials_become_a_table_a_figure_and_an_experiment(clone: Clone) -> None:
     assert json.loads(clone.read("metrics/test.json"))["accuracy"] > 0
 
 
-def test_a_killed_search_goes_on(clone: Clone) -> None:
-    (clone.path / "search_space.yaml").write_text("lr: {log_uniform: [1e-3, 1e-2]}\n")
-    clone.set_params(epochs=6)
+def start(clone: Clone, *options: str) -> tuple[subprocess.Popen[bytes], Path]:
+    """A search in a session of its own, and its log."""
     log = clone.path.with_suffix(".log")
-    command = ("python", "-m", "src.tune", "--samples", "4", "--name", "mine")
     with log.open("w") as file:
         process = subprocess.Popen(
-            command,
+            ("python", "-m", "src.tune", *options),
             cwd=clone.path,
             env=clone.environment,
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    folder = clone.path / ".dvc/tmp/tune/mine"
+    return process, log
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + 120
-    while not list(folder.glob("*/result.json")):
+    while not condition():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < until, log.read_text()
         time.sleep(0.2)
+
+
+def test_a_killed_search_goes_on(clone: Clone) -> None:
+    (clone.path / "search_space.yaml").write_text("lr: {log_uniform: [1e-3, 1e-2]}\n")
+    clone.set_params(epochs=6)
+    process, log = start(clone, "--samples", "4", "--name", "mine")
+    folder = clone.path / ".dvc/tmp/tune/mine"
+    wait_for(lambda: list(folder.glob("*/result.json")), process, log)
     os.killpg(process.pid, signal.SIGKILL)
     begun = {path.parent.name.split("_")[2] for path in folder.glob("*/result.json")}
     refused = tune(clone, "--samples", "5", "--name", "mine", check=False)
@@ -156,20 +165,8 @@ def test_a_search_on_two_nodes_survives_the_loss_of_one(
     address, first, second = cluster
     (clone.path / "search_space.yaml").write_text("lr: {log_uniform: [1e-3, 1e-2]}\n")
     clone.set_params(epochs=60)
-    log = clone.path.with_suffix(".log")
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            ("python", "-m", "src.tune", "--samples", "4", "--address", address),
-            cwd=clone.path,
-            env=clone.environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-    until = time.monotonic() + 120
-    while not (busy(second) and busy(first)):
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < until, log.read_text()
-        time.sleep(0.2)
+    process, log = start(clone, "--samples", "4", "--address", address)
+    wait_for(lambda: busy(second) and busy(first), process, log)
     for one in [second, *second.children(recursive=True)]:
         one.kill()
     assert process.wait(timeout=200) == 0, log.read_text()
@@ -185,6 +182,49 @@ def busy(raylet: psutil.Process) -> bool:
             if "ray::ImplicitFunc.train" in child.cmdline():
                 return True
     return False
+
+
+def test_a_vectorized_search_is_killed_and_goes_on(clone: Clone) -> None:
+    (clone.path / "search_space.yaml").write_text(
+        "lr: {choice: [1e30, 0.01, 0.02]}\nactivation: {choice: [Tanh, ReLU]}\n"
+        "dropout: {uniform: [0.0, 0.3]}\n"
+    )
+    options = ("--engine", "vectorized", "--samples", "9", "--at-once", "4", "--name", "mine")
+    process, log = start(clone, *options)
+    file = clone.path / ".dvc/tmp/tune/mine/trials.json"
+    wait_for(file.exists, process, log)
+    os.killpg(process.pid, signal.SIGKILL)
+    done = json.loads(file.read_text())
+    result = tune(clone, *options, "--record")
+    assert f"{len(done)} of 9 trials were done before" in result.stderr
+    assert json.loads(file.read_text())[: len(done)] == done
+    trials = pd.read_csv(clone.path / "metrics/tune.csv")
+    assert trials["trial"].tolist() == list(range(1, 10))
+    rounds = trials.groupby((trials["trial"] - 1) // 4)
+    assert (rounds["activation"].nunique() == 1).all(), "a round shares what decides the shapes"
+    assert (rounds["dropout"].nunique() == rounds.size()).all()
+    diverged = trials["lr"] == 1e30
+    assert 0 < diverged.sum() < 9, "the seed proposes both"
+    assert set(trials["status"][diverged]) == {"diverged"}
+    assert set(trials["status"][~diverged]) == {"finished"}
+    assert len(clone.dvc("exp", "list", "--name-only").stdout.split()) == (~diverged).sum()
+    best = trials[~diverged].sort_values(["val_accuracy", "val_loss"], ascending=[False, True]).iloc[0]
+    command = result.stdout.splitlines()[-1]
+    assert command == (
+        f"dvc exp run -S lr={best['lr']} -S activation={best['activation']} -S dropout={best['dropout']}"
+    )
+    # The command trains what the trial trained, but for the rounding of sums.
+    clone.run(*command.split(), LENET_THREADS="1")
+    alone = json.loads(clone.read("metrics/train.json"))
+    assert alone["val_loss"] == pytest.approx(best["val_loss"], rel=1e-2)
+    assert alone["val_accuracy"] == pytest.approx(best["val_accuracy"], abs=0.01)
+
+    (clone.path / "search_space.yaml").write_text("activation: {choice: [ReLU, RReLU]}\n")
+    refused = tune(clone, "--engine", "vectorized", check=False)
+    assert refused.returncode == 1
+    assert (
+        output(refused).splitlines()[-1].startswith("error: activation: RReLU cannot be trained together; ")
+    )
 
 
 def test_a_cluster_that_is_not_there_and_options_out_of_range(clone: Clone) -> None:

@@ -1,0 +1,59 @@
+"""Configurations a minute, trained together and one by one: `python -m benchmarks.vectorized`, with MNIST.
+
+Eight configurations of params.yaml with other learning rates, one epoch of MNIST each with its evaluations, by
+`src.vectorized.train_together` and by `src.training.train_on_splits`, in turn and in one process: once with
+one seed for all, and once with a seed for each.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import replace
+
+from src.datasets import DATASETS, split_dataset
+from src.devices import set_up_process
+from src.errors import run
+from src.optimization import Optimization
+from src.params import Params, read
+from src.training import train_on_splits
+from src.vectorized import Configuration, train_together
+
+ROUNDS = 3
+TOGETHER = 8
+
+
+def main() -> None:
+    device = set_up_process()
+    params = read(Params)
+    train, val, _ = split_dataset("MNIST", DATASETS["MNIST"](), params.val_fraction, params.split_seed)
+    settings = replace(Optimization(**params.optimization()), epochs=1)
+    for name, seeds in (("one seed", [0] * TOGETHER), ("a seed for each", list(range(TOGETHER)))):
+        configurations = [
+            Configuration(params.network(), replace(settings, lr=0.001 * (1 + number), seed=seed))
+            for number, seed in enumerate(seeds)
+        ]
+        ratios = []
+        for number in range(1, ROUNDS + 1):
+            started = time.perf_counter()
+            for one in configurations:
+                train_on_splits(train, val, one.network, one.settings, device)
+            between = time.perf_counter()
+            train_together(train, val, configurations, device)
+            ended = time.perf_counter()
+            rates = [60 * TOGETHER / seconds for seconds in (between - started, ended - between)]
+            ratios.append(rates[1] / rates[0])
+            print(
+                f"{name}, round {number} of {ROUNDS}: one by one {rates[0]:.1f}, "
+                f"together {rates[1]:.1f} configurations a minute",
+                flush=True,
+            )
+        print(
+            f"{name}: {TOGETHER} together over one by one: median {statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f} to {max(ratios):.2f})",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    run(main)
