@@ -1,8 +1,8 @@
 """Configurations a minute, trained together and one by one: `python -m benchmarks.vectorized`, with MNIST.
 
-Eight configurations of params.yaml with other learning rates, one epoch of MNIST each with its evaluations, by
-`src.vectorized.train_together` and by `src.training.train_on_splits`, in turn and in one process: once with
-one seed for all, and once with a seed for each.
+Eight configurations of params.yaml with other learning rates, one epoch of MNIST each with its evaluations,
+by `src.vectorized.train_together` and by `src.training.train_on_splits`, in turn and in one process: once
+with one seed for all, and once with a seed for each.
 """
 
 from __future__ import annotations

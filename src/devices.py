@@ -10,14 +10,16 @@ import sys
 import torch
 
 from src.errors import UserError
-from src.workspace import queue_workers
+from src.processes import (
+    THREADS_VARIABLE,
+    cores,
+    queue_workers,
+    started_by_queue_worker,
+    threads_per_worker,
+)
+from src.workspace import STAGE_VARIABLE
 
 DEVICE_VARIABLE = "LENET_DEVICE"
-THREADS_VARIABLE = "LENET_THREADS"
-
-# Not the number of cores: the order in which threads add up changes the last bits of a sum, and with it
-# dvc.lock. LeNet-5 is too small to gain much from more.
-MOST_THREADS = 2
 
 
 def select_device() -> torch.device:
@@ -40,21 +42,6 @@ def select_device() -> torch.device:
     return torch.device(wanted)
 
 
-def cores() -> int:
-    """How many processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def threads_per_worker(workers: int, cores: int) -> int:
-    """How many threads each of some processes may use so that together they do not fight for the cores.
-
-    A process on its own gets 2, however few cores there are: its results are then the same everywhere.
-    """
-    return MOST_THREADS if workers == 1 else min(MOST_THREADS, max(1, cores // workers))
-
-
 def set_up_process() -> torch.device:
     """Prepare this process for repeatable, fast computing and return the device to use.
 
@@ -64,7 +51,8 @@ def set_up_process() -> torch.device:
     Raises:
         UserError: `LENET_DEVICE` or `LENET_THREADS` holds something unusable.
     """
-    threads = os.environ.get(THREADS_VARIABLE) or str(threads_per_worker(queue_workers(), cores()))
+    workers = queue_workers() if STAGE_VARIABLE in os.environ and started_by_queue_worker() else 1
+    threads = os.environ.get(THREADS_VARIABLE) or str(threads_per_worker(workers, cores()))
     if not threads.isdecimal() or int(threads) < 1:
         raise UserError(f"{THREADS_VARIABLE}: {threads!r} is not accepted; accepted: an integer ≥ 1")
     torch.set_num_threads(int(threads))

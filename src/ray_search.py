@@ -18,10 +18,11 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from src.devices import THREADS_VARIABLE, set_up_process
+from src.devices import set_up_process
 from src.errors import UserError, reason
 from src.optimization import Optimization
 from src.params import RunParams, parse
+from src.processes import THREADS_VARIABLE
 from src.search_space import Domain
 from src.splits import Split
 from src.training import DivergenceError, Progress, train_on_splits

@@ -17,19 +17,18 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import psutil
 from filelock import FileLock
 from ruamel.yaml import YAML, YAMLError
 
-from src.devices import THREADS_VARIABLE, cores, threads_per_worker
 from src.errors import UserError, reason, run
 from src.params import Params, parse, read
+from src.processes import THREADS_VARIABLE, cores, queue_workers, threads_per_worker
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -126,6 +125,8 @@ class Sweep:
             for name in self.todo:
                 if name not in waiting and name not in self.accuracies:
                     self._queue(name)
+                    if not self.workers_started:  # they take seconds to come, in which the rest is queued
+                        self._start_workers()
         unseen = 0
         while len(self.accuracies) + len(self.failed) < len(self.todo):
             states = {entry["name"]: entry for entry in self._entries()}
@@ -136,7 +137,7 @@ class Sweep:
                     self._fail(name, self._log(states[name]["rev"]))
             queued = any(name in states and states[name]["status"] == "Queued" for name in left)
             if time.monotonic() - self.workers_started > WORKER_SECONDS:
-                alive = self._alive()
+                alive = queue_workers(Path(self.repo.root_dir))
                 if queued and alive < self.workers:
                     self._start_workers()
                 unseen = 0 if alive else unseen + 1
@@ -171,15 +172,6 @@ class Sweep:
                 params=[f"{key}={value}" for key, value in self.todo[name].values.items()],
             )
         print(f"queued: {self.todo[name]}", flush=True)
-
-    def _alive(self) -> int:
-        # Asked through the queue, a worker has a second to answer, and looks for questions once a second:
-        # DVC takes the living for dead, and stops workers while there is work.
-        found, here = 0, str(Path(self.repo.root_dir).resolve())
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                found += "queue-worker" in process.cmdline() and process.cwd() == here
-        return found
 
     def _start_workers(self) -> None:
         with redirect_stdout(io.StringIO()):

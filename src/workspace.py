@@ -59,21 +59,6 @@ def repository() -> Path:
     return here
 
 
-def queue_workers() -> int:
-    """How many workers of DVC's queue share this machine; 1 for a process that none of them has started."""
-    if STAGE_VARIABLE not in os.environ:
-        return 1
-
-    def is_worker(process: psutil.Process) -> bool:
-        with suppress(psutil.Error):
-            return "queue-worker" in process.cmdline()
-        return False
-
-    if not any(is_worker(process) for process in psutil.Process().parents()):
-        return 1
-    return sum(is_worker(process) for process in psutil.process_iter())
-
-
 def run_stage(main: Callable[[], None]) -> None:
     """`run` the `main` of a stage's script, while no other process runs the same stage in this workspace.
 

@@ -3,20 +3,28 @@
 from pathlib import Path
 
 from src.datasets import DATASETS, split_dataset
+from src.made_once import made_once
 from src.params import PrepareParams, read
 from src.splits import save_split
-from src.workspace import run_stage
+from src.workspace import repository, run_stage
 
 PREPARED = Path("data/prepared")
+FILES = [PREPARED / f"{name}.npz" for name in ("train", "val", "test")]
+
+
+def prepare(params: PrepareParams) -> None:
+    dataset = DATASETS[params.dataset]()
+    splits = split_dataset(params.dataset, dataset, params.val_fraction, params.split_seed)
+    for path, split in zip(FILES, splits, strict=True):
+        save_split(split, path)
+        print(f"{params.dataset}: {len(split.labels):,} {path.stem} images")
 
 
 def main() -> None:
     params = read(PrepareParams)
-    dataset = DATASETS[params.dataset]()
-    splits = split_dataset(params.dataset, dataset, params.val_fraction, params.split_seed)
-    for name, split in zip(("train", "val", "test"), splits, strict=True):
-        save_split(split, PREPARED / f"{name}.npz")
-        print(f"{params.dataset}: {len(split.labels):,} {name} images")
+    notes = repository() / ".dvc" / "tmp" / "prepared"
+    if not made_once(FILES, params.model_dump(), notes, lambda: prepare(params)):
+        print(f"{params.dataset}: as another experiment has just prepared it")
 
 
 if __name__ == "__main__":

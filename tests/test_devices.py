@@ -7,8 +7,9 @@ import sys
 import pytest
 import torch
 
-from src.devices import select_device, threads_per_worker
+from src.devices import select_device
 from src.errors import UserError
+from src.processes import threads_per_worker
 from tests.conftest import ROOT
 
 
