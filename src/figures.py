@@ -32,6 +32,30 @@ def sample_images(split: Split, title: str, per_class: int = 8) -> Figure:
     return figure
 
 
+def predicted_pictures(pairs: list[tuple[np.ndarray, np.ndarray]], titles: list[str]) -> Figure:
+    """Pictures, each beside what a network was shown of it, under its answer.
+
+    Args:
+        pairs: a picture, uint8 [H, W] of any size, and the image made of it, uint8 [28, 28].
+        titles: the answers.
+    """
+    columns = max(1, min(4, len(pairs)))
+    rows = max(1, -(-len(pairs) // columns))
+    figure = Figure(figsize=(3.1 * columns, 1.75 * rows + 0.4), layout="constrained")
+    panels = figure.subplots(rows, 2 * columns, squeeze=False)
+    for axes in panels.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.axis("off")
+    places = panels.reshape(-1, 2)
+    for (picture, image), title, (left, right) in zip(pairs, titles, places, strict=False):
+        left.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        right.imshow(image, cmap="gray", vmin=0, vmax=255)
+        left.set_title(title, fontsize=9, loc="left")
+        for axes in (left, right):
+            axes.axis("on")
+    return figure
+
+
 def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
     """Loss and accuracy of the training and validation split by epoch, the kept epoch marked.
 

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from src.errors import UserError
+from src.pictures import PLACEMENTS, Placement, prepare_picture, read_picture
+
+MNIST, FASHION = PLACEMENTS["MNIST"], PLACEMENTS["FashionMNIST"]
+
+
+def seven(size: tuple[int, int] = (60, 80), ink: int = 0, paper: int = 255) -> Image.Image:
+    """A hand's 7: a bar and a slanted stroke."""
+    picture = Image.new("L", size, paper)
+    wide, high = size
+    draw = ImageDraw.Draw(picture)
+    draw.line(
+        [(0.2 * wide, 0.2 * high), (0.8 * wide, 0.2 * high), (0.4 * wide, 0.85 * high)],
+        fill=ink,
+        width=max(2, min(size) // 10),
+    )
+    return picture
+
+
+def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, kind, **options)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("size", [(20, 20), (60, 80), (400, 300), (1200, 2000)])
+@pytest.mark.parametrize(("ink", "paper"), [(0, 255), (255, 0), (40, 200), (220, 90)])
+def test_size_and_polarity_do_not_matter(size: tuple[int, int], ink: int, paper: int) -> None:
+    prepared = prepare_picture(np.asarray(seven(size, ink, paper)), MNIST)
+    assert prepared.inverted == (ink < paper)
+    rows, columns = np.nonzero(prepared.image > 16)
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 == pytest.approx(20, abs=1)
+    wide, high = 0.6 * size[0], 0.65 * size[1]
+    assert np.ptp(columns) / np.ptp(rows) == pytest.approx(wide / high, rel=0.25), "its aspect is kept"
+    weights = prepared.image.astype(float)
+    centre = [np.average(np.arange(28), weights=weights.sum(axis=axis)) for axis in (0, 1)]
+    assert centre == pytest.approx([14, 14], abs=0.6)
+    assert prepared.image.max() > 230
+
+
+def test_clothes_fill_the_field_and_keep_their_shade() -> None:
+    picture = np.zeros((90, 60), np.uint8)
+    picture[20:80, 15:45] = 100
+    prepared = prepare_picture(picture, FASHION)
+    assert not prepared.inverted
+    assert np.flatnonzero(prepared.image.any(axis=1)).tolist() == list(range(28))
+    assert np.flatnonzero(prepared.image.any(axis=0)).tolist() == list(range(7, 21))
+    assert set(np.unique(prepared.image)) == {0, 100}
+
+
+def test_paper_with_grain_and_shadow_is_background() -> None:
+    generator = np.random.default_rng(0)
+    clean = np.asarray(seven((280, 280), ink=60, paper=190)).astype(float)
+    shadow = np.linspace(-6, 6, 280)
+    photo = (clean + shadow + generator.normal(0, 4, clean.shape)).clip(0, 255).astype(np.uint8)
+    expected = prepare_picture(clean.astype(np.uint8), MNIST).image.astype(int)
+    found = prepare_picture(photo, MNIST).image.astype(int)
+    assert np.abs(found - expected).mean() < 12
+    assert (found[:3] == 0).all()
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255])
+def test_a_picture_of_nothing_is_refused(shade: int) -> None:
+    with pytest.raises(
+        UserError, match=f"^nothing to be seen: all shades are between {shade} and {shade} of"
+    ):
+        prepare_picture(np.full((50, 50), shade, np.uint8), MNIST)
+
+
+GREY = np.asarray(seven())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "JPEG"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "1"])
+def test_formats_and_colours(kind: str, mode: str) -> None:
+    if (kind, mode) in (("JPEG", "P"), ("JPEG", "1")):
+        pytest.skip("there is none")
+    found = read_picture(encoded(seven().convert(mode), kind))
+    assert found.dtype == np.uint8
+    assert np.abs(found.astype(int) - GREY).mean() < 3
+
+
+@pytest.mark.parametrize(("ink", "paper"), [(0, 255), (255, 0)])
+def test_what_is_transparent_is_background(ink: int, paper: int) -> None:
+    mask = seven(ink=255, paper=0)
+    picture = Image.new("RGBA", mask.size, (ink, ink, ink, 0))
+    picture.putalpha(mask)
+    expected = prepare_picture(np.asarray(seven(ink=ink, paper=paper)), MNIST)
+    for found in (read_picture(encoded(picture, "PNG")), read_picture(encoded(picture.convert("LA"), "PNG"))):
+        prepared = prepare_picture(found, MNIST)
+        assert prepared.inverted == expected.inverted
+        np.testing.assert_array_equal(prepared.image, expected.image)
+
+
+def test_sixteen_bits_and_a_turned_photograph() -> None:
+    deep = Image.fromarray(GREY.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(read_picture(encoded(deep, "PNG")), GREY)
+    turned = seven().transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn me clockwise to look at me"
+    found = read_picture(encoded(turned, "JPEG", exif=exif, quality=95))
+    assert np.abs(found.astype(int) - GREY).mean() < 3
+
+
+def bomb(size: int) -> bytes:
+    """A PNG of a few kB that announces size × size pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", size, size, 1, 0, 0, 0, 0)
+    lines = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"It was a dark and stormy night", "not a picture; accepted: PNG, JPEG, BMP, GIF"),
+        (b"", "not a picture; accepted: PNG, JPEG, BMP, GIF"),
+        (encoded(seven(), "PNG")[:200], "damaged|image file is truncated|Truncated"),
+        (encoded(seven((300, 400)), "JPEG")[:900], "image file is truncated"),
+        (bomb(30_000), "too many pixels; accepted: 89,478,485 in all"),
+        (bomb(10_000), "10,000 × 10,000 pixels; accepted: 89,478,485 in all"),
+        (encoded(seven(), "TIFF"), "not a picture"),
+    ],
+    ids=["text", "empty", "cut PNG", "cut JPEG", "bomb", "smaller bomb", "another format"],
+)
+def test_what_cannot_be_read_is_refused_with_a_reason(content: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "picture.png"
+    file.write_bytes(content)
+    for source in (content, file):
+        with pytest.raises(UserError, match=said):
+            read_picture(source)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="^No such file or directory$"):
+        read_picture(tmp_path / "none.png")
+
+
+def test_every_dataset_has_a_placement() -> None:
+    from src.datasets import DATASETS
+
+    assert PLACEMENTS.keys() == DATASETS.keys()
+    assert all(isinstance(placement, Placement) for placement in PLACEMENTS.values())

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.predictions import Prediction, as_csv, as_json, as_table, softmax
+from tests.conftest import Clone, output
+
+
+@pytest.fixture
+def pictures(clone: Clone) -> Path:
+    """Twenty test images as inverted, enlarged PNGs, named after their classes."""
+    folder = clone.path / "pictures"
+    folder.mkdir()
+    with np.load(clone.path / "data/prepared/test.npz") as split:
+        for index in range(20):
+            picture = Image.fromarray(255 - split["images"][index]).resize((84, 84))
+            picture.save(folder / f"{index:02d}-is-{split['labels'][index]}.png")
+    return folder
+
+
+def predict(clone: Clone, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return clone.run("python", "-m", "src.predict", *words, check=check)
+
+
+def test_pictures_of_a_folder_as_table_json_and_csv(clone: Clone, pictures: Path) -> None:
+    named = [f"pictures/{path.name}" for path in sorted(pictures.iterdir())]
+    records = json.loads(predict(clone, "pictures", "--json").stdout)
+    assert [record["file"] for record in records] == named
+    for record in records:
+        ranked = sorted(record["probabilities"].items(), key=lambda item: -item[1])
+        assert [record["class"], record["runner_up"]] == [name for name, _ in ranked[:2]]
+        assert [record["confidence"], record["runner_up_confidence"]] == [share for _, share in ranked[:2]]
+        assert sum(record["probabilities"].values()) == pytest.approx(1)
+        assert record["inverted"] is True
+
+    result = predict(clone, *reversed(named), "--plot", "grid.png")
+    heading, *lines = result.stdout.splitlines()
+    assert heading.split() == ["file", "class", "confidence", "picture", "runner-up"]
+    for line, record in zip(reversed(lines), records, strict=True):
+        assert line.split() == [
+            record["file"],
+            record["class"],
+            f"{record['confidence']:.2%}",
+            *"dark on bright".split(),
+            record["runner_up"],
+            f"{record['runner_up_confidence']:.2%}",
+        ]
+    with Image.open(clone.path / "grid.png") as grid:
+        assert grid.width > 1000
+
+    rows = list(csv.DictReader(io.StringIO(predict(clone, "pictures", "--csv").stdout)))
+    assert [row["class"] for row in rows] == [record["class"] for record in records]
+    assert float(rows[3]["7"]) == pytest.approx(records[3]["probabilities"]["7"])
+
+
+def test_what_cannot_be_read_has_its_line_and_the_rest_is_predicted(clone: Clone, pictures: Path) -> None:
+    good = sorted(pictures.iterdir())[0]
+    (pictures / "text.png").write_text("It was a dark and stormy night")
+    (pictures / "cut.png").write_bytes(good.read_bytes()[:150])
+    result = predict(clone, "none.png", "pictures", check=False)
+    assert result.returncode == 1
+    assert "Traceback" not in output(result)
+    lines = result.stdout.splitlines()[1:]
+    assert lines[0].split(maxsplit=1) == ["none.png", "error: No such file or directory"]
+    wrong = {line.split()[0]: line for line in lines if "error: " in line}
+    assert set(wrong) == {"none.png", "pictures/text.png", "pictures/cut.png"}
+    assert "not a picture" in wrong["pictures/text.png"]
+    assert len(lines) == 23
+
+
+def test_standard_input_and_an_empty_folder(clone: Clone, pictures: Path) -> None:
+    first = sorted(pictures.iterdir())[0]
+    with first.open("rb") as file:
+        result = subprocess.run(
+            ("python", "-m", "src.predict", "-", "--json"),
+            cwd=clone.path,
+            env=clone.environment,
+            stdin=file,
+            capture_output=True,
+            check=True,
+        )
+    (record,) = json.loads(result.stdout)
+    assert record["file"] == "-"
+    (named,) = json.loads(predict(clone, f"pictures/{first.name}", "--json").stdout)
+    assert record["probabilities"] == named["probabilities"]
+    (clone.path / "empty").mkdir()
+    refused = predict(clone, "empty", check=False)
+    assert refused.returncode == 1
+    assert output(refused) == ("error: empty: no pictures in it; accepted: .png, .jpg, .jpeg, .bmp, .gif\n")
+    refused = predict(clone, "pictures", "--model", "none.pt", check=False)
+    assert output(refused) == "error: none.pt: no such file; `dvc repro train` writes it\n"
+
+
+def test_a_split_has_the_numbers_of_evaluate(clone: Clone) -> None:
+    assert predict(clone, "--split", "test").stdout == clone.read("metrics/test.json")
+    validation = json.loads(predict(clone, "--split", "val").stdout)
+    assert validation["accuracy"] == json.loads(clone.read("metrics/train.json"))["val_accuracy"]
+
+
+def test_before_training_every_answer_is_near_ten_percent(clone: Clone, pictures: Path) -> None:
+    result = predict(clone, "pictures", "--untrained", "--json")
+    for record in json.loads(result.stdout):
+        assert all(0.05 < share < 0.17 for share in record["probabilities"].values())
+    heading, line, *_ = predict(clone, "pictures", "--untrained").stdout.splitlines()
+    assert heading.split()[-10:] == list("0123456789")
+    assert line.count("%") == 11
+
+
+def test_probabilities_add_up_whatever_the_logits() -> None:
+    logits = np.array([[1e4, 0, -1e4], [0, 0, 0]], np.float32)
+    np.testing.assert_allclose(softmax(logits), [[1, 0, 0], [1 / 3] * 3])
+
+
+def test_no_picture_at_all_is_still_a_table() -> None:
+    names = ["cat", "dog"]
+    assert json.loads("".join(as_json([], names))) == []
+    assert len(list(as_csv([], names))) == 1
+    assert len(list(as_table([], names, [], everything=False))) == 1
+    (line,) = list(as_csv([Prediction("a,b.png", problem='"quoted"')], names))[1:]
+    assert next(csv.reader([line]))[:1] == ["a,b.png"]
