@@ -147,7 +147,7 @@ def test_what_cannot_be_read_is_refused_with_a_reason(content: bytes, said: str,
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="^No such file or directory$"):
+    with pytest.raises(UserError, match=r"^No such file or directory$"):
         read_picture(tmp_path / "none.png")
 
 

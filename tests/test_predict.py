@@ -4,13 +4,24 @@ import csv
 import io
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from src.classifiers import TorchClassifier
+from src.datasets import DATASETS, split_dataset
+from src.errors import UserError
+from src.model_file import save_model
+from src.optimization import Optimization
+from src.params import Params
+from src.pictures import PLACEMENTS
 from src.predictions import Prediction, as_csv, as_json, as_table, softmax
+from src.predictions import predict as predict_pictures
+from src.training import train_on_splits
 from tests.conftest import Clone, output
 
 
@@ -49,7 +60,7 @@ def test_pictures_of_a_folder_as_table_json_and_csv(clone: Clone, pictures: Path
             record["file"],
             record["class"],
             f"{record['confidence']:.2%}",
-            *"dark on bright".split(),
+            *["dark", "on", "bright"],
             record["runner_up"],
             f"{record['runner_up_confidence']:.2%}",
         ]
@@ -126,3 +137,24 @@ def test_no_picture_at_all_is_still_a_table() -> None:
     assert len(list(as_table([], names, [], everything=False))) == 1
     (line,) = list(as_csv([Prediction("a,b.png", problem='"quoted"')], names))[1:]
     assert next(csv.reader([line]))[:1] == ["a,b.png"]
+
+
+def test_enlarged_inverted_mnist_pictures_are_recognised(params: Params, tmp_path: Path) -> None:
+    try:
+        mnist = DATASETS["MNIST"]()
+    except UserError as absent:
+        pytest.skip(f"no MNIST here: {absent}")
+    train, val, test = split_dataset("MNIST", mnist, params.val_fraction, params.split_seed)
+    part = replace(train, images=train.images[:20_000], labels=train.labels[:20_000])
+    settings = replace(Optimization(**params.optimization()), epochs=2)
+    trained, _ = train_on_splits(part, val, params.network(), settings, torch.device("cpu"))
+    save_model(trained, tmp_path / "model.pt")
+    files: list[tuple[str, Path | bytes]] = []
+    for index, image in enumerate(test.images[:500]):
+        file = tmp_path / f"{index}.png"
+        Image.fromarray(255 - image).resize((84, 84), Image.Resampling.NEAREST).save(file)
+        files.append((str(index), file))
+    found = list(predict_pictures(files, TorchClassifier(tmp_path / "model.pt"), PLACEMENTS["MNIST"]))
+    assert all(one.prepared is not None and one.prepared.inverted for one in found)
+    right = [one.probabilities.argmax() == label for one, label in zip(found, test.labels, strict=False)]
+    assert np.mean(right) >= 0.97

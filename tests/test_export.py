@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from src.classifiers import OnnxClassifier, TorchClassifier
+from src.errors import UserError
+from src.export import OPSET, Agreement, agreement, checked, export_program, onnx_bytes, program_bytes
+from src.model_file import TrainedModel, save_model
+from src.models import build_model
+from tests.conftest import ROOT, Clone, bright_squares, output
+
+SQUARES = bright_squares(50)
+DEFAULT = {
+    "model": "lenet5",
+    "input": "pad",
+    "activation": "ReLU",
+    "pooling": "max",
+    "dropout": 0.1,
+    "init": "default",
+}
+
+
+def trained(**network: str) -> TrainedModel:
+    chosen: dict[str, Any] = DEFAULT | network
+    weights = build_model(chosen, seed=3).state_dict()
+    names = [f"class “{number}”" for number in range(10)]
+    return TrainedModel("MNIST", names, 0.13, 0.31, chosen, weights)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {},
+        {"input": "resize", "activation": "GELU", "pooling": "avg"},
+        {"model": "lenet5_1998"},
+        {"model": "convnet"},
+    ],
+    ids=lambda network: "-".join(network.values()) or "default",
+)
+def test_answers_as_the_model_for_batches_of_any_size(network: dict[str, str], tmp_path: Path) -> None:
+    model = trained(**network)
+    save_model(model, tmp_path / "model.pt")
+    program = export_program(model)
+    (tmp_path / "model.onnx").write_bytes(onnx_bytes(program, model, "0a1b"))
+    expected, exported = TorchClassifier(tmp_path / "model.pt"), OnnxClassifier(tmp_path / "model.onnx")
+    loaded = torch.export.load(io.BytesIO(program_bytes(program))).module()
+    assert exported.class_names == model.class_names
+    assert exported.dataset == "MNIST"
+    for count in (1, 2, 7, 200):
+        images = SQUARES.images[:count]
+        logits = expected.logits(images)
+        assert logits.shape == (count, 10)
+        assert checked("ONNX", agreement(logits, exported.logits(images)))
+        with torch.inference_mode():
+            assert checked("program", agreement(logits, loaded(torch.from_numpy(images)).numpy()))
+
+
+def test_the_same_model_gives_the_same_bytes_and_names_no_folder(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path;"
+        "from src.export import *; from src.model_file import load_model;"
+        "model = load_model(Path(sys.argv[1])); program = export_program(model);"
+        "Path(sys.argv[2]).write_bytes(onnx_bytes(program, model, '0a1b'));"
+        "Path(sys.argv[3]).write_bytes(program_bytes(program))"
+    )
+    model = trained()
+    save_model(model, tmp_path / "model.pt")
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    subprocess.run(("cp", "-r", ROOT / "src", other), check=True)
+    files = [tmp_path / "model.pt", other / "model.onnx", other / "model.pt2"]
+    subprocess.run((sys.executable, "-c", script, *files), cwd=other, check=True, capture_output=True)
+    program = export_program(model)
+    for content, file in ((onnx_bytes(program, model, "0a1b"), files[1]), (program_bytes(program), files[2])):
+        assert content == file.read_bytes()
+        for place in (str(ROOT), str(other), ".py"):
+            assert place.encode() not in content
+
+
+def test_the_file_says_what_it_is() -> None:
+    model = trained()
+    proto = onnx.load_from_string(onnx_bytes(export_program(model), model, "0a1b"))
+    onnx.checker.check_model(proto, full_check=True)
+    assert [(one.domain, one.version) for one in proto.opset_import] == [("", OPSET)]
+    known = {one.key: one.value for one in proto.metadata_props}
+    assert json.loads(known.pop("class_names")) == model.class_names
+    assert json.loads(known.pop("network")) == model.network
+    assert known == {"dataset": "MNIST", "model_sha256": "0a1b"}
+
+    def shape(value: onnx.ValueInfoProto) -> list[int | str]:
+        return [one.dim_param or one.dim_value for one in value.type.tensor_type.shape.dim]
+
+    (images,), (logits,) = proto.graph.input, proto.graph.output
+    assert (images.name, shape(images)) == ("images", ["batch", 28, 28])
+    assert images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert (logits.name, shape(logits)) == ("logits", ["batch", 10])
+
+
+def test_another_answer_is_refused() -> None:
+    logits = np.array([[1.0, 2.0], [4.0, 3.0]])
+    assert agreement(logits, logits + 0.25) == Agreement(0.25, 1.0)
+    assert agreement(logits, logits[:, ::-1]) == Agreement(1.0, 0.0)
+    assert checked("it", agreement(logits, logits)) == {"largest_difference": 0.0, "same_class": 1.0}
+    with pytest.raises(UserError, match=r"^it does not answer as the model .* up to 0.25, 100.00% of the"):
+        checked("it", agreement(logits, logits + 0.25))
+
+
+@pytest.mark.parametrize("content", [b"", b"It was a dark and stormy night"])
+def test_another_file_is_refused(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    with pytest.raises(UserError, match="no such file; `make export` writes it"):
+        OnnxClassifier(file)
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.onnx: not a model written by this project"):
+        OnnxClassifier(file)
+
+
+def test_the_stage_and_predictions_without_pytorch(clone: Clone) -> None:
+    clone.dvc("repro", "studies/export/dvc.yaml")
+    metrics = json.loads(clone.read("metrics/export.json"))
+    assert metrics["images"] == 1000
+    assert metrics["onnx"]["same_class"] == metrics["program"]["same_class"] == 1
+    assert metrics["onnx"]["largest_difference"] < 1e-4
+    assert {"lenet5", "studies/export/dvc.yaml:lenet5-onnx"} <= artifacts(clone)
+
+    words = ("plots/samples_train.png", "--model")
+    by_torch = clone.run("python", "-m", "src.predict", *words, "models/model.pt")
+    command = ("python", "-m", "src.predict", *words, "models/model.onnx")
+    assert clone.run(*command).stdout == by_torch.stdout
+    imported = clone.run("python", "-X", "importtime", *command[1:]).stderr
+    assert "| onnxruntime" in imported.replace("  ", " ").replace("|  ", "| ")
+    assert "torch" not in {line.rpartition("|")[2].strip() for line in imported.splitlines()}
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        clone.run(*command)
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.6
+
+    (clone.path / "models/model.onnx").write_bytes(b"damaged")
+    refused = clone.run(*command, check=False)
+    assert refused.returncode == 1
+    assert output(refused).startswith("error: models/model.onnx: not a model written by this project (")
+
+
+def artifacts(clone: Clone) -> set[str]:
+    script = "from dvc.repo import Repo; print(*[f'{p}:{n}' if p != 'dvc.yaml' else n "
+    script += "for p, found in Repo().artifacts.read().items() for n in found])"
+    return set(clone.run("python", "-c", script).stdout.split())
