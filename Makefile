@@ -1,7 +1,7 @@
 # The two commands of a newcomer are `make repro` and `make test`. Nothing here is needed by DVC itself:
 # with an environment of your own, `pip install -r requirements.txt` and `dvc repro` do the same.
 .DELETE_ON_ERROR:
-.PHONY: repro test test-slow lint sweep tune bench results repro-check audit requirements
+.PHONY: repro export test test-slow lint sweep tune bench results repro-check audit requirements
 
 PYTHON ?= python3
 # DVC runs the stages with the first `python` on the PATH.
@@ -9,6 +9,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 repro: .venv/installed
 	dvc repro
+
+# The kept model as models/model.onnx and models/model.pt2.
+export: .venv/installed
+	dvc repro studies/export/dvc.yaml
 
 # Most tests wait for one `dvc` or another to start: two at a time.
 test: .venv/installed .venv/tune lint
@@ -32,6 +36,8 @@ bench: .venv/installed
 	python -m benchmarks.throughput
 	python -m benchmarks.workers
 	python -m benchmarks.vectorized
+	dvc repro --quiet studies/export/dvc.yaml
+	python -m benchmarks.prediction
 
 # The pipeline twice from scratch in two folders, on 1 and on 2 threads: every output byte for byte the same?
 repro-check: .venv/installed

@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -40,6 +41,9 @@ WORKER_SECONDS = 5.0
 ATTEMPTS = 2
 LOG_LINES = 5
 LOCK = Path(".dvc/tmp/sweep.lock")
+# Where DVC copies the workspace to for each experiment, and keeps its queue: on a full disk it loses track.
+WORKSPACES = Path(".dvc/tmp/exps")
+LEAST_FREE = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -215,6 +219,17 @@ class Sweep:
         print(f"{done}/{len(self.todo)} {self.todo[name]}: {what}", flush=True)
 
 
+def refuse_full_disk() -> None:
+    """Raise a `UserError` where experiments would have no room."""
+    WORKSPACES.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(WORKSPACES).free
+    if free < LEAST_FREE:
+        raise UserError(
+            f"{WORKSPACES}: {free / 1e6:.1f} MB of the disk are free; accepted: at least "
+            f"{LEAST_FREE / 1e6:.0f} MB; the queue is as it was"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("grid", nargs="+", metavar="KEY=VALUE,VALUE", help="keys and values of params.yaml")
@@ -232,8 +247,13 @@ def main() -> None:
     # Workers inherit it, and so do the stages they run: the same number for the first and the last.
     os.environ.setdefault(THREADS_VARIABLE, str(threads_per_worker(arguments.workers, cores())))
 
+    refuse_full_disk()
+
+    from celery.exceptions import CeleryError
     from dvc.exceptions import DvcException
+    from dvc.lock import LockError
     from dvc.repo import Repo
+    from kombu.exceptions import KombuError
 
     try:
         with Repo() as repo:
@@ -248,7 +268,12 @@ def main() -> None:
                     file=sys.stderr,
                 )
                 sys.exit(130)
-    except DvcException as error:
+    except LockError:
+        raise UserError(
+            "another DVC command is at work in this repository; call again when it has ended"
+        ) from None
+    except (DvcException, CeleryError, KombuError) as error:
+        refuse_full_disk()
         raise UserError(reason(error)) from None
     if sweep.accuracies:
         table = sweep.table()

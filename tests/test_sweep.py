@@ -108,6 +108,68 @@ def test_interrupted_it_goes_on_and_a_failure_stops_nothing(clone: Clone) -> Non
     assert "lr: 0.01" in clone.read("params.yaml")
 
 
+def sweep(clone: Clone, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ("python", "-m", "src.sweep", *words),
+        cwd=clone.path,
+        env=clone.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_share_what_both_want_and_prepare_it_once(clone: Clone) -> None:
+    grid = ("val_fraction=0.2", "lr=0.01,0.02"), ("val_fraction=0.2", "lr=0.02,0.03")
+    running = [sweep(clone, *words) for words in grid]
+    said = [one.communicate(timeout=240)[0] for one in running]
+    assert [one.returncode for one in running] == [0, 0], said
+    assert sum(text.count("queued: ") for text in said) == 3
+    assert all("2/2 " in text for text in said)
+    names = experiments(clone)
+    assert len(names) == 3
+    logs = [clone.dvc("queue", "logs", name).stdout for name in names]
+    made = [log for log in logs if "Digits: 1,150 train images" in log]
+    assert len(made) == 1, "the others have it from that one, or from DVC's cache"
+
+
+def test_a_locked_repository_and_a_full_disk_leave_the_queue_as_it_was(clone: Clone) -> None:
+    clone.dvc("exp", "run", "--queue", "--name", "mine", "-S", "lr=0.5")
+    status = clone.dvc("queue", "status").stdout
+    with subprocess.Popen(
+        ("python", "-c", "from dvc.repo import Repo\nwith Repo().lock: print(); input()"),
+        cwd=clone.path,
+        env=clone.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        refused = clone.run("python", "-m", "src.sweep", "lr=0.01", check=False)
+        holder.stdin.close()
+    assert refused.returncode == 1
+    assert output(refused) == (
+        "error: another DVC command is at work in this repository; call again when it has ended\n"
+    )
+    assert clone.dvc("queue", "status").stdout == status
+
+    mount = 'mount -t tmpfs -o size=64k tmpfs .dvc/tmp/exps && exec "$@"'
+    words = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh")
+    if clone.run(*words, "true", check=False).returncode:
+        pytest.skip("no mount namespaces here")
+    refused = clone.run(*words, "python", "-m", "src.sweep", "lr=0.01", check=False)
+    assert refused.returncode == 1
+    assert re.fullmatch(
+        r"error: \.dvc/tmp/exps: 0\.\d MB of the disk are free; accepted: at least 100 MB; "
+        r"the queue is as it was\n",
+        output(refused),
+    )
+    assert clone.dvc("queue", "status").stdout == status
+
+
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced(clone: Clone) -> None:
     clone.set_params(epochs=30)
