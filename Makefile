@@ -1,7 +1,7 @@
 # The two commands of a newcomer are `make repro` and `make test`. Nothing here is needed by DVC itself:
 # with an environment of your own, `pip install -r requirements.txt` and `dvc repro` do the same.
 .DELETE_ON_ERROR:
-.PHONY: repro export test test-slow lint sweep tune bench results repro-check audit requirements
+.PHONY: repro export test test-slow lint sweep report tune bench results repro-check audit requirements
 
 PYTHON ?= python3
 # DVC runs the stages with the first `python` on the PATH.
@@ -29,6 +29,10 @@ lint: .venv/installed
 # make sweep GRID='lr=0.01,0.05 optimizer=SGD,Adam' [WORKERS=2]
 sweep: .venv/installed
 	@python -m src.sweep $(if $(WORKERS),--workers $(WORKERS)) $(GRID)
+
+# make report REVS='main lr-0.01': one HTML file that needs no network
+report: .venv/installed
+	@python -m src.report $(REVS)
 
 bench: .venv/installed
 	python -m benchmarks.pipeline

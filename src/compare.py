@@ -110,15 +110,19 @@ def differing_parameters(a: str, b: str) -> dict[str, tuple[Any, Any]]:
     }
 
 
+def verdict(result: Comparison) -> str:
+    """Whether the difference is one to believe."""
+    if result.p_value < 1 - CONFIDENCE:
+        return (
+            "a difference of this size would hardly come about by chance, for this test set and these seeds"
+        )
+    return "no difference to believe: this much comes about by chance"
+
+
 def report(a: str, b: str, result: Comparison, parameters: dict[str, tuple[Any, Any]]) -> str:
     """The comparison in words."""
     width = max(len(a), len(b))
     low, high = (100 * end for end in result.interval)
-    verdict = (
-        "a difference of this size would hardly come about by chance, for this test set and these seeds"
-        if result.p_value < 1 - CONFIDENCE
-        else "no difference to believe: this much comes about by chance"
-    )
     lines = [
         f"A  {a:<{width}}  {result.accuracy_a:.2%} of {result.images:,} test images",
         f"B  {b:<{width}}  {result.accuracy_b:.2%}",
@@ -126,7 +130,7 @@ def report(a: str, b: str, result: Comparison, parameters: dict[str, tuple[Any, 
         f"95 % interval {low:+.2f} to {high:+.2f} (paired)",
         f"only A right: {result.only_a:,}, only B right: {result.only_b:,}; "
         f"McNemar's exact test: p = {result.p_value:.2g}",
-        verdict,
+        verdict(result),
     ]
     changes = [f"  {key}: {values[0]} → {values[1]}" for key, values in parameters.items()]
     return "\n".join([*lines, "parameters that differ:" if changes else "no parameter differs", *changes])

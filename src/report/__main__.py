@@ -1,0 +1,61 @@
+"""Revisions side by side, in one HTML file that needs no network: `python -m src.report [REV ...]`.
+
+Revisions are commits, branches, tags, experiment names or `workspace`; HEAD and the workspace where none is
+given. The others are compared with the first. Nothing is trained, and nothing but the report is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from src.compare import WORKSPACE
+from src.errors import UserError, reason, run
+from src.files import write_text
+from src.report.page import render
+from src.report.revisions import git, load, resolve
+
+PACKAGES = ("torch", "torchvision", "numpy", "dvc", "vl-convert-python")
+
+
+def environment() -> dict[str, str]:
+    """What wrote the report: no path, no host, no user."""
+    commit = (git("rev-parse", "HEAD") or b"unknown").decode().strip()
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    machine = " ".join((platform.system(), platform.machine(), *platform.libc_ver())).strip()
+    return {
+        "git commit": f"{commit}{', with uncommitted changes' if changed else ''}",
+        "Python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "platform": machine,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("revisions", nargs="*", default=["HEAD", WORKSPACE], metavar="REV")
+    parser.add_argument("--out", default="report.html", help="%(default)s", metavar="FILE.html")
+    arguments = parser.parse_args()
+    if not arguments.out.endswith(".html"):
+        raise UserError(f"--out: {arguments.out!r} is not accepted; accepted: a name that ends in .html")
+
+    import vl_convert
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            revisions = [resolve(repo, name) for name in dict.fromkeys(arguments.revisions)]
+            snapshots = [load(repo, revision) for revision in revisions]
+    except DvcException as error:
+        raise UserError(reason(error)) from None
+    page = render(snapshots, environment(), vl_convert.javascript_bundle())
+    write_text(Path(arguments.out), page)
+    names = ", ".join(snapshot.name for snapshot in snapshots)
+    print(f"{arguments.out}: {names}, {len(page.encode()) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,142 @@
+"""Snapshots of revisions in, the tables of a report out: parameters, metrics, noise and confusion."""
+
+from __future__ import annotations
+
+import reprlib
+from dataclasses import dataclass
+from typing import Any
+
+from src.compare import PREDICTIONS, Comparison, compare, verdict
+from src.errors import UserError
+from src.params import PARAMS_FILE
+from src.report.revisions import ABSENT, CONFUSION, Snapshot
+
+LONGEST = 60
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A revision's test accuracy against that of the first.
+
+    Attributes:
+        result: None where there is no comparison.
+        verdict: whether to believe it, or why nothing can be said.
+    """
+
+    name: str
+    result: Comparison | None
+    verdict: str
+
+
+def judge(baseline: Snapshot, other: Snapshot) -> Judgement:
+    """Ask `src.compare` whether two revisions' test accuracies differ by more than noise."""
+    for snapshot in (baseline, other):
+        if PREDICTIONS not in snapshot.tables:
+            return Judgement(
+                other.name, None, f"{PREDICTIONS} of {snapshot.name}: {snapshot.problems[PREDICTIONS]}"
+            )
+    datasets = [snapshot.parameters.get("dataset") for snapshot in (baseline, other)]
+    if datasets[0] != datasets[1]:
+        return Judgement(other.name, None, f"different test sets: {datasets[0]} and {datasets[1]}")
+    try:
+        result = compare(baseline.tables[PREDICTIONS], other.tables[PREDICTIONS])
+    except UserError as error:
+        return Judgement(other.name, None, f"{error} (A is {baseline.name}, B is {other.name})")
+    return Judgement(other.name, result, verdict(result))
+
+
+def shown(value: object) -> str:
+    """A value as it stands in a cell: five digits of a number, the beginning of what is long."""
+    if isinstance(value, str):
+        text = value
+    else:
+        text = f"{value:.5g}" if isinstance(value, float) else reprlib.repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def signed(value: float, form: str = "+.2f") -> str:
+    """A number with its sign, which is not a hyphen."""
+    return format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def parameters(snapshots: list[Snapshot]) -> dict[str, Any]:
+    """Every key with its value in each revision, those that differ apart."""
+    keys = dict.fromkeys(key for snapshot in snapshots for key in snapshot.parameters)
+    differing, same = {}, {}
+    for key in keys:
+        values = [
+            snapshot.parameters.get(key, snapshot.problems.get(str(PARAMS_FILE), ABSENT))
+            for snapshot in snapshots
+        ]
+        cells = [{"text": shown(value), "changed": value != values[0]} for value in values]
+        (differing if any(cell["changed"] for cell in cells) else same)[key] = cells
+    missing = [
+        f"{snapshot.name}: {PARAMS_FILE}: {snapshot.problems[str(PARAMS_FILE)]}"
+        for snapshot in snapshots
+        if str(PARAMS_FILE) in snapshot.problems
+    ]
+    return {"differing": differing, "same": same, "missing": missing}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def metrics(snapshots: list[Snapshot]) -> dict[str, dict[str, list[dict[str, str]]]]:
+    """For each file and key a cell per revision: its value, and the difference to the first revision's."""
+    files: dict[str, dict[str, list[dict[str, str]]]] = {}
+    paths = dict.fromkeys(path for snapshot in snapshots for path in snapshot.metrics)
+    for path in paths:
+        keys = dict.fromkeys(key for snapshot in snapshots for key in snapshot.metrics.get(path, {}))
+        files[path] = {}
+        for key in keys:
+            first = snapshots[0].metrics.get(path, {}).get(key)
+            cells = []
+            for snapshot in snapshots:
+                value = snapshot.metrics.get(path, {}).get(key, snapshot.problems.get(path, ABSENT))
+                change = value - first if _is_number(value) and _is_number(first) else 0
+                cells.append({"text": shown(value), "change": signed(change, "+.5g") if change else ""})
+            files[path][key] = cells
+    return files
+
+
+def matrix(snapshot: Snapshot) -> dict[str, Any]:
+    """A revision's confusion matrix: rows of actual, columns of predicted classes."""
+    if CONFUSION not in snapshot.tables:
+        return {"problem": snapshot.problems[CONFUSION]}
+    table = snapshot.tables[CONFUSION]
+    classes = list(dict.fromkeys([*table["actual"], *table["predicted"]]))
+    counts = (
+        table.pivot_table(index="actual", columns="predicted", values="count", aggfunc="sum")
+        .reindex(index=classes, columns=classes)
+        .fillna(0)
+        .astype(int)
+    )
+    rows = {
+        actual: [
+            _cell(int(count), count / max(1, counts.loc[actual].sum()), actual == predicted)
+            for predicted, count in counts.loc[actual].items()
+        ]
+        for actual in classes
+    }
+    wrong = table[(table["actual"] != table["predicted"]) & (table["count"] > 0)]
+    worst = wrong.sort_values("count", ascending=False, kind="stable").head(3)
+    right, total = sum(int(counts.loc[name, name]) for name in classes), int(counts.to_numpy().sum())
+    return {
+        "problem": "",
+        "classes": classes,
+        "slanted": max(map(len, classes)) > 3,
+        "rows": rows,
+        "right": right,
+        "total": total,
+        "worst": [
+            f"{actual} taken for {predicted} ({count:,})"
+            for actual, predicted, count in zip(*(worst[name] for name in worst), strict=True)
+        ],
+    }
+
+
+def _cell(count: int, share: float, right: bool) -> dict[str, Any]:
+    # Mistakes are few: by the root of their share they are seen.
+    shade = 100 * (share if right else share**0.5)
+    return {"count": count, "shade": round(shade), "kind": "right" if right else "wrong", "full": shade > 55}

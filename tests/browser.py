@@ -1,0 +1,171 @@
+"""A real browser for tests: headless Chromium without a network, driven through its debugging pipe."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--remote-debugging-pipe",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)
+SECONDS = 20
+
+
+class Browser:
+    """One page of a browser that reaches no host.
+
+    Attributes:
+        events: what the browser reported since the page was opened, oldest first.
+    """
+
+    def __init__(self, profile: Path) -> None:
+        program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+        if program is None:
+            pytest.skip(f"none of {', '.join(PROGRAMS)} is installed")
+        there, self._commands = _pipe()
+        answers, back = _pipe()
+
+        def connect() -> None:
+            os.dup2(there, 3)  # where the browser reads, and where it writes
+            os.dup2(back, 4)
+
+        self._process = subprocess.Popen(
+            (program, *OPTIONS, f"--user-data-dir={profile}"),
+            close_fds=False,
+            preexec_fn=connect,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(there)
+        os.close(back)
+        self._reader = os.fdopen(answers, "rb")
+        self._sent = 0
+        self._session: str | None = None
+        self.events: list[dict[str, Any]] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: object) -> dict[str, Any]:
+        """Call a method of the browser's protocol and return its result."""
+        self._sent += 1
+        message = {"id": self._sent, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._commands, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._sent:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    def _next(self) -> dict[str, Any]:
+        message = bytearray()
+        while (byte := self._reader.read(1)) != b"\0":
+            assert byte, "the browser has ended"
+            message += byte
+        answer = json.loads(message)
+        if "method" in answer:
+            self.events.append(answer)
+        return answer
+
+    def open(self, path: Path) -> None:
+        """Load a file and wait until it and its charts are drawn."""
+        self.events.clear()
+        self.call("Page.navigate", url=path.as_uri())
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self._next()
+        self.wait(
+            "document.querySelectorAll('.drawing').length === document.querySelectorAll('svg.marks').length"
+        )
+
+    def evaluate(self, expression: str) -> Any:  # noqa: ANN401
+        """The value of a JavaScript expression, awaited where it is a promise."""
+        result = self.call(
+            "Runtime.evaluate",
+            expression=expression,
+            awaitPromise=True,
+            returnByValue=True,
+            timeout=1000 * SECONDS,
+        )
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def wait(self, condition: str) -> None:
+        """Until a JavaScript condition holds."""
+        held = self.evaluate(
+            f"""new Promise((resolve) => {{
+                const end = Date.now() + {1000 * SECONDS};
+                const ask = () => {{
+                    const holds = Boolean({condition});
+                    if (holds || Date.now() > end) resolve(holds);
+                    else setTimeout(ask, 20);
+                }};
+                ask();
+            }})"""
+        )
+        assert held, f"{condition}: not after {SECONDS} s"
+
+    def press(self, key: str, text: str = "") -> None:
+        """Press and release a key of the keyboard."""
+        codes = {"Tab": 9, " ": 32, "Enter": 13}
+        named = {"key": key, "windowsVirtualKeyCode": codes[key]}
+        self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **named)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **named)
+
+    def size(self, width: int, height: int = 800) -> None:
+        """Give the page a window of this size in CSS pixels."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+
+    def prefer(self, scheme: str) -> None:
+        """Let the user prefer a `light` or a `dark` page."""
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def requests(self) -> list[str]:
+        """The addresses that the page asked for."""
+        return [
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
+
+    def complaints(self) -> list[dict[str, Any]]:
+        """What the browser's console would show, at any level."""
+        told = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+        return [event["params"] for event in self.events if event["method"] in told]
+
+    def close(self) -> None:
+        os.close(self._commands)  # which is how the browser is told to end
+        self._reader.close()
+        try:
+            self._process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _pipe() -> tuple[int, int]:
+    # Out of the way of 3 and 4.
+    ends = os.pipe()
+    moved = tuple(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends)
+    for end in ends:
+        os.close(end)
+    return moved
