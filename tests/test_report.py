@@ -17,7 +17,7 @@ from dvc.repo import Repo
 
 from src.compare import PREDICTIONS, compare, read_predictions
 from src.errors import UserError
-from src.report import main
+from src.report.__main__ import main
 from src.report.charts import COLOURS, CURVES, SHAPES, curve, decades, style
 from src.report.page import draw
 from src.report.revisions import (
