@@ -127,7 +127,8 @@ def test_every_run_of_the_benchmark_is_committed_as_it_was_made(monkeypatch: pyt
 
 
 def test_packages_hold_no_code_that_a_dependency_would_miss() -> None:
-    for package in ("src", "src/networks", "stages", "studies", *(f"studies/{study}" for study in STUDIES)):
+    packages = ("src", "src/networks", "src/trackers", "stages", "studies")
+    for package in (*packages, *(f"studies/{study}" for study in STUDIES)):
         tree = ast.parse((ROOT / package / "__init__.py").read_text())
         assert [type(node) for node in tree.body] == [ast.Expr], "a docstring and nothing else"
 
