@@ -1,7 +1,7 @@
 """Trackers: where a run is logged besides DVC.
 
-`TRACKERS=tensorboard,wandb,mlflow,dvclive` names them. Where one logs is not part of an experiment, so that this
-is an environment variable, and no stage depends on `src.trackers`, whose modules are loaded by name.
+`TRACKERS=tensorboard,wandb,mlflow,dvclive` names them: an environment variable, since where one logs is not part
+of an experiment. Nor does any stage depend on `src.trackers`, whose modules are loaded by name.
 """
 
 from __future__ import annotations

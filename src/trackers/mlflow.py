@@ -11,8 +11,7 @@ from typing import Any
 from filelock import FileLock
 from torch import Tensor, nn
 
-# No usage statistics over the network, nothing on the terminal; and no minutes of waiting for a server that does
-# not answer.
+# No usage statistics over the network, nothing on the terminal, no minutes of waiting for a server that is away.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")

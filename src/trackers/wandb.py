@@ -24,7 +24,7 @@ PATIENCE = 30
 class Tracker:
     """See `src.tracking.Tracker`.
 
-    Offline, nothing can be added to a run that has ended: the figures are a second run in the training's group.
+    Offline, nothing can be added to a run that has ended: the figures are another one in the same group.
     """
 
     def __init__(self, run: str, folder: Path) -> None:
@@ -66,7 +66,7 @@ class Tracker:
             group=self.name,
             job_type=job,
             config=config,
-            dir=str(self.folder),
+            dir=str(self.folder.parent),  # in which wandb makes a folder of its name
             mode=None if _decided() else "offline",
             settings=wandb.Settings(
                 console="off",
