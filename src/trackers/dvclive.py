@@ -34,7 +34,7 @@ class Tracker:
 
     def trained(self, metrics: dict[str, float], model: Path) -> str:
         for key, value in metrics.items():
-            self.live.log_metric(f"kept/{key}", value, plot=False)
+            self.live.log_metric(f"result/{key}", value, plot=False)
         self.live.log_artifact(model, copy=True, cache=False)
         self.live.end()
         return self.folder.name

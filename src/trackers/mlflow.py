@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock
 from torch import Tensor, nn
 
-# No usage statistics over the network, nothing on the terminal, no minutes of waiting for a server that is away.
+# No usage statistics over the network, no lines on the terminal, no minutes of waiting for a server.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -43,7 +43,7 @@ class Tracker:
         self._log(self.identity, values, step=int(row["epoch"]))
 
     def trained(self, metrics: dict[str, float], model: Path) -> str:
-        self._log(self.identity, {f"kept/{key}": value for key, value in metrics.items()})
+        self._log(self.identity, {f"result/{key}": value for key, value in metrics.items()})
         self.client.log_artifact(self.identity, str(model), "model")
         self.client.set_terminated(self.identity)
         return self.identity

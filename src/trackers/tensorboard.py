@@ -42,9 +42,9 @@ class Tracker:
     def trained(self, metrics: dict[str, float], model: Path) -> str:
         digest = hashlib.md5(model.read_bytes()).hexdigest()
         self.writer.add_text("model", f"`{model}`, in dvc.lock as md5 `{digest}`")
-        kept = {f"kept/{key}": value for key, value in metrics.items()}
+        result = {f"result/{key}": value for key, value in metrics.items()}
         # By default hparams would be a run of their own.
-        self.writer.add_hparams(self.params, kept, run_name=".")
+        self.writer.add_hparams(self.params, result, run_name=".")
         self.writer.close()
         return self.folder.name
 

@@ -40,7 +40,7 @@ class Tracker:
         self.run.log(row, step=int(row["epoch"]))
 
     def trained(self, metrics: dict[str, float], model: Path) -> str:
-        self.run.summary.update({f"kept/{key}": value for key, value in metrics.items()})
+        self.run.summary.update({f"result/{key}": value for key, value in metrics.items()})
         artifact = wandb.Artifact(f"model-{self.name}", type="model")
         artifact.add_file(str(model))
         self.run.log_artifact(artifact)
