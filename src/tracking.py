@@ -207,5 +207,5 @@ def _told(name: str) -> Iterator[None]:
             yield
     except Exception as error:  # a library, a disk, a network: each has its own
         missing = isinstance(error, ModuleNotFoundError)
-        why = f"{error.name} is not installed (pip install -r {REQUIREMENTS})" if missing else reason(error)
+        why = f"{error.name} is not installed: pip install -r {REQUIREMENTS}" if missing else reason(error)
         tqdm.write(f"warning: tracker {name}: {why}; the run goes on without it", file=sys.stderr)

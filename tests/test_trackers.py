@@ -206,7 +206,7 @@ def test_tensorboard_shows_the_run_in_a_browser(tracked: Tracked, tmp_path: Path
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'chromium'}"]
     # Time for a page's scripts to run in, which passes faster than by the clock.
     options += ["--virtual-time-budget=20000", "--window-size=1400,1400", "--dump-dom"]
-    shown = ["first", "accuracy/train", "accuracy/val", "loss/train", "loss/val"]
+    shown = ["accuracy/train", "accuracy/val", "loss/train", "loss/val"]
     with tensorboard(tracked.clone.path / "runs/tensorboard", tmp_path / "log") as address:
         until = time.monotonic() + 60
         while True:
@@ -217,8 +217,8 @@ def test_tensorboard_shows_the_run_in_a_browser(tracked: Tracked, tmp_path: Path
             if not missing:
                 break
             assert time.monotonic() < until, f"not on the page: {missing}"
-    for group in ("plots", "weights", "result", "test"):
-        assert re.search(rf">\s*{group}\s*<", page)
+    for name in ("first", "plots", "weights", "result", "test"):
+        assert re.search(rf">\s*{name}\s*<", page), name
 
 
 def records(path: Path) -> dict[str, list[Any]]:
@@ -356,7 +356,7 @@ def test_what_is_not_installed_is_said_with_what_to_install(
     with training("dvclive") as tracking:
         tracking.on_epoch(rows(0), {})
     assert capsys.readouterr().err == (
-        "warning: tracker dvclive: dvclive is not installed (pip install -r requirements-trackers.txt); "
+        "warning: tracker dvclive: dvclive is not installed: pip install -r requirements-trackers.txt; "
         "the run goes on without it\n"
     )
 
@@ -428,28 +428,22 @@ def test_nothing_is_imported_or_written_where_no_tracker_is_named(clone: Clone) 
     assert clone.git("status", "--porcelain") == ""
 
 
-def test_no_tracker_that_can_do_nothing_stops_a_training(clone: Clone) -> None:
-    (clone.path / "runs").touch()
-    where = {"TRACKERS": ALL, "DVC_EXP_NAME": "first"}
-    said = clone.run(sys.executable, "-m", "stages.train", **where).stderr
-    warnings = [line for line in said.splitlines() if line.startswith("warning:")]
-    assert [line.split()[2] for line in warnings] == [f"{name}:" for name in ACCEPTED]
-    assert "Traceback" not in said
-    assert "warning" not in clone.run(sys.executable, "-m", "stages.plot", **where).stderr
-    assert clone.git("status", "--porcelain", "--untracked-files=no") == ""
-
-
-def test_without_a_network_a_server_is_given_up_soon(clone: Clone) -> None:
+def test_trackers_without_a_disk_or_a_network_stop_no_training(clone: Clone) -> None:
+    for name in ("tensorboard", "dvclive"):
+        (clone.path / "runs").mkdir(exist_ok=True)
+        (clone.path / "runs" / name).write_text("a file in the place of a folder")
     nowhere = "http://127.0.0.1:9"
-    where = {"TRACKERS": "mlflow,wandb", "DVC_EXP_NAME": "first", "MLFLOW_TRACKING_URI": nowhere}
+    where = {"TRACKERS": ALL, "DVC_EXP_NAME": "first", "MLFLOW_TRACKING_URI": nowhere}
     where |= {"WANDB_MODE": "online", "WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": nowhere}
     started = time.monotonic()
     said = clone.run(sys.executable, "-m", "stages.train", **where).stderr
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 90, "a server that is not there was waited for"
     warnings = [line for line in said.splitlines() if line.startswith("warning:")]
-    assert [line.split()[2] for line in warnings] == ["mlflow:", "wandb:"]
-    assert said.count("epoch 2/2") == 1
-    assert clone.git("status", "--porcelain", "--untracked-files=no") == ""
+    assert [line.split()[2] for line in warnings] == [f"{name}:" for name in ACCEPTED]
+    assert "Traceback" not in said
+    assert "epoch 2/2" in said
+    assert "warning" not in clone.run(sys.executable, "-m", "stages.plot", **where).stderr
+    assert clone.git("status", "--porcelain") == "", "the results are those of a run without trackers"
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-os.environ.setdefault("DVCLIVE_LOGLEVEL", "ERROR")
+os.environ.setdefault("DVCLIVE_LOGLEVEL", "CRITICAL")
 
 from dvclive import Live
 
