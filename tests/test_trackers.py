@@ -261,6 +261,7 @@ def test_wandb_has_the_training_and_a_run_of_figures_in_its_group(tracked: Track
     }
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader")  # MLflow's own affair
 def test_mlflow_has_history_parameters_figures_and_the_model(tracked: Tracked, tmp_path: Path) -> None:
     from src.trackers.mlflow import MlflowClient
 
