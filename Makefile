@@ -15,11 +15,11 @@ export: .venv/installed
 	dvc repro studies/export/dvc.yaml
 
 # Most tests wait for one `dvc` or another to start: two at a time.
-test: .venv/installed .venv/tune lint
+test: .venv/installed .venv/tune .venv/trackers lint
 	pytest --numprocesses 2 --dist worksteal
 
 # Minutes long: trainings and stages killed again and again, and the queue.
-test-slow: .venv/installed .venv/tune
+test-slow: .venv/installed .venv/tune .venv/trackers
 	pytest -m slow
 
 lint: .venv/installed
@@ -61,6 +61,11 @@ repro-check: .venv/installed
 	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements-tune.txt
 	touch $@
 
+# What `TRACKERS=…` names: TensorBoard, W&B, MLflow and DVCLive.
+.venv/trackers: requirements-trackers.txt .venv/installed
+	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements-trackers.txt
+	touch $@
+
 # make tune SAMPLES=20
 tune: .venv/tune
 	@python -m src.tune $(if $(SAMPLES),--samples $(SAMPLES))
@@ -74,7 +79,8 @@ results: .venv/installed
 audit: .venv/installed
 	@.venv/bin/uv tool run --quiet --from pip-audit==2.10.1 pip-audit --vulnerability-service osv \
 		--require-hashes --disable-pip --progress-spinner off \
-		--requirement requirements.txt --requirement requirements-tune.txt 2>.venv/audit.log \
+		--requirement requirements.txt --requirement requirements-tune.txt \
+		--requirement requirements-trackers.txt 2>.venv/audit.log \
 	|| { if grep -q ConnectionError .venv/audit.log; then echo 'error: https://api.osv.dev cannot be reached'; \
 		else cat .venv/audit.log; fi >&2; exit 1; }
 
@@ -84,4 +90,6 @@ COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --
 requirements: .venv/installed
 	$(COMPILE) requirements.in --output-file requirements.txt
 	$(COMPILE) requirements-tune.in --constraint requirements.txt --output-file requirements-tune.txt
+	$(COMPILE) requirements-trackers.in --constraint requirements.txt --constraint requirements-tune.txt \
+		--output-file requirements-trackers.txt
 	$(COMPILE) requirements-uv.in --output-file requirements-uv.txt

@@ -9,6 +9,7 @@ from src import figures
 from src.examples import load_examples
 from src.files import replacing
 from src.splits import load_split
+from src.tracking import named_trackers, track_plots
 from src.workspace import run_stage
 
 PREPARED = Path("data/prepared")
@@ -24,6 +25,7 @@ def table(name: str) -> pd.DataFrame:
 
 
 def main() -> None:
+    trackers = named_trackers()
     trained, tested = (json.loads((METRICS / f"{name}.json").read_text()) for name in ("train", "test"))
     examples, predictions = load_examples(EXAMPLES), table("predictions")
     train, val = load_split(PREPARED / "train.npz"), load_split(PREPARED / "val.npz")
@@ -38,10 +40,13 @@ def main() -> None:
         "feature_maps": figures.feature_maps(examples, predictions),
         "predicted_examples": figures.predicted_examples(examples, predictions),
     }
-    for name, figure in drawn.items():
-        with replacing(PLOTS / f"{name}.png") as temporary:
+    pictures = [PLOTS / f"{name}.png" for name in drawn]
+    for picture, figure in zip(pictures, drawn.values(), strict=True):
+        with replacing(picture) as temporary:
             # Without the name of the program that drew it, the file depends on the picture alone.
             figure.savefig(temporary, dpi=110, metadata={"Software": None})
+    metrics = {key: value for key, value in tested.items() if isinstance(value, float)}
+    track_plots(trackers, train.dataset, metrics, pictures)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from src.models import build_model, count_parameters, summary
 from src.params import TrainParams, read
 from src.resumable import resumable_training
 from src.splits import load_split
+from src.tracking import TrackedTraining, named_trackers
 from src.training import Progress, Step
 from src.workspace import run_stage
 
@@ -31,18 +32,25 @@ def write_history(progress: Progress) -> None:
 
 
 def main() -> None:
-    params, device = read(TrainParams), set_up_process()
+    params, trackers, device = read(TrainParams), named_trackers(), set_up_process()
     train, val = load_split(TRAIN), load_split(VAL)
     network = build_model(params.network(), seed=params.seed, num_classes=len(train.class_names))
     print(summary(network), flush=True)
-    training = resumable_training(params, train, val, device, files=[TRAIN, VAL], on_epoch=write_history)
-    with training as (trained, result):
+    tracked = TrackedTraining(trackers, {"dataset": train.dataset} | params.model_dump(), network)
+
+    def on_epoch(progress: Progress) -> None:
+        write_history(progress)
+        tracked.on_epoch([asdict(row) for row in progress.history], progress.snapshot().model)
+
+    training = resumable_training(params, train, val, device, files=[TRAIN, VAL], on_epoch=on_epoch)
+    with tracked, training as (trained, result):
         save_model(trained, MODEL)
         best = asdict(result.best)
         metrics = {key: best[key] for key in ("val_accuracy", "val_loss", "train_accuracy", "train_loss")}
         metrics |= {"best_epoch": result.best.epoch, "epochs": result.history[-1].epoch}
         metrics |= {"parameters": count_parameters(network)}
         write_text(METRICS, json.dumps(metrics, indent=2) + "\n")
+        tracked.trained(metrics, MODEL)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""A module for each tracker that `src.tracking` loads by name."""
