@@ -10,7 +10,7 @@ from src.devices import set_up_process
 from src.files import write_text
 from src.model_file import save_model
 from src.models import build_model, count_parameters, summary
-from src.params import TrainParams, read
+from src.params import RunParams, TrainParams, read
 from src.resumable import resumable_training
 from src.splits import load_split
 from src.tracking import TrackedTraining, named_trackers
@@ -36,7 +36,7 @@ def main() -> None:
     train, val = load_split(TRAIN), load_split(VAL)
     network = build_model(params.network(), seed=params.seed, num_classes=len(train.class_names))
     print(summary(network), flush=True)
-    tracked = TrackedTraining(trackers, {"dataset": train.dataset} | params.model_dump(), network)
+    tracked = TrackedTraining(trackers, read(RunParams).model_dump(), network)
 
     def on_epoch(progress: Progress) -> None:
         write_history(progress)

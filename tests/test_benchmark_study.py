@@ -40,6 +40,7 @@ def ran(text: str) -> list[str]:
     return [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
 
 
+@pytest.mark.slow
 def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None:
     *done, killed = ran("\n".join(kill(study, ("dvc", "repro", STUDY), "epoch 2/4", 0)))
     assert killed == "run digits-convnet-plain 0"

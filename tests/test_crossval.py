@@ -80,6 +80,7 @@ def test_scores_worked_out_by_hand() -> None:
     assert summary["macro_f1"]["mean"] == pytest.approx((4 / 5 + 2 / 3) / 2)
 
 
+@pytest.mark.slow
 def test_the_study_goes_on_after_the_folds_that_are_done(clone: Clone) -> None:
     clone.set_params(folds=3, epochs=4)
     study = "studies/crossval/dvc.yaml"

@@ -77,6 +77,7 @@ def test_a_second_repro_has_nothing_to_do(clone: Clone) -> None:
     assert clone.git("status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_two_runs_from_scratch_give_the_same_lock(
     reproduced: Clone, fresh_clone: Callable[[], Clone]
 ) -> None:
@@ -228,7 +229,7 @@ def test_without_a_network_a_missing_dataset_says_what_to_do(clone: Clone, tmp_p
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("dataset", ["MNIST", "FashionMNIST"])
+@pytest.mark.parametrize("dataset", ["MNIST", pytest.param("FashionMNIST", marks=pytest.mark.slow)])
 def test_real_images_run_through_prepare_and_one_epoch(clone: Clone, dataset: str) -> None:
     root = os.environ.get("LENET_DATA_ROOT")
     if not root or not (Path(root) / dataset / "raw").is_dir():
@@ -241,7 +242,10 @@ def test_real_images_run_through_prepare_and_one_epoch(clone: Clone, dataset: st
     assert metrics["val_accuracy"] > {"MNIST": 0.95, "FashionMNIST": 0.75}[dataset]
 
 
-@pytest.mark.parametrize(("model", "parameters"), [("lenet5_1998", 60_000), ("convnet", 893_546)])
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [pytest.param("lenet5_1998", 60_000, marks=pytest.mark.slow), ("convnet", 893_546)],
+)
 def test_every_network_and_recipe_runs_through_all_stages(clone: Clone, model: str, parameters: int) -> None:
     recipe = {
         "augment": "affine",

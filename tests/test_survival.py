@@ -88,7 +88,9 @@ def gone_on_from(lines: Iterable[str]) -> int:
 
 # DVC runs its commands in $SHELL. Bash gives way to the command; Debian's sh stays between the two.
 @pytest.mark.parametrize(
-    ("pair", "shell"), [((0, 1), "/bin/sh"), ((2, 3), "/bin/bash")], ids=["SGD-Adam", "RMSprop-AdamW"]
+    ("pair", "shell"),
+    [((0, 1), "/bin/sh"), pytest.param((2, 3), "/bin/bash", marks=pytest.mark.slow)],
+    ids=["SGD-Adam", "RMSprop-AdamW"],
 )
 @pytest.mark.parametrize(
     "killed_first", [["dvc"], pytest.param(["all", "dvc", "stage", "all"], marks=pytest.mark.slow)]
@@ -198,6 +200,7 @@ def test_another_parameter_code_or_data_never_goes_on_from_a_checkpoint(clone: C
     assert gone_on_from(kill(clone, command, "epoch 5/", 0)) in (3, 4)
 
 
+@pytest.mark.slow
 def test_an_experiment_goes_on_where_another_workspace_was_killed(clone: Clone, tmp_path: Path) -> None:
     undisturbed = clone.copy(tmp_path / "undisturbed")
     change = ("train", "-S", "lr=0.003", "-S", "epochs=30")

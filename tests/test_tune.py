@@ -101,6 +101,7 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[bytes], 
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on(clone: Clone) -> None:
     (clone.path / "search_space.yaml").write_text("lr: {log_uniform: [1e-3, 1e-2]}\n")
     clone.set_params(epochs=6)
@@ -159,6 +160,7 @@ def raylets(port: int) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.slow
 def test_a_search_on_two_nodes_survives_the_loss_of_one(
     clone: Clone, cluster: tuple[str, psutil.Process, psutil.Process]
 ) -> None:
