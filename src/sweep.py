@@ -34,7 +34,8 @@ from src.processes import THREADS_VARIABLE, cores, queue_workers, threads_per_wo
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-POLL_SECONDS = 1.0
+# Each time DVC reads its queue and its experiments, while its workers need the cores.
+POLL_SECONDS = 3.0
 # A worker is on the list of processes within seconds.
 WORKER_SECONDS = 5.0
 # Where a worker was killed under an experiment: once more, then it has failed.
