@@ -114,12 +114,15 @@ def training_key(settings: Mapping[str, Any], files: Sequence[Path]) -> str:
 
 
 def _loaded_code() -> dict[str, Path]:
-    """The files of this package and of the program that runs, by module."""
+    """The files of this package and of the program that runs, by module.
+
+    A notebook, or a program typed into Python, is no file.
+    """
     loaded = {}
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and (name == "__main__" or name.split(".")[0] == __package__):
-            loaded[name] = Path(file)
+        path = Path(getattr(module, "__file__", None) or "")
+        if (name == "__main__" or name.split(".")[0] == __package__) and path.is_file():
+            loaded[name] = path
     return loaded
 
 

@@ -301,23 +301,29 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     columns = 10
     bands = [wrong_at[start : start + columns] for start in range(0, len(wrong_at), columns)]
     bands.append(right_at)
-    figure = Figure(figsize=(1.32 * columns, 2.1 * len(bands) + 0.5), layout="constrained")
+    figure = Figure(figsize=(1.32 * columns, 1.9 * len(bands) + 0.5), layout="constrained")
     figure.suptitle(
         ("Most confident mistakes on the test split (red)" if len(wrong_at) else "No mistake to show")
         + " and a correct prediction of each class (blue): actual → predicted, confidence"
     )
-    grid = figure.subplots(len(bands), columns, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for row, band in zip(grid, bands, strict=True):
-        for axes, position in zip(row, band, strict=False):
-            _show_image(axes, examples.images[position])
+    grid = figure.subplots(len(bands), squeeze=False)[:, 0]
+    size = examples.images.shape[1]
+    for axes, band in zip(grid, bands, strict=True):
+        _show_tiles(axes, [examples.images[band]], columns, cmap="gray", vmin=0, vmax=255)
+        for column, position in enumerate(band):
             prediction = shown.iloc[position]
             names = f"{prediction['actual']} → {prediction['predicted']}"
             if len(names) > 14:
                 names = names.replace("→ ", "→\n")
-            caption = f"{names}\n{prediction['confidence']:.1%}"
-            axes.set_title(caption, fontsize=9, color=BLUE if right[position] else VERMILION)
+            axes.text(
+                column * (size + GAP) + (size - 1) / 2,
+                -2,
+                f"{names}\n{prediction['confidence']:.1%}",
+                fontsize=9,
+                color=BLUE if right[position] else VERMILION,
+                ha="center",
+                va="bottom",
+            )
     return figure
 
 

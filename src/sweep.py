@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from filelock import FileLock
 from ruamel.yaml import YAML, YAMLError
 
@@ -32,10 +31,13 @@ from src.params import Params, parse, read
 from src.processes import THREADS_VARIABLE, cores, queue_workers, threads_per_worker
 
 if TYPE_CHECKING:
+    import pandas as pd
     from dvc.repo import Repo
 
-# Each time DVC reads its queue and its experiments, while its workers need the cores.
-POLL_SECONDS = 3.0
+# What has ended is seen in the names of git's references. To know the rest, DVC reads its whole queue, while
+# its workers need the cores.
+LOOK_SECONDS = 0.5
+CHECK_SECONDS = 3.0
 # A worker is on the list of processes within seconds.
 WORKER_SECONDS = 5.0
 # Where a worker was killed under an experiment: once more, then it has failed.
@@ -119,6 +121,7 @@ class Sweep:
         self.accuracies: dict[str, float] = {}
         self.failed: dict[str, str] = {}
         self.workers_started = 0.0
+        self.unseen = 0  # how often in a row no worker was alive
 
     def run(self) -> None:
         """Queue what is neither done nor queued, and wait until all is done or has failed."""
@@ -132,29 +135,18 @@ class Sweep:
                     self._queue(name)
                     if not self.workers_started:  # they take seconds to come, in which the rest is queued
                         self._start_workers()
-        unseen = 0
+        checked = time.monotonic()
         while len(self.accuracies) + len(self.failed) < len(self.todo):
-            states = {entry["name"]: entry for entry in self._entries()}
+            if time.monotonic() - checked > CHECK_SECONDS:
+                self._check_queue()
+                checked = time.monotonic()
+            time.sleep(LOOK_SECONDS)
             self._notice_finished()
-            left = [name for name in self.todo if name not in self.accuracies and name not in self.failed]
-            for name in left:
-                if name in states and states[name]["status"] == "Failed":
-                    self._fail(name, self._log(states[name]["rev"]))
-            queued = any(name in states and states[name]["status"] == "Queued" for name in left)
-            if time.monotonic() - self.workers_started > WORKER_SECONDS:
-                alive = queue_workers(Path(self.repo.root_dir))
-                if queued and alive < self.workers:
-                    self._start_workers()
-                unseen = 0 if alive else unseen + 1
-                if unseen > 2 and not queued:
-                    for name in left:
-                        if name not in self.failed:
-                            self._lost(name, states.get(name))
-                    unseen = 0
-            time.sleep(POLL_SECONDS)
 
     def table(self) -> pd.DataFrame:
         """Experiment, its values, and its validation accuracy, best first."""
+        import pandas as pd  # at the end, not while workers wait to be started
+
         rows = [
             {"experiment": name, **self.todo[name].values, "val_accuracy": accuracy}
             for name, accuracy in self.accuracies.items()
@@ -182,6 +174,27 @@ class Sweep:
         with redirect_stdout(io.StringIO()):
             self.repo.experiments.celery_queue.start_workers(self.workers)
         self.workers_started = time.monotonic()
+
+    def _check_queue(self) -> None:
+        """Notice what has failed, start missing workers, and queue again what they have lost."""
+        states = {entry["name"]: entry for entry in self._entries()}
+        self._notice_finished()
+        left = [name for name in self.todo if name not in self.accuracies and name not in self.failed]
+        for name in left:
+            if name in states and states[name]["status"] == "Failed":
+                self._fail(name, self._log(states[name]["rev"]))
+        queued = any(name in states and states[name]["status"] == "Queued" for name in left)
+        if time.monotonic() - self.workers_started < WORKER_SECONDS:
+            return
+        alive = queue_workers(Path(self.repo.root_dir))
+        if queued and alive < self.workers:
+            self._start_workers()
+        self.unseen = 0 if alive else self.unseen + 1
+        if self.unseen > 2 and not queued:
+            for name in left:
+                if name not in self.failed:
+                    self._lost(name, states.get(name))
+            self.unseen = 0
 
     def _notice_finished(self) -> None:
         for experiments in self.repo.experiments.ls().values():

@@ -1,10 +1,12 @@
 """Training and validation split → the kept model, its metrics, and the history of the training."""
 
+import csv
+import io
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from operator import attrgetter
 from pathlib import Path
-
-import pandas as pd
 
 from src.devices import set_up_process
 from src.files import write_text
@@ -14,7 +16,7 @@ from src.params import RunParams, TrainParams, read
 from src.resumable import resumable_training
 from src.splits import load_split
 from src.tracking import TrackedTraining, named_trackers
-from src.training import Progress, Step
+from src.training import Epoch, Progress, Step
 from src.workspace import run_stage
 
 TRAIN, VAL = Path("data/prepared/train.npz"), Path("data/prepared/val.npz")
@@ -24,11 +26,14 @@ HISTORY = Path("plots/history.csv")
 STEPS = Path("plots/steps.csv")
 
 
-def write_history(progress: Progress) -> None:
-    # Rewritten after every epoch, so that `dvc plots show` can draw a running training.
-    write_text(HISTORY, pd.DataFrame(progress.history).to_csv(index=False))
-    steps = pd.DataFrame(progress.steps, columns=list(Step.__annotations__))
-    write_text(STEPS, steps.to_csv(index=False))
+def write_table(path: Path, kind: type[Epoch] | type[Step], rows: Sequence[Epoch] | Sequence[Step]) -> None:
+    # Without pandas: loading it takes longer than most epochs of Digits together.
+    names = [field.name for field in fields(kind)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(map(attrgetter(*names), rows))
+    write_text(path, text.getvalue())
 
 
 def main() -> None:
@@ -39,7 +44,9 @@ def main() -> None:
     tracked = TrackedTraining(trackers, read(RunParams).model_dump(), network)
 
     def on_epoch(progress: Progress) -> None:
-        write_history(progress)
+        # After every epoch, so that `dvc plots show` can draw a running training.
+        write_table(HISTORY, Epoch, progress.history)
+        write_table(STEPS, Step, progress.steps)
         tracked.on_epoch([asdict(row) for row in progress.history], progress.snapshot().model)
 
     training = resumable_training(params, train, val, device, files=[TRAIN, VAL], on_epoch=on_epoch)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,12 @@ def test_all_loaded_code_is_in_the_key() -> None:
     assert {"src.checkpoints", "src.training", "src.networks.convnet"} <= names
     assert all(name == "__main__" or name.startswith("src.") for name in names - {"src"})
     assert src.networks.convnet.__file__ in map(str, _loaded_code().values())
+
+
+def test_a_program_that_is_no_file_has_a_key() -> None:
+    typed = "from src.checkpoints import training_key; print(training_key({}, []))"
+    done = subprocess.run((sys.executable, "-"), input=typed, capture_output=True, text=True, check=True)
+    assert len(done.stdout.strip()) == 32
 
 
 def test_two_processes_at_the_same_training_do_not_share_checkpoints(tmp_path: Path) -> None:

@@ -156,8 +156,15 @@ def test_every_channel_of_every_map_is_shown() -> None:
 def test_every_example_is_shown_with_its_prediction() -> None:
     chosen = examples(SOME.predictions)
     figure = figures.predicted_examples(chosen, SOME.predictions)
-    captions = [axes.get_title() for axes in figure.axes if axes.images]
-    assert len(captions) == len(chosen.indices) == 30
-    first = SOME.predictions.set_index("index").loc[chosen.indices[0]]
-    for part in (first["actual"], first["predicted"], f"{first['confidence']:.1%}"):
-        assert part in captions[0]
+    shown = []
+    for axes in figure.axes:
+        row = np.ma.filled(axes.images[0].get_array(), np.nan)
+        for text in axes.texts:  # centred above its image
+            left = round(text.get_position()[0] - (len(row) - 1) / 2)
+            shown.append((text.get_text(), row[:, left : left + len(row)]))
+    assert len(shown) == len(chosen.indices) == 30
+    predictions = SOME.predictions.set_index("index").loc[chosen.indices]
+    for (caption, tile), image, (_, wanted) in zip(shown, chosen.images, predictions.iterrows(), strict=True):
+        np.testing.assert_array_equal(tile, image)
+        for part in (wanted["actual"], wanted["predicted"], f"{wanted['confidence']:.1%}"):
+            assert part in caption
