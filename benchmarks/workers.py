@@ -1,11 +1,12 @@
 """Experiments per minute of one worker and of two: `python -m benchmarks.workers`, with MNIST at hand.
 
-In a temporary clone of HEAD, MNIST with 2 epochs: sweeps of six experiments with one worker and with two in
-turn, each twice, from the command to its table.
+In a temporary clone of HEAD, MNIST with 2 epochs: sweeps of eight experiments with one worker and with two in
+turn, each twice; once from the command to its table, and once without the workers' start and end.
 """
 
 from __future__ import annotations
 
+import re
 import statistics
 import subprocess
 import sys
@@ -15,36 +16,59 @@ import time
 from src.errors import run
 
 ROUNDS = 2
-EXPERIMENTS = 6
+EXPERIMENTS = 8
+
+
+def sweep(folder: str, workers: int, values: str) -> tuple[float, float]:
+    """Run a sweep over learning rates.
+
+    Returns:
+        Experiments per minute: of the whole command, and from the end of the first experiments, one for each
+        worker, to the end of the last.
+    """
+    started = time.monotonic()
+    ended: list[float] = []
+    command = (sys.executable, "-m", "src.sweep", "--workers", str(workers), f"lr={values}")
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if re.match(rf"\d+/{EXPERIMENTS} ", line):
+                ended.append(time.monotonic())
+    if process.returncode or len(ended) != EXPERIMENTS:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    whole = 60 * EXPERIMENTS / (time.monotonic() - started)
+    return whole, 60 * (EXPERIMENTS - workers) / (ended[-1] - ended[workers - 1])
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="workers-", ignore_cleanup_errors=True) as folder:
-
-        def call(*command: str) -> None:
-            subprocess.run(command, cwd=folder, check=True, capture_output=True)
-
         subprocess.run(("git", "clone", "--quiet", ".", folder), check=True)
-        call("dvc", "exp", "run", "-S", "dataset=MNIST", "-S", "epochs=2")  # prepares MNIST
-        identity = ("-c", "user.name=Benchmark", "-c", "user.email=benchmark@example.org")
-        call("git", *identity, "commit", "--all", "--quiet", "--message=MNIST")
-        rates: dict[int, list[float]] = {1: [], 2: []}
+        for command in (
+            ("dvc", "exp", "run", "-S", "dataset=MNIST", "-S", "epochs=2"),  # prepares MNIST
+            ("git", "config", "user.name", "Benchmark"),
+            ("git", "config", "user.email", "benchmark@example.org"),
+            ("git", "commit", "--all", "--quiet", "--message=MNIST"),
+        ):
+            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        rates: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
         tried = 0
         for number in range(1, ROUNDS + 1):
             for workers, measured in rates.items():
                 values = ",".join(f"0.00{tried + one:02d}1" for one in range(1, EXPERIMENTS + 1))
                 tried += EXPERIMENTS
-                started = time.monotonic()
-                call(sys.executable, "-m", "src.sweep", "--workers", str(workers), f"lr={values}")
-                measured.append(60 * EXPERIMENTS / (time.monotonic() - started))
+                measured.append(sweep(folder, workers, values))
+                whole, running = measured[-1]
                 print(
-                    f"round {number}, workers {workers}: {measured[-1]:.2f} experiments a minute", flush=True
+                    f"round {number}, workers {workers}: {whole:.2f} experiments a minute, "
+                    f"{running:.2f} while they run",
+                    flush=True,
                 )
-    ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
-    print(
-        f"two workers over one: median {statistics.median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f})"
-    )
+        for which, name in enumerate(("command to table", "while they run")):
+            ratios = [two[which] / one[which] for one, two in zip(rates[1], rates[2], strict=True)]
+            print(
+                f"two workers over one, {name}: median {statistics.median(ratios):.2f} "
+                f"({min(ratios):.2f} to {max(ratios):.2f})"
+            )
 
 
 if __name__ == "__main__":

@@ -194,8 +194,7 @@ def train(
         torch.manual_seed(settings.seed)
         order = torch.Generator().manual_seed(settings.seed)
         distortions = torch.Generator().manual_seed(settings.seed)
-        # oneDNN's convolutions are faster on this layout than on the default one.
-        model.to(memory_format=torch.channels_last)
+        model.lay_out_for_training()
         count = len(train_labels)
         steps = steps_per_epoch(count, settings.batch_size)
         optimizer = build_optimizer(model, settings)

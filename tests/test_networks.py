@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -45,6 +46,27 @@ def test_pooling_before_a_monotone_activation_changes_nothing(activation: str, p
         assert torch.equal(model(images), logits)
     elif activation == "GELU" or (pooling == "avg" and activation != "ELU"):
         assert not torch.equal(model(images), logits)
+
+
+@pytest.mark.parametrize("activation", sorted(MONOTONE))
+def test_laid_out_for_training_logits_and_gradients_are_the_same(activation: str) -> None:
+    plain = LeNet5(activation=activation).to(memory_format=torch.channels_last)
+    laid_out = copy.deepcopy(plain)
+    laid_out.lay_out_for_training()
+    assert laid_out.whole_vectors == (torch.backends.cpu.get_cpu_capability() == "AVX2")
+    assert list(laid_out.state_dict()) == list(plain.state_dict())
+    generator = torch.Generator().manual_seed(0)
+    tolerance = 0.0 if activation == "ReLU" else 1e-5
+    for count in (1, 7, 64):
+        images = torch.randn(count, 1, 32, 32, generator=generator)
+        images[:, :, :8] = -0.4  # a background, where the largest of four is any of them
+        labels = torch.randint(10, (count,), generator=generator)
+        for model in (plain, laid_out):
+            model.zero_grad()
+            F.cross_entropy(model(images), labels).backward()
+        torch.testing.assert_close(laid_out(images), plain(images), rtol=tolerance, atol=tolerance)
+        for mine, theirs in zip(laid_out.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(mine.grad, theirs.grad, rtol=tolerance, atol=tolerance)
 
 
 def test_kaiming_normal_has_the_spread_that_he_et_al_derive() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,6 +15,11 @@ class Network(nn.Module):
     """
 
     input_size = 32
+
+    def lay_out_for_training(self) -> None:
+        """Put the weights where training is fastest; the results are the same to rounding."""
+        # oneDNN's convolutions are faster on this layout than on the default one.
+        self.to(memory_format=torch.channels_last)
 
     def training_loss(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
         """What training minimises, a scalar in nats per image.
