@@ -197,7 +197,7 @@ def train(
         model.lay_out_for_training()
         count = len(train_labels)
         steps = steps_per_epoch(count, settings.batch_size)
-        optimizer = build_optimizer(model, settings)
+        optimizer = build_optimizer(model.parameters(), settings)
         schedule = build_schedule(optimizer, settings, steps)
         # torch.optim.swa_utils.AveragedModel would copy its counter to the device at every step.
         averaged = copy.deepcopy(model) if settings.ema else None

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.augmentation import Augmentation
@@ -44,7 +44,7 @@ VARIED = ("dropout", "lr", "momentum", "weight_decay", "label_smoothing", "seed"
 TOGETHER = {"model": ["lenet5"], "activation": [name for name in ACTIVATIONS if name != "RReLU"]}
 
 # Images times networks of one part of an evaluation: the activations stay in cache.
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Configuration:
 class LeNet5Stack:
     """K networks of one shape, computed together.
 
-    Their parameters become views of stacked ones: an optimizer that changes a network changes the stack, and
+    Their parameters become views of one tensor: an optimizer that changes a part of it changes a network, and
     each network can be copied on its own at any time.
 
     Args:
@@ -66,22 +66,20 @@ class LeNet5Stack:
         seeds: of the networks' dropout.
 
     Attributes:
-        parameters: by name, [K, …].
+        weights: all parameters of each network, [K, P].
+        of_each: for each network a leaf tensor [P] that shares its memory with `weights`, for an optimizer:
+            one tensor costs less to look after than the ten that a network has.
     """
 
     def __init__(self, networks: Sequence[LeNet5], seeds: Sequence[int]) -> None:
         self.networks = networks
-        named = [dict(network.named_parameters()) for network in networks]
-        self.parameters = {
-            name: torch.stack([own[name].detach().contiguous() for own in named]).requires_grad_()
-            for name in named[0]
-        }
-        for index, own in enumerate(named):
-            for name, parameter in own.items():
-                parameter.data = self.parameters[name].data[index]
-        self._views = [[own[name] for name in self.parameters] for own in named]
-        self._device = self.parameters["conv1.weight"].device
-        self._random = [torch.Generator(self._device).manual_seed(seed) for seed in seeds]
+        self.weights = torch.stack([parameters_to_vector(one.parameters()).detach() for one in networks])
+        self.weights.requires_grad_()
+        self.of_each = [nn.Parameter(row) for row in self.weights.detach()]
+        for network, row in zip(networks, self.of_each, strict=True):
+            vector_to_parameters(row.detach(), network.parameters())
+        self._shapes = {name: parameter.shape for name, parameter in networks[0].named_parameters()}
+        self._random = [torch.Generator(self.weights.device).manual_seed(seed) for seed in seeds]
 
     def logits(self, images: Tensor, *, training: bool) -> Tensor:
         """Logits, float [K, N, classes].
@@ -90,42 +88,41 @@ class LeNet5Stack:
             images: normalised, float [N, 1, 32, 32] for all networks, or [N, K, 32, 32] with one for each.
             training: with dropout.
         """
-        shape, count = self.networks[0], len(self.networks)
-        x = self._convolution("conv1", _channels_last(images), groups=images.shape[1])
-        x = self._pooled("act1", shape.act1, shape.pool1, x)
-        x = self._convolution("conv2", x, groups=count)
-        x = self._pooled("act2", shape.act2, shape.pool2, x)
-        x = x.reshape(len(x), count, -1).transpose(0, 1)
-        x = self._dropped(self._activated("act3", shape.act3, self._linear("fc1", x)), training)
-        x = self._dropped(self._activated("act4", shape.act4, self._linear("fc2", x)), training)
-        return self._linear("fc3", x)
+        like, own = self.networks[0], self._parameters()
+        x = _convolution(own, "conv1", _channels_last(images), groups=images.shape[1])
+        x = self._pooled(own, "act1", like.pool1, x)
+        x = _convolution(own, "conv2", x, groups=len(self.networks))
+        x = self._pooled(own, "act2", like.pool2, x)
+        x = x.reshape(len(x), len(self.networks), -1).transpose(0, 1)
+        x = self._dropped(self._activated(own, "act3", _linear(own, "fc1", x)), training)
+        x = self._dropped(self._activated(own, "act4", _linear(own, "fc2", x)), training)
+        return _linear(own, "fc3", x)
 
     def hand_out_gradients(self) -> None:
-        """Give each network its part of the gradients, and forget those of the stack."""
-        parts = [parameter.grad.unbind() for parameter in self.parameters.values()]
-        for index, own in enumerate(self._views):
-            for parameter, part in zip(own, parts, strict=True):
-                parameter.grad = part[index]
-        for parameter in self.parameters.values():
-            parameter.grad = None
+        """Give each of `of_each` its part of the gradient, and forget that of the stack."""
+        assert self.weights.grad is not None
+        for own, gradient in zip(self.of_each, self.weights.grad, strict=True):
+            own.grad = gradient
+        self.weights.grad = None
 
-    def _convolution(self, name: str, x: Tensor, groups: int) -> Tensor:
-        weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
-        return F.conv2d(x, weight.flatten(0, 1), bias.flatten(), groups=groups)
+    def _parameters(self) -> dict[str, Tensor]:
+        """Views of the weights by the names that they have in a network, [K, …]."""
+        parts = self.weights.split([shape.numel() for shape in self._shapes.values()], dim=1)
+        return {
+            name: part.unflatten(1, shape)
+            for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
 
-    def _linear(self, name: str, x: Tensor) -> Tensor:
-        weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
-        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
-
-    def _pooled(self, name: str, act: nn.Module, pool: nn.Module, x: Tensor) -> Tensor:
+    def _pooled(self, own: dict[str, Tensor], name: str, pool: nn.Module, x: Tensor) -> Tensor:
         if self.networks[0].pool_first:
-            return self._activated(name, act, pool(x))
-        return pool(self._activated(name, act, x))
+            return self._activated(own, name, pool(x))
+        return pool(self._activated(own, name, x))
 
-    def _activated(self, name: str, act: nn.Module, x: Tensor) -> Tensor:
+    def _activated(self, own: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+        act = getattr(self.networks[0], name)
         if not isinstance(act, nn.PReLU):
             return act(x)
-        slopes = self.parameters[f"{name}.weight"]  # [K, 1]
+        slopes = own[f"{name}.weight"]  # [K, 1]
         if x.dim() == 3:
             return x.clamp(min=0) + slopes.unsqueeze(2) * x.clamp(max=0)
         return F.prelu(x, slopes.expand(-1, x.shape[1] // len(slopes)).flatten())
@@ -139,6 +136,16 @@ class LeNet5Stack:
             if chance:
                 mask.bernoulli_(1 - chance, generator=generator).div_(1 - chance)
         return x * masks
+
+
+def _convolution(own: dict[str, Tensor], name: str, x: Tensor, groups: int) -> Tensor:
+    weight, bias = own[f"{name}.weight"], own[f"{name}.bias"]
+    return F.conv2d(x, weight.flatten(0, 1), bias.flatten(), groups=groups)
+
+
+def _linear(own: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    weight, bias = own[f"{name}.weight"], own[f"{name}.bias"]
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
 
 
 def _channels_last(images: Tensor) -> Tensor:
@@ -284,7 +291,7 @@ def _train_stack(
     update_average = get_ema_multi_avg_fn(shared.ema)
     evaluated = averaged or stack
     steps = steps_per_epoch(count, shared.batch_size)
-    optimizers = [build_optimizer(*pair) for pair in zip(networks, settings, strict=True)]
+    optimizers = [build_optimizer([own], one) for own, one in zip(stack.of_each, settings, strict=True)]
     schedules = [build_schedule(*pair, steps) for pair in zip(optimizers, settings, strict=True)]
     smoothing = torch.tensor([[one.label_smoothing] for one in settings], device=device)
     # With one seed for all, one order of batches serves all networks.
@@ -321,12 +328,12 @@ def _train_stack(
             loss.sum().backward()
             stack.hand_out_gradients()
             if shared.clip_norm:
-                for network in networks:
-                    clip_grad_norm_(network.parameters(), shared.clip_norm)
+                for own in stack.of_each:
+                    clip_grad_norm_(own, shared.clip_norm)
             for optimizer in optimizers:
                 optimizer.step()
             if averaged:
-                update_average(list(averaged.parameters.values()), list(stack.parameters.values()), None)
+                update_average([averaged.weights], [stack.weights], None)
             lrs = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
             for schedule in schedules:
                 schedule.step()

@@ -19,7 +19,7 @@ def settings(params: Params) -> Optimization:
 
 def rates(settings: Optimization, steps_per_epoch: int = 10) -> list[float]:
     """The learning rate of every step."""
-    optimizer = build_optimizer(LeNet5(), settings)
+    optimizer = build_optimizer(LeNet5().parameters(), settings)
     scheduler = build_schedule(optimizer, settings, steps_per_epoch)
     found = []
     for _ in range(settings.epochs * steps_per_epoch):
