@@ -155,7 +155,7 @@ class _GroupedConvolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
         channels = weight.shape[1]
         padded = F.pad(weight, (0, 0, 0, 0, 0, -channels % 8))
