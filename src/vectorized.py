@@ -143,8 +143,9 @@ class LeNet5Stack:
 class _GroupedConvolution(torch.autograd.Function):
     """A convolution of channels-last images, and its gradients in the layouts where oneDNN has fast kernels.
 
-    With AVX2, that of the images is half as dear in oneDNN's own layout, into which it brings images that are
-    not channels-last, so long as a group has a multiple of eight channels; those of the weights are not.
+    With AVX2, the gradient of the images is computed faster in oneDNN's own layout, which it chooses where
+    nothing is channels-last, provided that a group has a multiple of eight channels. That of the weights is
+    not.
     """
 
     @staticmethod
