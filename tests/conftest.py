@@ -49,8 +49,7 @@ class Clone:
         return self.run("dvc", *arguments, check=check, **env)
 
     def git(self, *arguments: str) -> str:
-        identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
-        return self.run("git", *identity, *arguments).stdout
+        return self.run("git", *arguments).stdout
 
     def read(self, name: str) -> str:
         return (self.path / name).read_text()
@@ -111,6 +110,9 @@ def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Clone]
             shutil.copy2(ROOT / name, clone.path / name)
         clone.set_params(**TINY)
         clone.git("init", "--quiet", "--initial-branch=main")
+        # Of the clone, not of each command: DVC commits, too, and this machine may know no name.
+        clone.git("config", "user.name", "Test")
+        clone.git("config", "user.email", "test@example.org")
         clone.git("add", "--all")
         clone.git("commit", "--quiet", "--message=The repository, tiny")
         return clone

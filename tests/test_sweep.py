@@ -10,6 +10,7 @@ import pytest
 
 from src.errors import UserError
 from src.params import Params
+from src.processes import queue_workers
 from src.sweep import parse_grid
 from tests.conftest import Clone, output
 
@@ -117,6 +118,23 @@ def sweep(clone: Clone, *words: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+@pytest.mark.slow
+def test_a_grid_through_dvcs_own_queue(clone: Clone) -> None:
+    clone.dvc("exp", "run", "--queue", "-S", "optimizer=SGD,Adam", "-S", "lr=0.01,0.05")
+    clone.dvc("queue", "start", "-j", "2")
+    until = time.monotonic() + 240
+    while len(experiments(clone)) < 4:
+        status = clone.dvc("queue", "status").stdout
+        assert time.monotonic() < until and "Failed" not in status, status
+        if not queue_workers(clone.path):  # DVC's may stop early
+            clone.dvc("queue", "start", "-j", "2")
+        time.sleep(2)
+    for name in experiments(clone):
+        log = clone.dvc("queue", "logs", name).stdout
+        assert "Running stage 'train'" in log
+        assert "Running stage 'prepare'" not in log
 
 
 @pytest.mark.slow
