@@ -16,15 +16,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
-from src.files import replacing
-from src.training import Snapshot
+from src.files import GrowingFile, replacing
+from src.training import Epoch, Snapshot, State, Step
 
 # The last one may have been damaged by a power cut; the one before it was on the disk by then.
 KEPT = 2
@@ -33,39 +33,62 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class Checkpoints:
-    """The snapshots of one training in one folder, which nobody else uses."""
+    """The snapshots of one training in one folder, which nobody else uses.
+
+    The state after an epoch is a file of its own. The history of all of them is one that each epoch adds a
+    line to: what an epoch writes does not grow with their number.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._history = GrowingFile(folder / "history.jsonl")
+        self._epochs = self._steps = 0  # how many of a snapshot are in that file
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write a snapshot, whole or not at all, and remove all but the last `KEPT`.
+        """Write a snapshot, and remove the states of all epochs but the last `KEPT`.
+
+        The history is on the disk before the state that refers to it.
 
         Raises:
             UserError: the disk is full, or the folder cannot be written to.
         """
+        new = [[asdict(row) for row in snapshot.history[self._epochs :]]]
+        new += [[asdict(step) for step in snapshot.steps[self._steps :]]]
+        self._history.append(json.dumps(new).encode() + b"\n")
+        self._epochs, self._steps = len(snapshot.history), len(snapshot.steps)
+        state = {field.name: getattr(snapshot.state, field.name) for field in fields(State)}
         buffer = io.BytesIO()
-        torch.save({field.name: getattr(snapshot, field.name) for field in fields(snapshot)}, buffer)
+        torch.save({"state": state, "history": self._history.mark()}, buffer)
         content = buffer.getbuffer()
-        with replacing(self._path(snapshot.epoch)) as temporary, temporary.open("wb") as file:
+        with replacing(self._path(snapshot.history[-1].epoch)) as temporary, temporary.open("wb") as file:
             file.write(hashlib.sha256(content).digest())
             file.write(content)
         for outdated in self._newest_first()[KEPT:]:
             outdated.unlink(missing_ok=True)
 
     def latest(self) -> Snapshot | None:
-        """The newest snapshot that is whole, or None; those that are not are left out and said."""
+        """The newest snapshot that is whole, or None; those that are not are skipped with a warning."""
         for path in self._newest_first():
             content = path.read_bytes()
             digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
             if hashlib.sha256(payload).digest() == digest:
-                return Snapshot(**torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True))
+                kept = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+                history = self._history.back_to(kept["history"])
+                if history is not None:
+                    return self._snapshot(history, State(**kept["state"]))
             print(f"{path.name}: damaged, the checkpoint before it is used", file=sys.stderr)
         return None
 
     def remove(self) -> None:
         """Remove all snapshots."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _snapshot(self, history: bytes, state: State) -> Snapshot:
+        lines = [json.loads(line) for line in history.splitlines()]
+        epochs = [Epoch(**row) for new, _ in lines for row in new]
+        steps = [Step(**row) for _, new in lines for row in new]
+        self._epochs, self._steps = len(epochs), len(steps)
+        return Snapshot(epochs, steps, state)
 
     def _path(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:06}.ckpt"

@@ -7,19 +7,14 @@ import os
 import platform
 import sys
 
+import numpy as np
 import torch
 
 from src.errors import UserError
-from src.processes import (
-    THREADS_VARIABLE,
-    cores,
-    queue_workers,
-    started_by_queue_worker,
-    threads_per_worker,
-)
-from src.workspace import STAGE_VARIABLE
+from src.processor import REFERENCE, is_pinned
 
 DEVICE_VARIABLE = "LENET_DEVICE"
+THREADS_VARIABLE = "LENET_THREADS"
 
 
 def select_device() -> torch.device:
@@ -45,14 +40,14 @@ def select_device() -> torch.device:
 def set_up_process() -> torch.device:
     """Prepare this process for repeatable, fast computing and return the device to use.
 
-    Deterministic kernels only; on a CPU `LENET_THREADS` threads, by default 2, or fewer where this is
-    one of several workers of DVC's queue; and on Linux an allocator that keeps the memory it is given back.
+    Deterministic kernels only; `LENET_THREADS` threads, by default one, however many cores there are: a sum
+    over several threads is added up in another order. On Linux also an allocator that keeps the memory it is
+    given back. Where results are not those of every x86-64 processor, one line on standard error says so.
 
     Raises:
         UserError: `LENET_DEVICE` or `LENET_THREADS` holds something unusable.
     """
-    workers = queue_workers() if STAGE_VARIABLE in os.environ and started_by_queue_worker() else 1
-    threads = os.environ.get(THREADS_VARIABLE) or str(threads_per_worker(workers, cores()))
+    threads = os.environ.get(THREADS_VARIABLE) or "1"
     if not threads.isdecimal() or int(threads) < 1:
         raise UserError(f"{THREADS_VARIABLE}: {threads!r} is not accepted; accepted: an integer ≥ 1")
     torch.set_num_threads(int(threads))
@@ -66,21 +61,51 @@ def set_up_process() -> torch.device:
     torch.backends.cudnn.benchmark = False
     if sys.platform == "linux":
         _keep_freed_memory()
-    return select_device()
+    device = select_device()
+    _say_where_bits_differ(device)
+    return device
 
 
-def numerics(device: torch.device) -> dict[str, str | int]:
-    """What else than its inputs decides the last bits of a result: versions, processor and threads."""
+def bit_class(device: torch.device) -> str:
+    """The class of processors on which a computation has the same bits as here, given the same versions.
+
+    `x86-64 AVX2` is that of the committed results; any other name is this machine's own.
+    """
     if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:
-        name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        capability = torch.backends.cpu.get_cpu_capability()
+        if is_pinned() and capability == "AVX2":
+            return REFERENCE
+        return f"{platform.machine()} {capability}, not pinned"
+    return f"{platform.machine()} {device.type}"
+
+
+def environment(device: torch.device) -> dict[str, str | int]:
+    """What decides the bits of a result besides its inputs and its code: versions, processor and threads.
+
+    Without the parts of a version that do not: the last number of Python's, and the `+cpu` or `+cu130` of a
+    build of PyTorch.
+    """
     return {
-        "torch": torch.__version__,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "torch": torch.__version__.partition("+")[0],
+        "numpy": np.__version__,
+        "bits": bit_class(device),
         "device": device.type,
-        "processor": name,
         "threads": torch.get_num_threads(),
     }
+
+
+def _say_where_bits_differ(device: torch.device) -> None:
+    threads, bits = torch.get_num_threads(), bit_class(device)
+    if bits != REFERENCE or threads > 1:
+        on = bits if threads == 1 else f"{bits}, {threads} threads"
+        print(
+            f"note: on {on}, the last bits of results are not those of {REFERENCE} on one thread",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _keep_freed_memory() -> None:

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -117,8 +117,8 @@ def agreement(logits: np.ndarray, others: np.ndarray) -> Agreement:
     )
 
 
-def checked(name: str, found: Agreement) -> dict[str, float]:
-    """The figures of an agreement that is good enough.
+def checked(name: str, found: Agreement) -> Agreement:
+    """The same agreement, where it is good enough.
 
     Raises:
         UserError: a logit differs by more than `TOLERANCE`, or a class does.
@@ -128,4 +128,4 @@ def checked(name: str, found: Agreement) -> dict[str, float]:
             f"{name} does not answer as the model it was made of: logits differ by up to "
             f"{found.largest_difference:.2g}, {found.same_class:.2%} of the classes are the same"
         )
-    return asdict(found)
+    return found

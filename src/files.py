@@ -1,17 +1,28 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and files that are only added to."""
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import io
+import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from src.errors import UserError, reason
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Of fractions in text files: finer than any difference to believe, coarser than the rounding of a machine.
+SIGNIFICANT_DIGITS = 6
 
 
 @contextmanager
@@ -42,6 +53,99 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def json_text(values: Mapping[str, Any]) -> str:
+    """`values` as JSON, its fractions with `SIGNIFICANT_DIGITS`."""
+    return json.dumps(_rounded(values), indent=2) + "\n"
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write `json_text` of `values`."""
+    write_text(path, json_text(values))
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV without its index, its fractions with `SIGNIFICANT_DIGITS`."""
+    write_text(path, table.to_csv(index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g", lineterminator="\n"))
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value
+
+
+class GrowingFile:
+    """A file that is only added to, and can be cut back to what it held at an earlier moment."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._length = 0
+        self._digest = hashlib.sha256()
+
+    def append(self, content: bytes) -> None:
+        """Add `content` to what this object has written or gone back to; on the disk when this returns.
+
+        Raises:
+            UserError: the file cannot be written, for example because the disk is full.
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("r+b" if self._path.exists() else "wb") as file:
+                file.truncate(self._length)  # what a killed process has added to it
+                file.seek(self._length)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"{self._path}: cannot be written: {error.strerror or error}") from None
+        self._length += len(content)
+        self._digest.update(content)
+
+    def mark(self) -> list[int | str]:
+        """This moment, for `back_to`."""
+        return [self._length, self._digest.hexdigest()]
+
+    def back_to(self, mark: list[Any]) -> bytes | None:
+        """What the file held at `mark`, from where it is added to; None where it holds something else now."""
+        length, digest = mark
+        content = self._path.read_bytes()[:length] if self._path.exists() else b""
+        if len(content) != length or hashlib.sha256(content).hexdigest() != digest:
+            return None
+        self._length, self._digest = length, hashlib.sha256(content)
+        return content
+
+
+class GrowingTable:
+    """A CSV file with a line for each of some dataclass's instances, which every call adds the new ones to.
+
+    Written without pandas: loading it takes longer than most epochs of Digits together.
+    """
+
+    def __init__(self, path: Path, kind: type[Any]) -> None:
+        self._file, self._names = GrowingFile(path), [field.name for field in fields(kind)]
+        self._rows: int | None = None  # in the file; none before its header
+
+    def update(self, rows: Sequence[Any]) -> None:
+        """Add those of `rows` that come after the ones of the last call; fractions are rounded.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if self._rows is None:
+            writer.writerow(self._names)
+        for row in rows[self._rows or 0 :]:
+            values = [getattr(row, name) for name in self._names]
+            writer.writerow(
+                [f"{value:.{SIGNIFICANT_DIGITS}g}" if isinstance(value, float) else value for value in values]
+            )
+        self._file.append(text.getvalue().encode())
+        self._rows = len(rows)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -15,8 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 
 from src.errors import UserError, reason
-
-PARAMS_FILE = Path("params.yaml")
+from src.workspace import PARAMS_FILE
 
 # The largest seed that NumPy, scikit-learn and PyTorch all accept.
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

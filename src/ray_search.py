@@ -18,11 +18,11 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from src.devices import set_up_process
+from src.devices import THREADS_VARIABLE, set_up_process
 from src.errors import UserError, reason
 from src.optimization import Optimization
 from src.params import RunParams, parse
-from src.processes import THREADS_VARIABLE
+from src.processor import PINNED
 from src.search_space import Domain
 from src.splits import Split
 from src.training import DivergenceError, Progress, train_on_splits
@@ -118,8 +118,8 @@ def ray_search(
 
 
 def _connect(resources: Resources) -> None:
-    # Trials are handed the code of this repository, wherever they run.
-    environment = {"py_modules": [str(Path(__file__).parent)]}
+    # Trials are handed the code of this repository, wherever they run. Ray loads NumPy before it.
+    environment = {"py_modules": [str(Path(__file__).parent)], "env_vars": PINNED}
     try:
         if resources.address:
             ray.init(address=resources.address, runtime_env=environment, log_to_driver=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import subprocess
 import tempfile
@@ -14,6 +13,7 @@ from dvc.repo.experiments.refs import ExpRefInfo
 from ruamel.yaml import YAML
 
 from src.errors import UserError, reason
+from src.files import json_text
 from src.params import PARAMS_FILE
 from src.trials import Trial
 
@@ -74,7 +74,7 @@ def _params(trial: Trial) -> str:
 
 def _metrics(trial: Trial) -> str:
     keys = ("val_accuracy", "val_loss", "train_accuracy", "train_loss", "best_epoch", "epochs")
-    return json.dumps({key: getattr(trial, key) for key in keys}, indent=2) + "\n"
+    return json_text({key: getattr(trial, key) for key in keys})
 
 
 def _git(*words: str, given: str = "", **env: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from src.checkpoints import checkpoints_of, training_key
-from src.devices import numerics
+from src.devices import environment
 from src.model_file import TrainedModel
 from src.optimization import Optimization
 from src.params import TrainParams
@@ -50,7 +50,7 @@ def resumable_training(
     """
     settings = Optimization(**params.optimization())
     shown = TrainingProgress(settings.epochs, steps_per_epoch(len(train.labels), settings.batch_size))
-    key = training_key(params.model_dump() | numerics(device) | (facts or {}), files)
+    key = training_key(params.model_dump() | environment(device) | (facts or {}), files)
     with checkpoints_of(key, repository() / CHECKPOINTS) as checkpoints:
 
         def after_epoch(progress: Progress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,12 +65,12 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
 
 def pixel_statistics(images: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of uint8 pixels, in units of full intensity."""
-    # Counting the 256 values first makes the sums exact, and so the same on every machine.
-    counts = np.bincount(images.reshape(-1), minlength=256)
-    values = np.arange(256) / 255
-    mean = float(counts @ values / counts.sum())
-    variance = float(counts @ (values - mean) ** 2 / counts.sum())
-    return mean, variance**0.5
+    # Sums of integers are exact, and so the same on every machine; those of fractions follow the processor.
+    counts = np.bincount(images.reshape(-1), minlength=256).tolist()
+    total = sum(counts)
+    first = sum(count * value for value, count in enumerate(counts))
+    second = sum(count * value**2 for value, count in enumerate(counts))
+    return first / (255 * total), math.sqrt((second * total - first**2) / (255 * total) ** 2)
 
 
 def save_split(split: Split, path: Path) -> None:

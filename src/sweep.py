@@ -12,7 +12,6 @@ import hashlib
 import io
 import itertools
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -28,7 +27,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from src.errors import UserError, reason, run
 from src.params import Params, parse, read
-from src.processes import THREADS_VARIABLE, cores, queue_workers, threads_per_worker
+from src.processes import cores, queue_workers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -258,9 +257,6 @@ def main() -> None:
         ("git", "diff", "HEAD", "--", "dvc.yaml", "src", "stages"), capture_output=True, text=True, check=True
     )
     grid = parse_grid(arguments.grid, base, uncommitted.stdout)
-    # Workers inherit it, and so do the stages they run: the same number for the first and the last.
-    os.environ.setdefault(THREADS_VARIABLE, str(threads_per_worker(arguments.workers, cores())))
-
     refuse_full_disk()
 
     from celery.exceptions import CeleryError

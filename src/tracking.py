@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,6 +26,8 @@ from src.workspace import repository
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from src.training import Epoch
 
 VARIABLE = "TRACKERS"
 ACCEPTED = ("tensorboard", "wandb", "mlflow", "dvclive")
@@ -116,7 +119,7 @@ class TrackedTraining:
             with self._guarded(name) as tracker:
                 tracker.failed()
 
-    def on_epoch(self, history: Sequence[dict[str, float]], weights: Mapping[str, Tensor]) -> None:
+    def on_epoch(self, history: Sequence[Epoch], weights: Mapping[str, Tensor]) -> None:
         """Log what has been added since the last call.
 
         Args:
@@ -134,7 +137,7 @@ class TrackedTraining:
             for row in history[self._logged :]:
                 for name in list(self._trackers):
                     with self._guarded(name) as tracker:
-                        tracker.epoch(row, weights if row is history[-1] else {})
+                        tracker.epoch(asdict(row), weights if row is history[-1] else {})
         self._logged = len(history)
 
     def trained(self, metrics: dict[str, float], model: Path) -> None:

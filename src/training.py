@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -66,30 +66,42 @@ class Step:
 class Snapshot:
     """All that `train` needs to go on after an epoch as if it had never stopped.
 
+    But for the history, which grows and is only ever added to, it is as large after the last epoch as after
+    the first.
+
+    Attributes:
+        history: every epoch so far, epoch 0 first.
+        steps: every step so far.
+        state: of the rest.
+    """
+
+    history: list[Epoch]
+    steps: list[Step]
+    state: State
+
+
+@dataclass(frozen=True)
+class State:
+    """What training changes at each step, after one of its epochs.
+
     Made of tensors and plain Python values only, so that it can be kept in a file that
     `torch.load(..., weights_only=True)` reads.
 
     Attributes:
-        epoch: the last finished epoch.
         model, optimizer, schedule: their state dicts.
         averaged: the state dict of the moving average of the weights; empty without one.
         order: the states of the generators that the batch order and the augmentation are drawn from.
         random: the state of the CPU's generator, and on another device also of that device's.
-        history: the fields of every `Epoch` so far.
-        step_losses: the loss of every step so far.
         best_epoch: the epoch whose weights are kept so far.
         weights: those weights.
     """
 
-    epoch: int
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     averaged: dict[str, Any]
     order: list[Tensor]
     random: list[Tensor]
-    history: list[dict[str, Any]]
-    step_losses: list[float]
     best_epoch: int
     weights: dict[str, Tensor]
 
@@ -99,9 +111,9 @@ class Progress:
     """What the caller of `train` is told after each epoch.
 
     Attributes:
-        history: every epoch so far, epoch 0 first.
+        history: every epoch so far, epoch 0 first; the same list at each call, with a row more.
         best: the epoch whose weights are kept so far.
-        steps: every step so far, counted from 1.
+        steps: every step so far, counted from 1; the same list at each call.
         snapshot: makes a `Snapshot` of this moment; only valid during the call.
     """
 
@@ -205,19 +217,17 @@ def train(
         evaluated = averaged or model
 
         def take_snapshot() -> Snapshot:
-            return Snapshot(
-                epoch=history[-1].epoch,
+            state = State(
                 model=model.state_dict(),
                 optimizer=optimizer.state_dict(),
                 schedule=schedule.state_dict(),
                 averaged=averaged.state_dict() if averaged else {},
                 order=[order.get_state(), distortions.get_state()],
                 random=_random_states(device),
-                history=[asdict(row) for row in history],
-                step_losses=[step.train_loss for step in taken],
                 best_epoch=best.epoch,
                 weights=weights,
             )
+            return Snapshot(history, taken, state)
 
         if snapshot is None:
             train_loss, train_accuracy = loss_and_accuracy(model, train_inputs, train_labels)
@@ -227,19 +237,17 @@ def train(
             refuse_divergence(best, settings)
             history, taken, weights = [best], list[Step](), copy_weights(model)
         else:
-            model.load_state_dict(snapshot.model)
-            optimizer.load_state_dict(snapshot.optimizer)
-            schedule.load_state_dict(snapshot.schedule)
+            state = snapshot.state
+            model.load_state_dict(state.model)
+            optimizer.load_state_dict(state.optimizer)
+            schedule.load_state_dict(state.schedule)
             if averaged:
-                averaged.load_state_dict(snapshot.averaged)
-            order.set_state(snapshot.order[0])
-            distortions.set_state(snapshot.order[1])
-            _set_random_states(device, snapshot.random)
-            history = [Epoch(**row) for row in snapshot.history]
-            taken = [
-                Step(1 + index // steps, 1 + index, loss) for index, loss in enumerate(snapshot.step_losses)
-            ]
-            best, weights = history[snapshot.best_epoch], snapshot.weights
+                averaged.load_state_dict(state.averaged)
+            order.set_state(state.order[0])
+            distortions.set_state(state.order[1])
+            _set_random_states(device, state.random)
+            history, taken = list(snapshot.history), list(snapshot.steps)
+            best, weights = history[state.best_epoch], state.weights
         on_epoch(Progress(history, best, taken, take_snapshot))
 
         for epoch in range(len(history), settings.epochs + 1):

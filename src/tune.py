@@ -24,7 +24,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from src.errors import UserError, run
-from src.files import replacing, write_text
+from src.files import replacing, write_table, write_text
 from src.params import RunParams, read
 from src.search_space import SPACE_FILE, Domain, read_space
 from src.splits import load_split
@@ -139,7 +139,7 @@ def main() -> None:
             )
     except Timeout:
         raise UserError(f"the search {folder.name!r} is running already") from None
-    write_text(TABLE, table(trials).to_csv(index=False))
+    write_table(TABLE, table(trials))
     with replacing(FIGURE) as path:
         search_figure(trials, space).savefig(path, dpi=150, format="png")
     if options.record:

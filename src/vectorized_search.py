@@ -17,11 +17,11 @@ from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
 from optuna.trial import TrialState
 from tqdm import tqdm
 
-from src.devices import set_up_process
+from src.devices import THREADS_VARIABLE, set_up_process
 from src.files import write_text
 from src.optimization import Optimization
 from src.params import RunParams, parse
-from src.processes import THREADS_VARIABLE, cores
+from src.processes import cores
 from src.search_space import Domain
 from src.splits import Split
 from src.training import DivergenceError, Epoch, TrainingResult

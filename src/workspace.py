@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 
 from src.errors import UserError, run
+
+PARAMS_FILE = Path("params.yaml")
 
 # Set by DVC for the commands of its stages.
 STAGE_VARIABLE = "DVC_STAGE"
@@ -77,9 +80,25 @@ def run_stage(main: Callable[[], None]) -> None:
             print(f"{stage}: a process of an earlier run is still at work here; waiting", file=sys.stderr)
             held = lock.acquire()
         with held:
-            main()
+            try:
+                main()
+            except BaseException:
+                _show_git_the_parameters()
+                raise
 
     run(alone)
+
+
+def _show_git_the_parameters() -> None:
+    """After `dvc exp run -S …` has failed, let `git checkout .` see that params.yaml has been changed.
+
+    DVC writes the file twice within a second, and git's index has the time of the first: git compares sizes
+    and whole seconds, and takes another value of the same length for the old one. No index entry is of the
+    future.
+    """
+    if STAGE_VARIABLE in os.environ and PARAMS_FILE.exists():
+        later = math.floor(PARAMS_FILE.stat().st_mtime) + 1
+        os.utime(PARAMS_FILE, (later, later))
 
 
 def stop_if_abandoned() -> None:

@@ -1,6 +1,5 @@
 """The kept model and the test split, read here and nowhere else → metrics, tables and examples."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from src.devices import set_up_process
 from src.errors import UserError
 from src.evaluation import evaluate, first_correct_of_each_class, most_confident_mistakes
 from src.examples import Examples, save_examples
-from src.files import write_text
+from src.files import write_json, write_table
 from src.model_file import load_model
 from src.models import predict_logits
 from src.splits import load_split
@@ -50,8 +49,8 @@ def main() -> None:
     )
     save_examples(examples, EXAMPLES)
     for name in ("per_class", "confusion", "predictions", "calibration"):
-        write_text(PLOTS / f"{name}.csv", getattr(evaluation, name).to_csv(index=False))
-    write_text(METRICS, json.dumps(evaluation.metrics, indent=2) + "\n")
+        write_table(PLOTS / f"{name}.csv", getattr(evaluation, name))
+    write_json(METRICS, evaluation.metrics)
     accuracy = evaluation.metrics["accuracy"]
     print(f"{split.dataset}: test accuracy {accuracy:.2%} on {len(split.labels):,} images")
 

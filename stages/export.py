@@ -2,14 +2,13 @@
 
 import hashlib
 import io
-import json
 from pathlib import Path
 
 import torch
 
 from src.classifiers import OnnxClassifier, TorchClassifier
-from src.export import OPSET, agreement, checked, export_program, onnx_bytes, program_bytes
-from src.files import replacing, write_text
+from src.export import OPSET, TOLERANCE, agreement, checked, export_program, onnx_bytes, program_bytes
+from src.files import replacing, write_json
 from src.model_file import load_model
 from src.splits import load_split
 from src.workspace import run_stage
@@ -35,14 +34,17 @@ def main() -> None:
     loaded = torch.export.load(io.BytesIO(content)).module()
     with torch.inference_mode():
         logits = loaded(torch.from_numpy(images)).numpy()
-    metrics = {
-        "images": len(images),
-        "opset": OPSET,
+    found = {
         "onnx": checked(str(ONNX), agreement(expected, OnnxClassifier(ONNX).logits(images))),
         "program": checked(str(PROGRAM), agreement(expected, logits)),
     }
-    write_text(METRICS, json.dumps(metrics, indent=2) + "\n")
-    print(f"{ONNX} and {PROGRAM} answer as {MODEL} on {len(images):,} images")
+    # Not by how much they differ: ONNX Runtime chooses its kernels by the processor.
+    metrics = {"images": len(images), "opset": OPSET, "tolerance": TOLERANCE}
+    write_json(METRICS, metrics | {name: {"same_class": each.same_class} for name, each in found.items()})
+    largest = ", ".join(f"{name} {each.largest_difference:.2g}" for name, each in found.items())
+    print(
+        f"both answer as {MODEL} on {len(images):,} images; the largest difference of two logits: {largest}"
+    )
 
 
 if __name__ == "__main__":

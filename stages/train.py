@@ -1,15 +1,11 @@
 """Training and validation split → the kept model, its metrics, and the history of the training."""
 
-import csv
-import io
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, fields
-from operator import attrgetter
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
-from src.devices import set_up_process
-from src.files import write_text
+from src.devices import environment, set_up_process
+from src.files import GrowingTable, write_json
 from src.model_file import save_model
 from src.models import build_model, count_parameters, summary
 from src.params import RunParams, TrainParams, read
@@ -21,19 +17,9 @@ from src.workspace import run_stage
 
 TRAIN, VAL = Path("data/prepared/train.npz"), Path("data/prepared/val.npz")
 MODEL = Path("models/model.pt")
-METRICS = Path("metrics/train.json")
+METRICS, ENVIRONMENT = Path("metrics/train.json"), Path("metrics/environment.json")
 HISTORY = Path("plots/history.csv")
 STEPS = Path("plots/steps.csv")
-
-
-def write_table(path: Path, kind: type[Epoch] | type[Step], rows: Sequence[Epoch] | Sequence[Step]) -> None:
-    # Without pandas: loading it takes longer than most epochs of Digits together.
-    names = [field.name for field in fields(kind)]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(map(attrgetter(*names), rows))
-    write_text(path, text.getvalue())
 
 
 def main() -> None:
@@ -42,12 +28,13 @@ def main() -> None:
     network = build_model(params.network(), seed=params.seed, num_classes=len(train.class_names))
     print(summary(network), flush=True)
     tracked = TrackedTraining(trackers, read(RunParams).model_dump(), network)
+    history, steps = GrowingTable(HISTORY, Epoch), GrowingTable(STEPS, Step)
 
     def on_epoch(progress: Progress) -> None:
         # After every epoch, so that `dvc plots show` can draw a running training.
-        write_table(HISTORY, Epoch, progress.history)
-        write_table(STEPS, Step, progress.steps)
-        tracked.on_epoch([asdict(row) for row in progress.history], progress.snapshot().model)
+        history.update(progress.history)
+        steps.update(progress.steps)
+        tracked.on_epoch(progress.history, progress.snapshot().state.model)
 
     training = resumable_training(params, train, val, device, files=[TRAIN, VAL], on_epoch=on_epoch)
     with tracked, training as (trained, result):
@@ -56,7 +43,8 @@ def main() -> None:
         metrics = {key: best[key] for key in ("val_accuracy", "val_loss", "train_accuracy", "train_loss")}
         metrics |= {"best_epoch": result.best.epoch, "epochs": result.history[-1].epoch}
         metrics |= {"parameters": count_parameters(network)}
-        write_text(METRICS, json.dumps(metrics, indent=2) + "\n")
+        write_json(METRICS, metrics)
+        write_json(ENVIRONMENT, environment(device) | {"dvc": version("dvc")})
         tracked.trained(metrics, MODEL)
 
 

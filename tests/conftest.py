@@ -11,15 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+from ruamel.yaml import YAML
 
-from src.params import Params, read
+from src.params import Params, parse
 from src.splits import Split
+from tests import committed
 
 # Tests run two at a time, and some of them two clones at a time: with a thread each they do not contend.
 os.environ.setdefault("LENET_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-ROOT = Path(__file__).resolve().parent.parent
+# The same inputs in every run.
+settings.register_profile("repeatable", derandomize=True, database=None)
+settings.load_profile("repeatable")
+
+ROOT = committed.ROOT
 
 # Small enough for a test, and still every stage, dropout's random numbers and a last, smaller batch.
 TINY = {"epochs": 2, "batch_size": 100, "dropout": 0.1}
@@ -81,6 +88,15 @@ class Clone:
         return os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which studies are not of the committed code. No mistake: some of them take hours to make anew."""
+    if outdated := committed.outdated_studies():
+        terminalreporter.write_line(
+            "studies made with earlier code or another model "
+            f"(dvc repro studies/<name>/dvc.yaml makes them anew): {', '.join(outdated)}"
+        )
+
+
 def output(result: subprocess.CompletedProcess[str]) -> str:
     return result.stdout + result.stderr
 
@@ -88,26 +104,31 @@ def output(result: subprocess.CompletedProcess[str]) -> str:
 @pytest.fixture
 def params() -> Params:
     """The committed parameters."""
-    return read(Params, ROOT / "params.yaml")
+    return parse(YAML(typ="safe").load(committed.params_text()), Params)
+
+
+def copy_repository(folder: Path) -> None:
+    """Copy this repository into a folder: the code of the working tree, parameters and results of HEAD."""
+    command = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file() and not committed.is_of_a_run(name):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    for name, content in committed.files().items():
+        if committed.is_of_a_run(name):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+    (folder / "params.yaml").write_text(committed.params_text())
 
 
 @pytest.fixture(scope="session")
 def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Clone]:
-    """Make clones of this repository as it lies in the working tree, with the tiny configuration."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    names = [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+    """Make clones of this repository, see `copy_repository`, with the tiny configuration."""
 
     def make() -> Clone:
         clone = Clone(tmp_path_factory.mktemp("clone"))
-        for name in names:
-            (clone.path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone.path / name)
+        copy_repository(clone.path)
         clone.set_params(**TINY)
         clone.git("init", "--quiet", "--initial-branch=main")
         # Of the clone, not of each command: DVC commits, too, and this machine may know no name.

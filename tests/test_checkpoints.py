@@ -18,24 +18,23 @@ from src.checkpoints import (
     training_key,
 )
 from src.errors import UserError
-from src.training import Snapshot
+from src.training import Epoch, Snapshot, State, Step
 
 
 def snapshot(epoch: int) -> Snapshot:
     weights = {"weight": torch.full((100,), float(epoch))}
-    return Snapshot(
-        epoch=epoch,
+    state = State(
         model=weights,
         optimizer={"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
         schedule={"last_epoch": epoch},
         averaged={},
         order=[torch.Generator().get_state()],
         random=[torch.get_rng_state()],
-        history=[{"epoch": epoch, "lr": 0.1}],
-        step_losses=[0.1, 0.2],
         best_epoch=0,
         weights=weights,
     )
+    history = [Epoch(number, 0.1, 1 / (3 + number), 0.2, 0.5, 0.5) for number in range(epoch + 1)]
+    return Snapshot(history, [Step(1 + number // 2, 1 + number, 0.1) for number in range(2 * epoch)], state)
 
 
 @pytest.fixture
@@ -51,12 +50,12 @@ def test_the_latest_is_read_and_the_one_before_it_kept(checkpoints: Checkpoints)
     assert checkpoints.latest() is None
     for epoch in (8, 9, 10, 11):
         checkpoints.save(snapshot(epoch))
-    assert names(checkpoints) == ["epoch-000010.ckpt", "epoch-000011.ckpt"]
+    assert names(checkpoints) == ["epoch-000010.ckpt", "epoch-000011.ckpt", "history.jsonl"]
     latest = checkpoints.latest()
     assert latest is not None
-    assert latest.epoch == 11
-    assert latest.model["weight"].unique().tolist() == [11.0]
-    assert latest.step_losses == [0.1, 0.2]
+    assert latest.state.model["weight"].unique().tolist() == [11.0]
+    assert latest.history == snapshot(11).history
+    assert latest.steps == snapshot(11).steps
     checkpoints.remove()
     assert checkpoints.latest() is None
 
@@ -83,10 +82,55 @@ def test_a_damaged_checkpoint_is_recognised_and_the_one_before_it_used(
     newest.write_bytes(damage(newest.read_bytes()))
     latest = checkpoints.latest()
     assert latest is not None
-    assert latest.epoch == 1
+    assert latest.history == snapshot(1).history
     assert capsys.readouterr().err == "epoch-000002.ckpt: damaged, the checkpoint before it is used\n"
     before.write_bytes(damage(before.read_bytes()))
     assert checkpoints.latest() is None
+
+
+def test_a_damaged_history_is_recognised_and_gone_on_from_where_it_is_whole(
+    checkpoints: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for epoch in (1, 2):
+        checkpoints.save(snapshot(epoch))
+    file = checkpoints.folder / "history.jsonl"
+    whole = file.read_bytes()
+    first = whole.index(b"\n") + 1
+    file.write_bytes(whole[:first] + flip(whole[first:]))
+    again = Checkpoints(checkpoints.folder)
+    latest = again.latest()
+    assert latest is not None
+    assert latest.history == snapshot(1).history
+    assert capsys.readouterr().err == "epoch-000002.ckpt: damaged, the checkpoint before it is used\n"
+    again.save(snapshot(2))
+    assert file.read_bytes() == whole
+    file.write_bytes(flip(whole[:first]) + whole[first:])
+    assert Checkpoints(checkpoints.folder).latest() is None
+
+
+def test_what_a_killed_process_has_added_to_the_history_is_cut_off(checkpoints: Checkpoints) -> None:
+    checkpoints.save(snapshot(1))
+    with (checkpoints.folder / "history.jsonl").open("ab") as file:
+        file.write(b"[[{")
+    again = Checkpoints(checkpoints.folder)
+    latest = again.latest()
+    assert latest is not None
+    assert latest.history == snapshot(1).history
+    again.save(snapshot(2))
+    latest = Checkpoints(checkpoints.folder).latest()
+    assert latest is not None
+    assert latest.history == snapshot(2).history
+    assert latest.steps == snapshot(2).steps
+
+
+def test_an_epoch_writes_no_more_than_the_ones_before_it(checkpoints: Checkpoints) -> None:
+    history, written = checkpoints.folder / "history.jsonl", []
+    for epoch in range(1, 301):
+        before = history.stat().st_size if history.exists() else 0
+        checkpoints.save(snapshot(epoch))
+        state = checkpoints.folder / f"epoch-{epoch:06}.ckpt"
+        written.append(history.stat().st_size - before + state.stat().st_size)
+    assert max(written[10:]) < 1.02 * max(written[:10]), "a few digits more"
 
 
 def test_a_checkpoint_that_cannot_be_written_is_said_and_the_last_one_kept(checkpoints: Checkpoints) -> None:
@@ -96,7 +140,7 @@ def test_a_checkpoint_that_cannot_be_written_is_said_and_the_last_one_kept(check
         checkpoints.save(snapshot(2))
     latest = checkpoints.latest()
     assert latest is not None
-    assert latest.epoch == 1
+    assert latest.history == snapshot(1).history
 
 
 def test_every_setting_file_and_line_of_code_makes_another_key(tmp_path: Path) -> None:
@@ -136,7 +180,7 @@ def test_two_processes_at_the_same_training_do_not_share_checkpoints(tmp_path: P
             first.save(snapshot(2))
         with checkpoints_of("key", tmp_path) as again:
             assert again.folder == second.folder
-            assert again.latest().epoch == 1  # type: ignore[union-attr]
+            assert again.latest().history == snapshot(1).history  # type: ignore[union-attr]
     with checkpoints_of("key", tmp_path) as again:
         assert again.folder == first.folder
 

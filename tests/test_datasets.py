@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from src.datasets import (
 )
 from src.errors import UserError
 from src.params import Params
-from tests.idx_files import NAMES, archives, idx, source
+from tests.idx_files import NAMES, archives, compressed, idx, source
 from tests.server import serve
 
 
@@ -67,7 +66,7 @@ def test_sources_are_torchvisions(name: str) -> None:
 def pair(folder: Path, images: np.ndarray, labels: np.ndarray) -> tuple[Path, Path]:
     paths = folder / "images.gz", folder / "labels.gz"
     for path, array in zip(paths, (images, labels), strict=True):
-        path.write_bytes(gzip.compress(idx(array)))
+        path.write_bytes(compressed(idx(array)))
     return paths
 
 

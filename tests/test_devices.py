@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 import torch
 
-from src.devices import select_device
+from src.devices import environment, select_device
 from src.errors import UserError
-from src.processes import threads_per_worker
+from src.processor import REFERENCE, has_avx2
 from tests.conftest import ROOT
 
 
@@ -50,9 +51,23 @@ def set_up(threads: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_threads_are_a_constant_that_a_variable_overrides() -> None:
-    assert set_up("").stdout.split() == ["2", "True"]
-    assert set_up("1").stdout.split() == ["1", "True"]
+def test_one_thread_unless_a_variable_asks_for_more_which_is_said() -> None:
+    assert set_up("").stdout.split() == ["1", "True"]
+    assert "threads" not in set_up("").stderr
+    more = set_up("3")
+    assert more.stdout.split() == ["3", "True"]
+    said = r"note: on .*, 3 threads, the last bits of results are not those of x86-64 AVX2 on one thread\n"
+    assert re.fullmatch(said, more.stderr)
+
+
+def test_the_environment_names_what_decides_the_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = environment(torch.device("cpu"))
+    assert list(here) == ["python", "torch", "numpy", "bits", "device", "threads"]
+    assert here["torch"] == "2.14.0"
+    if has_avx2():
+        assert here["bits"] == REFERENCE
+        monkeypatch.setenv("MKL_CBWR", "AVX2")
+        assert environment(torch.device("cpu"))["bits"] == "x86_64 AVX2, not pinned"
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "two"])
@@ -62,10 +77,3 @@ def test_unusable_numbers_of_threads_are_refused(threads: str) -> None:
     assert refused.stderr == (
         f"error: LENET_THREADS: {threads!r} is not accepted; accepted: an integer ≥ 1\n"
     )
-
-
-@pytest.mark.parametrize(
-    ("workers", "cores", "threads"), [(1, 1, 2), (1, 8, 2), (2, 2, 1), (4, 2, 1), (2, 8, 2), (3, 8, 2)]
-)
-def test_workers_share_the_cores(workers: int, cores: int, threads: int) -> None:
-    assert threads_per_worker(workers, cores) == threads

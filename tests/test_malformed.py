@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections import Counter
 from dataclasses import replace
@@ -21,20 +20,19 @@ from src.model_file import TrainedModel, load_model, save_model
 from src.models import build_model
 from src.params import Params, parse, read
 from src.splits import load_split, save_split
-from tests.conftest import ROOT, bright_squares
-from tests.idx_files import idx
+from tests import committed
+from tests.conftest import bright_squares
+from tests.idx_files import compressed, idx
 
-# The same inputs in every run; a second for one of them is a hang.
+# The same inputs in every run, see conftest.py; a second for one of them is a hang.
 many = settings(
     max_examples=2500,
     deadline=1000,
-    derandomize=True,
-    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 # Without the comments, in which damage would be none.
-PARAMS = re.sub(r"(?m)\s*#.*$", "", (ROOT / "params.yaml").read_text()).lstrip()
+PARAMS = re.sub(r"(?m)\s*#.*$", "", committed.params_text()).lstrip()
 IMAGES = np.arange(5 * 28 * 28, dtype=np.uint8).reshape(5, 28, 28)
 
 
@@ -63,13 +61,13 @@ def one_line(refusal: UserError) -> None:
 def test_idx_archives(tmp_path: Path) -> None:
     path, seen = tmp_path / "images.gz", Counter[str]()
     whole = idx(IMAGES)
-    packed = gzip.compress(whole)
-    inside = damaged(whole).map(lambda content: gzip.compress(content, 1))
+    packed = compressed(whole)
+    inside = damaged(whole).map(lambda content: compressed(content, 1))
     anything = st.binary(max_size=64)
-    headers = st.binary(min_size=12, max_size=12).map(lambda sizes: gzip.compress(b"\0\0\x08\x03" + sizes))
+    headers = st.binary(min_size=12, max_size=12).map(lambda sizes: compressed(b"\0\0\x08\x03" + sizes))
 
     @many
-    @given(st.one_of(damaged(packed), inside, anything, anything.map(gzip.compress), headers))
+    @given(st.one_of(damaged(packed), inside, anything, anything.map(compressed), headers))
     def check(content: bytes) -> None:
         path.write_bytes(content)
         try:
@@ -87,10 +85,10 @@ def test_idx_archives(tmp_path: Path) -> None:
 
 def test_an_archive_that_unpacks_to_far_more_than_it_says_is_not_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "images.gz"
-    path.write_bytes(gzip.compress(idx(IMAGES) + bytes(1 << 28), 1))
+    path.write_bytes(compressed(idx(IMAGES) + bytes(1 << 28), 1))
     with pytest.raises(UserError, match="holds more than 3,920 bytes"):
         read_idx(path, 3)
-    path.write_bytes(gzip.compress(b"\0\0\x08\x03" + b"\xff" * 12))
+    path.write_bytes(compressed(b"\0\0\x08\x03" + b"\xff" * 12))
     with pytest.raises(UserError, match="its header says 79,228,162,458,924,105,385,300,197,375 bytes"):
         read_idx(path, 3)
 

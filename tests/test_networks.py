@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from src.models import NETWORKS, build_model, count_parameters
@@ -16,13 +17,17 @@ from src.networks.lenet5_1998 import (
     RUBBISH_PENALTY,
     LeNet1998,
     ScaledTanh,
-    SparseConvolution,
     Subsampling,
     digit_codes,
 )
 from src.params import Params
 
 NETWORK: dict[str, Any] = {"activation": "ReLU", "pooling": "max", "dropout": 0.0, "init": "default"}
+
+
+def normal(*shape: int) -> Tensor:
+    """Normally distributed numbers, the same ones every time."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def test_params_name_what_there_is() -> None:
@@ -36,21 +41,27 @@ def test_lenet5_has_its_61706_parameters() -> None:
 
 @pytest.mark.parametrize(("activation", "pooling"), list(itertools.product(ACTIVATIONS, POOLINGS)))
 def test_pooling_before_a_monotone_activation_changes_nothing(activation: str, pooling: str) -> None:
-    model = LeNet5(activation=activation, pooling=pooling).eval()
-    images = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    network = NETWORK | {"model": "lenet5", "activation": activation, "pooling": pooling}
+    model = build_model(network, seed=0).eval()
+    images = normal(5, 1, 32, 32)
     logits = model(images)
     assert logits.shape == (5, 10)
     assert model.pool_first == (pooling == "max" and activation in MONOTONE)
     model.pool_first = not model.pool_first
     if pooling == "max" and activation in MONOTONE:
-        assert torch.equal(model(images), logits)
+        # An exponential function has other bits where it is not computed for a whole vector at once. Vectors
+        # of AVX2 hold eight numbers, which divide all layers here; longer ones leave a rest.
+        whole_vectors = torch.backends.cpu.get_cpu_capability() == "AVX2"
+        tolerance = 0.0 if whole_vectors or activation in ("ReLU", "LeakyReLU") else 1e-5
+        torch.testing.assert_close(model(images), logits, rtol=tolerance, atol=tolerance)
     elif activation == "GELU" or (pooling == "avg" and activation != "ELU"):
         assert not torch.equal(model(images), logits)
 
 
 @pytest.mark.parametrize("activation", sorted(MONOTONE))
 def test_laid_out_for_training_logits_and_gradients_are_the_same(activation: str) -> None:
-    plain = LeNet5(activation=activation).to(memory_format=torch.channels_last)
+    network = NETWORK | {"model": "lenet5", "activation": activation}
+    plain = build_model(network, seed=0).to(memory_format=torch.channels_last)
     laid_out = copy.deepcopy(plain)
     laid_out.lay_out_for_training()
     assert laid_out.whole_vectors == (torch.backends.cpu.get_cpu_capability() == "AVX2")
@@ -70,14 +81,14 @@ def test_laid_out_for_training_logits_and_gradients_are_the_same(activation: str
 
 
 def test_kaiming_normal_has_the_spread_that_he_et_al_derive() -> None:
-    model = LeNet5(init="kaiming_normal")
+    model = build_model(NETWORK | {"model": "lenet5", "init": "kaiming_normal"}, seed=0)
     assert model.fc1.weight.std().item() == pytest.approx((2 / 400) ** 0.5, rel=0.02)
     assert not model.fc1.bias.any()
 
 
 def test_feature_maps_are_what_the_forward_pass_computes() -> None:
-    model = LeNet5(activation="ReLU").eval()
-    images = torch.randn(2, 1, 32, 32)
+    model = build_model(NETWORK | {"model": "lenet5"}, seed=0).eval()
+    images = normal(2, 1, 32, 32)
     maps = model.feature_maps(images)
     assert {name: tuple(channels.shape) for name, channels in maps.items()} == {
         "conv1": (2, 6, 28, 28),
@@ -101,7 +112,7 @@ def test_connections_of_c3_are_those_of_table_1() -> None:
     assert len(set(C3_INPUTS)) == 16
     # Every map of S2 is used equally often: ten times.
     assert [sum(source in sources for sources in C3_INPUTS) for source in range(6)] == [10] * 6
-    layer = SparseConvolution()
+    layer = build_model(NETWORK | {"model": "lenet5_1998"}, seed=0).c3
     for source in range(6):
         images = torch.zeros(1, 6, 14, 14, requires_grad=True)
         touched = layer(images.index_fill(1, torch.tensor([source]), 1.0)) - layer(images)
@@ -153,7 +164,7 @@ def test_the_output_is_the_distance_to_the_codes_and_the_loss_is_equation_9() ->
 
 
 def test_first_weights_of_1998_are_uniform_within_their_bound() -> None:
-    model = LeNet1998()
+    model = build_model(NETWORK | {"model": "lenet5_1998"}, seed=0)
     for weights, inputs in ((model.c1.weight, 25), (model.c5.weight, 400), (model.f6.weight, 120)):
         assert 0.9 * 2.4 / inputs < weights.abs().max().item() <= 2.4 / inputs
     kernels = model.c3.kernels
@@ -167,7 +178,7 @@ def test_convnet_has_its_layers() -> None:
     dropouts = [layer.p for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
     assert dropouts == [0.5, 0.4]
     assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.modules()) == 3
-    images = torch.randn(4, 1, 28, 28)
+    images = normal(4, 1, 28, 28)
     assert {name: tuple(maps.shape) for name, maps in model.feature_maps(images).items()} == {
         "act1": (4, 32, 28, 28),
         "act2": (4, 64, 14, 14),
@@ -180,7 +191,7 @@ def test_convnet_has_its_layers() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_feature_maps_belong_to_the_forward_pass(name: str) -> None:
     model = build_model(NETWORK | {"model": name}, seed=0).eval()
-    images = torch.randn(3, 1, model.input_size, model.input_size)
+    images = normal(3, 1, model.input_size, model.input_size)
     maps = model.feature_maps(images)
     last = list(maps.values())[-1]
     if name == "convnet":
@@ -196,7 +207,7 @@ def test_feature_maps_belong_to_the_forward_pass(name: str) -> None:
 @pytest.mark.parametrize("name", ["lenet5", "convnet"])
 def test_the_loss_is_cross_entropy_with_label_smoothing(name: str) -> None:
     model = build_model(NETWORK | {"model": name}, seed=0)
-    logits, labels = torch.randn(5, 10), torch.arange(5)
+    logits, labels = normal(5, 10), torch.arange(5)
     assert model.training_loss(logits, labels, 0.0) == F.cross_entropy(logits, labels)
     even = -logits.log_softmax(1).mean()
     expected = 0.8 * F.cross_entropy(logits, labels) + 0.2 * even

@@ -7,7 +7,7 @@ import pytest
 from src.errors import UserError
 from src.params import Params, RunParams
 from src.search_space import SPACE_FILE, Domain, read_space
-from tests.conftest import ROOT
+from tests import committed
 
 
 @pytest.fixture
@@ -15,8 +15,10 @@ def base(params: Params) -> dict[str, object]:
     return params.model_dump(include=set(RunParams.model_fields))
 
 
-def test_the_committed_space_is_accepted(base: dict[str, object]) -> None:
-    space = read_space(ROOT / SPACE_FILE, base)
+def test_the_committed_space_is_accepted(tmp_path: Path, base: dict[str, object]) -> None:
+    path = tmp_path / SPACE_FILE
+    path.write_text(committed.text(str(SPACE_FILE)))
+    space = read_space(path, base)
     assert space["lr"] == Domain("log_uniform", (0.001, 0.1))
     assert all(domain.values for domain in space.values())
 

@@ -1,9 +1,8 @@
-"""dvc.yaml says what the stages really do."""
+"""dvc.yaml says what the stages really do, and what is committed is what they made."""
 
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,23 +11,32 @@ import pytest
 from ruamel.yaml import YAML
 
 from src.params import Params, PrepareParams, TrainParams
-from studies.benchmark.setups import code_digest
 from studies.benchmark.table import GROUPS
+from tests import committed
 from tests.conftest import ROOT
 
+# Of the workspace. The committed ones are read by the tests of what is committed.
 PIPELINE: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
-LOCK: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.lock").read_text())
 STAGES = list(PIPELINE["stages"])
-SETUP = "studies/benchmark/setups/${item.setup}.json"
 STUDIES = sorted(path.parent.name for path in (ROOT / "studies").glob("*/dvc.yaml"))
+SETUP = "studies/benchmark/setups/${item.setup}.json"
+
+# All that a package but `src` may hold besides its docstring: the libraries are pinned before any is loaded.
+PINS = ["import src as src"]
 
 
 def imported_by(path: Path) -> set[Path]:
-    """The repository's modules that a file imports, wherever in it, directly or through another."""
-    found: set[Path] = set()
-    todo = [path]
+    """The repository's modules that a file imports, wherever in it, directly or through another.
+
+    With a module, the packages around it are imported, too; those without any code of their own are left out,
+    and so is what only a type checker imports.
+    """
+    found = set(_packages(path))
+    todo = [path, *found]
     while todo:
-        for node in ast.walk(ast.parse(todo.pop().read_text())):
+        tree = ast.parse(todo.pop().read_text())
+        tree.body = [node for node in tree.body if not ast.unparse(node).startswith("if TYPE_CHECKING:")]
+        for node in ast.walk(tree):
             names: list[str] = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -36,11 +44,24 @@ def imported_by(path: Path) -> set[Path]:
                 assert node.level == 0, "relative imports are not followed here"
                 names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
             for name in names:
-                module = ROOT / Path(*name.split(".")).with_suffix(".py")
-                if module.is_file() and module not in found:
-                    found.add(module)
-                    todo.append(module)
-    return found
+                module = ROOT / Path(*name.split("."))
+                file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+                if file.is_file():
+                    new = {file, *_packages(file)} - found
+                    found |= new
+                    todo += new
+    return {file for file in found if file.name != "__init__.py" or _code_of(file) not in ([], PINS)}
+
+
+def _packages(file: Path) -> list[Path]:
+    """The packages around a file, as their own files."""
+    return [folder / "__init__.py" for folder in file.parents if ROOT in folder.parents]
+
+
+def _code_of(package: Path) -> list[str]:
+    docstring, *code = ast.parse(package.read_text()).body
+    assert isinstance(docstring, ast.Expr)
+    return [ast.unparse(line) for line in code]
 
 
 def names(entries: list[Any]) -> list[str]:
@@ -61,16 +82,10 @@ def test_dependencies_are_the_imports(name: str) -> None:
     assert stage["desc"]
 
 
-def study_of(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The stages of a study's dvc.yaml, and of its dvc.lock."""
-    files = (ROOT / "studies" / name / file for file in ("dvc.yaml", "dvc.lock"))
-    pipeline, lock = (YAML(typ="safe").load(file)["stages"] for file in files)
-    return pipeline, lock
-
-
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_depends_on_its_imports_and_never_on_the_test_split(study: str) -> None:
-    for name, stage in study_of(study)[0].items():
+    stages = YAML(typ="safe").load(ROOT / "studies" / study / "dvc.yaml")["stages"]
+    for name, stage in stages.items():
         assert stage["wdir"] == "../.."
         module = stage["cmd"].removeprefix("python -m ").split()[0]
         scripts = {ROOT / Path(*module.split(".")).with_suffix(".py")}
@@ -90,47 +105,19 @@ def test_a_study_depends_on_its_imports_and_never_on_the_test_split(study: str) 
         }
 
 
-@pytest.mark.parametrize("study", STUDIES)
-def test_a_study_is_committed_with_the_code_and_the_model_that_it_is_of(study: str) -> None:
-    pipeline, lock = study_of(study)
-    assert {name.split("@")[0] for name in lock} == set(pipeline)
-    outputs = {out["path"]: out["md5"] for stage in LOCK["stages"].values() for out in stage["outs"]}
-    for locked in lock.values():
-        for entry in [*locked["deps"], *locked["outs"]]:
-            if entry["path"] in outputs:
-                assert entry["md5"] == outputs[entry["path"]], "not of what the pipeline last made"
-            elif (ROOT / entry["path"]).is_file():
-                assert entry["md5"] == md5(entry["path"]), entry["path"]
-
-
-def test_every_run_of_the_benchmark_is_committed_as_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    study = YAML(typ="safe").load(ROOT / "studies/benchmark/params.yaml")
-    pipeline, lock = study_of("benchmark")
-    runs = {
-        (group, setup, seed)
-        for group in GROUPS
-        for setup in study[group]["setups"]
-        for seed in study[group]["seeds"]
-    }
-    assert {f"{group}@{setup}-{seed}" for group, setup, seed in runs} == set(lock) - {"setups", "table"}
-    assert set(pipeline) == {"setups", *GROUPS, "table"}
-    for group, setup, seed in runs:
-        locked = lock[f"{group}@{setup}-{seed}"]
-        path = SETUP.replace("${item.setup}", setup)
-        assert [dep["path"] for dep in locked["deps"]] == [path]
-        assert json.loads(Path(path).read_text()) == {
-            "params": study["defaults"] | study["setups"][setup],
-            "code": code_digest(),
-        }
-        assert [out["path"] for out in locked["outs"]] == [f"studies/benchmark/runs/{setup}-{seed}.json"]
-
-
 def test_packages_hold_no_code_that_a_dependency_would_miss() -> None:
-    code = [path for place in ("src", "stages", "studies") for path in (ROOT / place).rglob("*.py")]
-    for package in {path.parent for path in code}:
-        tree = ast.parse((package / "__init__.py").read_text())
-        assert [type(node) for node in tree.body] == [ast.Expr], "a docstring and nothing else"
+    places = ("src", "stages", "studies", "benchmarks", "tests")
+    packages = {path.parent for place in places for path in (ROOT / place).rglob("*.py")}
+    for package in packages - {ROOT / "src"}:
+        expected = PINS if package.parent == ROOT else []
+        assert _code_of(package / "__init__.py") == expected, package
+
+
+def test_every_stage_depends_on_what_pins_the_libraries() -> None:
+    pinning = {ROOT / "src/__init__.py", ROOT / "src/processor.py"}
+    assert imported_by(ROOT / "src/__init__.py") | {ROOT / "src/__init__.py"} == pinning
+    for name in STAGES:
+        assert pinning <= imported_by(ROOT / "stages" / f"{name}.py")
 
 
 @pytest.mark.parametrize(
@@ -175,24 +162,6 @@ def test_small_results_are_in_git_and_large_ones_in_dvc() -> None:
             assert in_git == path.startswith(("metrics/", "plots/"))
 
 
-def md5(path: str) -> str:
-    return hashlib.md5((ROOT / path).read_bytes()).hexdigest()
-
-
-@pytest.mark.parametrize("name", STAGES)
-def test_the_committed_lock_matches_code_params_and_results(name: str) -> None:
-    stage, locked = PIPELINE["stages"][name], LOCK["stages"][name]
-    assert locked["cmd"] == stage["cmd"]
-    assert sorted(dep["path"] for dep in locked["deps"]) == sorted(stage["deps"])
-    for entry in [*locked["deps"], *locked["outs"]]:
-        if entry["path"].endswith(".py") or entry["path"].startswith(("metrics/", "plots/")):
-            assert entry["md5"] == md5(entry["path"]), entry["path"]
-    values = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    assert locked.get("params", {}) == (
-        {"params.yaml": {key: values[key] for key in stage["params"]}} if "params" in stage else {}
-    )
-
-
 def test_top_level_plots_and_artifacts() -> None:
     plots = {next(iter(plot)): plot for plot in PIPELINE["plots"] if isinstance(plot, dict)}
     history = "plots/history.csv"
@@ -209,6 +178,65 @@ def test_top_level_plots_and_artifacts() -> None:
     assert model["labels"]
 
 
+@pytest.mark.parametrize("name", committed.yaml("dvc.yaml")["stages"])
+def test_the_committed_lock_matches_code_params_and_results(name: str) -> None:
+    stage, stages = committed.yaml("dvc.yaml")["stages"][name], committed.yaml("dvc.lock")["stages"]
+    locked, params = stages[name], committed.yaml("params.yaml")
+    made = {out["path"]: out["md5"] for other in stages.values() for out in other["outs"]}
+    assert locked["cmd"] == stage["cmd"]
+    assert sorted(dep["path"] for dep in locked["deps"]) == sorted(stage["deps"])
+    declared = [*names(stage.get("outs", [])), *names(stage.get("metrics", []))]
+    assert sorted(out["path"] for out in locked["outs"]) == sorted(declared)
+    for entry in [*locked["deps"], *locked["outs"]]:
+        # What DVC keeps is not in the commit: it is what another stage has made.
+        assert entry["md5"] == (committed.md5(entry["path"]) or made.get(entry["path"])), entry["path"]
+    assert locked.get("params", {}) == (
+        {"params.yaml": {key: params[key] for key in stage["params"]}} if "params" in stage else {}
+    )
+
+
 def test_the_committed_results_are_those_of_a_network_that_learnt() -> None:
     for name, measure in (("test", "accuracy"), ("train", "val_accuracy")):
-        assert json.loads((ROOT / "metrics" / f"{name}.json").read_text())[measure] >= 0.97
+        assert json.loads(committed.text(f"metrics/{name}.json"))[measure] >= 0.97
+
+
+def committed_study(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The stages of a study's dvc.yaml, and of its dvc.lock."""
+    pipeline, lock = (committed.yaml(f"studies/{name}/{file}")["stages"] for file in ("dvc.yaml", "dvc.lock"))
+    return pipeline, lock
+
+
+@pytest.mark.parametrize("study", committed.studies())
+def test_a_study_is_committed_as_it_was_made(study: str) -> None:
+    """Code or a model that have moved on since are said at the end of the tests: see conftest.py."""
+    pipeline, lock = committed_study(study)
+    assert {name.split("@")[0] for name in lock} == set(pipeline)
+    for locked in lock.values():
+        from_before = [dep for dep in locked["deps"] if dep["path"].startswith(f"studies/{study}/")]
+        for entry in [*from_before, *locked["outs"]]:
+            if not entry["path"].endswith(".py") and not entry["path"].startswith("models/"):
+                assert entry["md5"] == committed.md5(entry["path"]), entry["path"]
+
+
+def test_every_run_of_the_benchmark_is_committed_as_it_was_made() -> None:
+    study = committed.yaml("studies/benchmark/params.yaml")
+    pipeline, lock = committed_study("benchmark")
+    groups = [name for name, stage in pipeline.items() if "matrix" in stage]
+    runs = {
+        (group, setup, seed)
+        for group in groups
+        for setup in study[group]["setups"]
+        for seed in study[group]["seeds"]
+    }
+    assert {f"{group}@{setup}-{seed}" for group, setup, seed in runs} == set(lock) - {"setups", "table"}
+    assert set(pipeline) == {"setups", *groups, "table"}
+    codes = set()
+    for group, setup, seed in runs:
+        locked = lock[f"{group}@{setup}-{seed}"]
+        path = SETUP.replace("${item.setup}", setup)
+        assert [dep["path"] for dep in locked["deps"]] == [path]
+        assert [out["path"] for out in locked["outs"]] == [f"studies/benchmark/runs/{setup}-{seed}.json"]
+        described = json.loads(committed.text(path))
+        assert described["params"] == study["defaults"] | study["setups"][setup]
+        codes.add(described["code"])
+    assert len(codes) == 1, "the code of one moment made all of them"

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from src.datasets import DATASETS, split_dataset
-from src.devices import numerics, set_up_process
+from src.devices import environment, set_up_process
 from src.errors import UserError
 from src.evaluation import evaluate
-from src.files import write_text
+from src.files import write_json
 from src.models import count_parameters, predict_logits
 from src.params import PrepareParams, RunParams, TrainParams, parse
 from src.resumable import resumable_training
@@ -66,10 +66,10 @@ def main() -> None:
             "wall_seconds": round(time.monotonic() - started, 1),
             "processor_seconds": round(time.process_time() - worked, 1),
             "cores": os.cpu_count(),
-            **numerics(device),
+            **environment(device),
         }
-        write_text(FOLDER / "times" / name, json.dumps(facts, indent=2) + "\n")
-        write_text(FOLDER / "runs" / name, json.dumps(row, indent=2) + "\n")
+        write_json(FOLDER / "times" / name, facts)
+        write_json(FOLDER / "runs" / name, row)
     print(f"{arguments.setup}, seed {arguments.seed}: test accuracy {row['test_accuracy']:.2%}")
 
 

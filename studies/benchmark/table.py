@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from src import figures
 from src.errors import UserError
-from src.files import replacing, write_text
+from src.files import replacing, write_table
 from src.results import summarise
 from src.workspace import run_stage
 
@@ -28,8 +28,8 @@ def main() -> None:
                 rows.append(json.loads(path.read_text()))
     runs = pd.DataFrame(rows)
     summary = summarise(runs)
-    write_text(FOLDER / "runs.csv", runs.to_csv(index=False))
-    write_text(FOLDER / "summary.csv", summary.to_csv(index=False))
+    write_table(FOLDER / "runs.csv", runs)
+    write_table(FOLDER / "summary.csv", summary)
     with replacing(FOLDER / "accuracy.png") as temporary:
         figures.accuracies_by_setup(runs).savefig(temporary, dpi=110, metadata={"Software": None})
     print(summary[["setup", "n", "test_accuracy_mean", "test_accuracy_sd"]].to_string(index=False))

@@ -1,6 +1,5 @@
 """Training and validation split together, with the parameters of `params.yaml` → k-fold cross-validation."""
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from src.crossval import joined, overall, scores_by_class, stratified_folds
 from src.devices import set_up_process
 from src.evaluation import evaluate
-from src.files import write_text
+from src.files import write_json, write_table
 from src.models import predict_logits
 from src.params import Params, TrainParams, read
 from src.resumable import resumable_training
@@ -52,9 +51,9 @@ def main() -> None:
             )
         pooled = evaluate(np.concatenate(logits), np.concatenate(labels), part.class_names)
         summary, classes = overall(evaluations, pooled), scores_by_class(evaluations)
-        write_text(RESULTS / "folds.csv", pd.DataFrame(rows).to_csv(index=False))
-        write_text(RESULTS / "per_class.csv", classes.to_csv(index=False))
-        write_text(RESULTS / "summary.json", json.dumps(summary, indent=2) + "\n")
+        write_table(RESULTS / "folds.csv", pd.DataFrame(rows))
+        write_table(RESULTS / "per_class.csv", classes)
+        write_json(RESULTS / "summary.json", summary)
     print(classes.to_string(index=False, float_format="{:.4f}".format))
     accuracy = summary["accuracy"]
     print(

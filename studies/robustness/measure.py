@@ -13,7 +13,7 @@ from src import figures
 from src.corruptions import corrupt, robustness
 from src.devices import set_up_process
 from src.errors import UserError
-from src.files import replacing, write_text
+from src.files import replacing, write_table
 from src.model_file import load_model
 from src.models import predict_logits
 from src.splits import load_split
@@ -39,7 +39,7 @@ def main() -> None:
     table = robustness(classify, images, labels, SEED)
     first = {name: corrupt(images[:1], name, 3, SEED)[0] for name in table["corruption"].unique()[1:]}
     figure = figures.robustness(table, {name: image.cpu().numpy() for name, image in first.items()})
-    write_text(RESULTS / "accuracy.csv", table.to_csv(index=False))
+    write_table(RESULTS / "accuracy.csv", table)
     with replacing(RESULTS / "accuracy.png") as temporary:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
     print(table.pivot(index="corruption", columns="strength", values="accuracy").to_string(na_rep=""))
