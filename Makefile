@@ -9,6 +9,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 repro: .venv/installed
 	dvc repro
+	@changed=$$(git status --porcelain); commit=$$(git rev-parse --short HEAD); if [ -z "$$changed" ]; \
+	then echo "every file is as in commit $$commit"; else echo "not as in commit $$commit:"; echo "$$changed"; fi
 
 # The kept model as models/model.onnx and models/model.pt2.
 export: .venv/installed

@@ -1,7 +1,7 @@
 """Seconds from raw archives to a kept model: `python -m benchmarks.time_to_accuracy`, with MNIST at hand.
 
-In a temporary clone of HEAD, `dvc exp run -S dataset=MNIST -S epochs=…`, the whole pipeline from reading the
-archives to the last picture, with a few seeds; and the test accuracy that each of them ends with, beside the
+In a temporary clone of HEAD, `dvc exp run -S dataset=MNIST` with `SETTINGS`, the whole pipeline from reading
+the archives to the last picture, with a few seeds; and the test accuracy that each of them ends with, beside the
 98.94 % that a public LeNet-5 reaches after 50 epochs of about 28 s.
 """
 
@@ -16,8 +16,9 @@ from pathlib import Path
 
 from src.errors import run
 
-# Few, and still above the reference on the validation split with every seed tried.
-EPOCHS = 6
+# Of 3, 4 and 5 epochs with batches of 64, 128 and 256 images and learning rates from 0.004 to 0.012, the one with
+# the highest validation accuracy of its worst seed of three, 99.13 %.
+SETTINGS = ("epochs=4", "batch_size=128", "lr=0.01")
 SEEDS = 3
 REFERENCE = 0.9894
 
@@ -28,7 +29,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="time-to-accuracy-") as folder:
             subprocess.run(("git", "clone", "--quiet", ".", folder), check=True)
             started = time.perf_counter()
-            settings = ("dataset=MNIST", f"epochs={EPOCHS}", f"seed={seed}")
+            settings = ("dataset=MNIST", *SETTINGS, f"seed={seed}")
             command = ["dvc", "exp", "run", *(word for value in settings for word in ("-S", value))]
             subprocess.run(command, cwd=folder, check=True, capture_output=True)
             taken.append(time.perf_counter() - started)
@@ -44,7 +45,7 @@ def main() -> None:
         )
     reached = sum(accuracy >= REFERENCE for accuracy in accuracies)
     print(
-        f"{EPOCHS} epochs, whole pipeline: median {statistics.median(taken):.1f} s "
+        f"{' '.join(SETTINGS)}, whole pipeline: median {statistics.median(taken):.1f} s "
         f"({min(taken):.1f} to {max(taken):.1f}); "
         f"{REFERENCE:.2%} on the test split reached by {reached} of {SEEDS}"
     )

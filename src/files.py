@@ -57,7 +57,7 @@ def write_text(path: Path, text: str) -> None:
 
 def json_text(values: Mapping[str, Any]) -> str:
     """`values` as JSON, its fractions with `SIGNIFICANT_DIGITS`."""
-    return json.dumps(_rounded(values), indent=2) + "\n"
+    return json.dumps(rounded(values), indent=2) + "\n"
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -70,11 +70,12 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g", lineterminator="\n"))
 
 
-def _rounded(value: object) -> object:
+def rounded(value: Any) -> Any:  # noqa: ANN401
+    """`value` with each fraction in it, at whatever depth, cut to `SIGNIFICANT_DIGITS`."""
     if isinstance(value, Mapping):
-        return {key: _rounded(one) for key, one in value.items()}
+        return {key: rounded(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
+        return [rounded(one) for one in value]
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value
 
 

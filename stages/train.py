@@ -5,7 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from src.devices import environment, set_up_process
-from src.files import GrowingTable, write_json
+from src.files import GrowingTable, rounded, write_json
 from src.model_file import save_model
 from src.models import build_model, count_parameters, summary
 from src.params import RunParams, TrainParams, read
@@ -45,7 +45,7 @@ def main() -> None:
         metrics |= {"parameters": count_parameters(network)}
         write_json(METRICS, metrics)
         write_json(ENVIRONMENT, environment(device) | {"dvc": version("dvc")})
-        tracked.trained(metrics, MODEL)
+        tracked.trained(rounded(metrics), MODEL)
 
 
 if __name__ == "__main__":

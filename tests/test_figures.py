@@ -25,12 +25,10 @@ from src.evaluation import (
 from src.examples import Examples
 from src.splits import Split
 
-GENERATOR = np.random.default_rng(0)
-
 
 def evaluated(mistakes: int, count: int = 10_000) -> Evaluation:
     labels = np.arange(count) % 10
-    logits = GENERATOR.normal(size=(count, 10)) * 0.1
+    logits = np.random.default_rng(0).normal(size=(count, 10)) * 0.1
     logits[np.arange(count), labels] += 8
     logits[np.arange(mistakes), (labels[:mistakes] + 5) % 10] += 20
     return evaluate(logits, labels, CLOTHES)
@@ -39,12 +37,13 @@ def evaluated(mistakes: int, count: int = 10_000) -> Evaluation:
 def examples(predictions: pd.DataFrame) -> Examples:
     shown = pd.concat([most_confident_mistakes(predictions, 20), first_correct_of_each_class(predictions)])
     shapes = {"conv1": (6, 28, 28), "act1": (6, 28, 28), "conv2": (16, 10, 10), "act2": (16, 10, 10)}
+    generator = np.random.default_rng(0)
     return Examples(
         indices=shown["index"].to_numpy(),
-        images=GENERATOR.integers(0, 256, (len(shown), 28, 28), dtype=np.uint8),
+        images=generator.integers(0, 256, (len(shown), 28, 28), dtype=np.uint8),
         mapped=int(shown["index"].iloc[-1]),
-        network_input=GENERATOR.normal(size=(32, 32)).astype(np.float32),
-        feature_maps={name: GENERATOR.normal(size=shape) for name, shape in shapes.items()},
+        network_input=generator.normal(size=(32, 32)).astype(np.float32),
+        feature_maps={name: generator.normal(size=shape) for name, shape in shapes.items()},
     )
 
 
@@ -69,7 +68,7 @@ def steps(count: int) -> pd.DataFrame:
 
 
 def split(count: int) -> Split:
-    images = GENERATOR.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (count, 28, 28), dtype=np.uint8)
     return Split("FashionMNIST", CLOTHES, 0.3, 0.3, images, (np.arange(count) % 10).astype(np.uint8))
 
 

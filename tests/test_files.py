@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from src.errors import UserError
-from src.files import read_arrays, replacing, write_arrays, write_text
+from src.files import (
+    GrowingFile,
+    GrowingTable,
+    read_arrays,
+    replacing,
+    write_arrays,
+    write_json,
+    write_table,
+    write_text,
+)
+from src.training import Step
 
 
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -48,3 +60,46 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="b is not a file in the archive"):
         read_arrays(path, ("a", "b"))
     np.testing.assert_array_equal(read_arrays(path, ("a",))["a"], np.arange(3))
+
+
+def test_fractions_in_text_have_six_digits_and_nothing_else_is_rounded(tmp_path: Path) -> None:
+    values = {"loss": 0.1 + 0.2, "macro": {"f1": 2 / 3}, "list": [1 / 3], "epochs": 1234567, "lr": 1e-7 / 3}
+    write_json(tmp_path / "a.json", values)
+    assert json.loads((tmp_path / "a.json").read_text()) == {
+        "loss": 0.3,
+        "macro": {"f1": 0.666667},
+        "list": [0.333333],
+        "epochs": 1234567,
+        "lr": 3.33333e-08,
+    }
+    table = pd.DataFrame({"count": [1234567, 2], "share": [1 / 3, 1.0], "class": ["a,b", "c"]})
+    write_table(tmp_path / "a.csv", table)
+    assert (tmp_path / "a.csv").read_text() == 'count,share,class\n1234567,0.333333,"a,b"\n2,1,c\n'
+
+
+def test_a_growing_table_is_the_same_whenever_its_rows_come(tmp_path: Path) -> None:
+    rows = [Step(1 + number // 3, number, 1 / number) for number in range(1, 8)]
+    table = GrowingTable(tmp_path / "steps.csv", Step)
+    for count in (0, 1, 1, 4, 7):
+        table.update(rows[:count])
+        lines = (tmp_path / "steps.csv").read_text().splitlines()
+        assert lines == [
+            "epoch,step,train_loss",
+            *(f"{row.epoch},{row.step},{row.train_loss:.6g}" for row in rows[:count]),
+        ]
+    GrowingTable(tmp_path / "steps.csv", Step).update(rows[:2])
+    assert (tmp_path / "steps.csv").read_text().splitlines() == lines[:3], "an earlier run's rows are gone"
+
+
+def test_a_growing_file_goes_back_to_what_it_held(tmp_path: Path) -> None:
+    file = GrowingFile(tmp_path / "log")
+    file.append(b"one ")
+    mark = file.mark()
+    file.append(b"two ")
+    again = GrowingFile(tmp_path / "log")
+    assert again.back_to(mark) == b"one "
+    again.append(b"three")
+    assert (tmp_path / "log").read_bytes() == b"one three"
+    assert again.back_to(file.mark()) is None, "its second part is another"
+    (tmp_path / "log").write_bytes(b"One three")
+    assert again.back_to(mark) is None

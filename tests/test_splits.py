@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,10 @@ def test_statistics_are_those_of_the_pixels() -> None:
     mean, std = pixel_statistics(images)
     assert mean == pytest.approx((images / 255).mean(), rel=1e-12)
     assert std == pytest.approx((images / 255).std(), rel=1e-12)
+    pixels = [Fraction(int(value), 255) for value in images.reshape(-1)]
+    exact = sum(pixels) / len(pixels)
+    assert mean == float(exact), "the nearest number to the exact one, on every machine"
+    assert std == math.sqrt(sum((pixel - exact) ** 2 for pixel in pixels) / len(pixels))
 
 
 def test_saved_and_loaded_is_the_same_and_equal_bytes(tmp_path: Path) -> None:
