@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from src.files import GrowingTable
 from src.params import Params, TrainParams
 from src.resumable import CHECKPOINTS, resumable_training
-from src.training import Progress, TrainingResult
+from src.training import Epoch, Progress, Step, TrainingResult
 from tests.conftest import bright_squares
 
 CPU = torch.device("cpu")
@@ -75,3 +78,24 @@ def test_another_fact_or_parameter_is_another_training(training: TrainParams) ->
     assert shown[0] == 0
     run(training, shown := [], facts={"fold": 1})
     assert shown[0] == 2
+
+
+@pytest.mark.slow
+def test_the_thousandth_epoch_takes_no_longer_than_the_tenth(training: TrainParams, tmp_path: Path) -> None:
+    """In processor time, with all that the stage writes after an epoch; Digits has as many steps an epoch."""
+    params = training.model_copy(update={"epochs": 2000, "batch_size": 64})
+    history, steps = GrowingTable(tmp_path / "history.csv", Epoch), GrowingTable(tmp_path / "steps.csv", Step)
+    ends: list[float] = []
+
+    def on_epoch(progress: Progress) -> None:
+        history.update(progress.history)
+        steps.update(progress.steps)
+        ends.append(time.process_time())
+        if len(ends) > 1010:
+            raise KeyboardInterrupt
+
+    splits = bright_squares(300), bright_squares(5, seed=1)
+    with pytest.raises(KeyboardInterrupt), resumable_training(params, *splits, CPU, on_epoch=on_epoch):
+        pass
+    seconds = np.diff(ends)
+    assert np.median(seconds[990:]) < 1.1 * np.median(seconds[5:25])

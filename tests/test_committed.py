@@ -1,0 +1,123 @@
+"""Whatever lies in the workspace, the tests of what is committed look at the commit."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests import committed
+from tests.conftest import ROOT, Clone, copy_repository, output
+
+# All that look at results or parameters and need no `dvc`.
+CHECKS = (
+    "tests/test_benchmark_study.py",
+    "tests/test_committed.py",
+    "tests/test_params.py",
+    "tests/test_search_space.py",
+    "tests/test_stages.py",
+    "tests/test_notebooks.py::test_the_committed_tour_is_an_executed_one",
+)
+
+
+def test_clones_for_tests_have_the_committed_parameters_and_results(tmp_path: Path) -> None:
+    copy_repository(tmp_path)
+    copied = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    of_runs = {name for name in committed.files() if committed.is_of_a_run(name)}
+    assert {name for name in copied if committed.is_of_a_run(name)} == of_runs
+    for name in of_runs - {"params.yaml"}:
+        assert (tmp_path / name).read_bytes() == committed.files()[name], name
+    values, expected = (
+        YAML(typ="safe").load(text) for text in (tmp_path / "params.yaml", committed.text("params.yaml"))
+    )
+    assert {key: values[key] for key in values.keys() & expected.keys()} == {
+        key: expected[key] for key in values.keys() & expected.keys()
+    }
+    for name in copied - of_runs:
+        assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes(), name
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """A commit with one study of a model, committed as it was made; for `committed.files`."""
+    files = {"src/code.py": b"print()\n", "params.yaml": b"lr: 0.1\nepochs: 3\n"}
+    monkeypatch.setattr(committed, "files", lambda: files)
+    deps = [
+        {"path": "src/code.py", "md5": committed.md5("src/code.py")},
+        {"path": "models/model.pt", "md5": "0a1b"},
+    ]
+    stage = {"cmd": "python", "deps": [dep["path"] for dep in deps], "params": ["lr"]}
+    lock = {"cmd": "python", "deps": deps, "params": {"params.yaml": {"lr": 0.1}}, "outs": []}
+    model = {"train": {"outs": [{"path": "models/model.pt", "md5": "0a1b"}]}}
+    files |= {
+        name: json.dumps({"stages": content}).encode()
+        for name, content in {
+            "dvc.lock": model,
+            "studies/one/dvc.yaml": {"measure": stage},
+            "studies/one/dvc.lock": {"measure": lock},
+            "studies/not-yet/dvc.yaml": {"measure": stage},
+        }.items()
+    }
+    return files
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "outdated"),
+    [
+        ("params.yaml", "epochs: 3", "epochs: 4", False),
+        ("params.yaml", "lr: 0.1", "lr: 0.2", True),
+        ("src/code.py", "print()", "print(1)", True),
+        ("dvc.lock", "0a1b", "2c3d", True),
+        ("studies/one/dvc.yaml", '"src/code.py"', '"src/code.py", "params.yaml"', True),
+        ("studies/one/dvc.yaml", '"measure"', '"measured"', True),
+    ],
+)
+def test_a_study_is_outdated_once_what_it_was_made_of_has_changed(
+    made: dict[str, bytes], name: str, old: str, new: str, outdated: bool
+) -> None:
+    assert committed.studies() == ["one"]
+    assert committed.outdated_studies() == []
+    assert old.encode() in made[name]
+    made[name] = made[name].replace(old.encode(), new.encode())
+    assert committed.outdated_studies() == (["one"] if outdated else [])
+
+
+def add_line(path: Path) -> None:
+    path.write_text(path.read_text() + "\n# Another line.\n")
+
+
+def test_the_checks_pass_whatever_lies_in_the_workspace(tmp_path: Path) -> None:
+    clone = Clone(tmp_path / "clone")
+    subprocess.run(("git", "clone", "--quiet", "--no-checkout", ROOT, clone.path), check=True)
+    copy_repository(clone.path)
+    clone.git("reset", "--quiet")
+    # A study whose code has moved on since.
+    add_line(clone.path / "studies/robustness/measure.py")
+    author = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    clone.git(*author, "commit", "--quiet", "--message=Moved on", "studies/robustness/measure.py")
+    # What `dvc exp run` and `dvc exp apply` leave, an edit of the code, and a study of other seeds.
+    clone.set_params(lr=0.01, dataset="MNIST")
+    for name in ("dvc.lock", "studies/crossval/dvc.lock"):
+        text = re.sub(r"\bmd5: .*", f"md5: {'0' * 32}", clone.read(name))
+        (clone.path / name).write_text(text.replace("lr: 0.005", "lr: 0.01"))
+    for name in ("metrics/train.json", "metrics/test.json", "plots/history.csv"):
+        (clone.path / name).write_text("{}\n")
+    (clone.path / "metrics/tune.csv").write_text("trial\n")
+    (clone.path / "plots/steps.csv").unlink()
+    add_line(clone.path / "src/training.py")
+    clone.replace("search_space.yaml", "1e-3", "1e-4")
+    clone.replace("studies/benchmark/params.yaml", "  seeds: [", "  seeds: [7, ")
+    clone.replace("studies/benchmark/summary.csv", "Digits", "Letters")
+    result = clone.run(
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses", "2", *CHECKS),
+        *("--deselect", "tests/test_committed.py::test_the_checks_pass_whatever_lies_in_the_workspace"),
+    )
+    (said,) = [
+        line for line in output(result).splitlines() if line.startswith("studies made with earlier code")
+    ]
+    assert "robustness" in said
