@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from src.classifiers import open_classifier
-from src.errors import run
-from src.pictures import PLACEMENTS
-from src.predictions import predict
-from src.splits import load_split
+from src.data.splits import load_split
+from src.predict.classifiers import open_classifier
+from src.predict.pictures import PLACEMENTS
+from src.predict.predictions import predict
+from src.runtime.errors import run
 
 PICTURES = 10_000
 ROUNDS = 5

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from src.devices import THREADS_VARIABLE
-from src.errors import UserError, run
+from src.runtime.devices import THREADS_VARIABLE
+from src.runtime.errors import UserError, run
 
 FOLDERS = ("first", "a folder with a longer name/second")
 

@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from src.errors import run
+from src.runtime.errors import run
 
 IMAGES = 20_000
 ROUNDS = 3
@@ -28,15 +28,15 @@ LOOPS = ("tensor", "dataloader-0", "dataloader-2")
 
 
 def tensor_loop(raw: Path, model: str, batch_size: int) -> float:
-    """Images per second of `src.training.train`."""
+    """Images per second of `src.training.loop.train`."""
     import torch
 
-    from src.datasets import read_images
-    from src.devices import set_up_process
-    from src.models import build_model, network_input
-    from src.optimization import Optimization
+    from src.data.datasets import read_images
+    from src.networks.build import build_model, network_input
     from src.params import TrainParams, read
-    from src.training import train
+    from src.runtime.devices import set_up_process
+    from src.training.loop import train
+    from src.training.optimization import Optimization
 
     params = read(TrainParams)
     device = set_up_process()
@@ -68,7 +68,7 @@ def dataloader_loop(raw: Path, network: str, batch_size: int, workers: int) -> f
     from torch.utils.data import DataLoader, Subset
     from torchvision import transforms
 
-    from src.models import build_model
+    from src.networks.build import build_model
     from src.params import TrainParams, read
 
     params = read(TrainParams)
@@ -130,8 +130,8 @@ def compare(model: str, batch_size: int) -> None:
 
 
 def main() -> None:
-    from src.archives import ensure_archives
-    from src.datasets import data_root, torchvision_source
+    from src.data.archives import ensure_archives
+    from src.data.datasets import data_root, torchvision_source
     from src.params import TrainParams, read
 
     raw = data_root() / "MNIST" / "raw"

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from src.errors import run
+from src.runtime.errors import run
 
 # Of 3 and 4 epochs with batches of 64, 128 and 256 images and learning rates from 0.004 to 0.012, those
 # whose worst seed of three had the highest validation accuracy: 99.13 %.

@@ -1,8 +1,8 @@
 """Configurations a minute, trained together and one by one: `python -m benchmarks.vectorized`, with MNIST.
 
 Eight configurations of params.yaml with other learning rates, one epoch of MNIST each with its evaluations,
-by `src.vectorized.train_together` and by `src.training.train_on_splits`, in turn and in one process: once
-with one seed for all, and once with a seed for each.
+by `train_together` of `src.tune.vectorized` and by `train_on_splits` of `src.training.loop`, in turn and in
+one process: once with one seed for all, and once with a seed for each.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import statistics
 import time
 from dataclasses import replace
 
-from src.datasets import DATASETS, split_dataset
-from src.devices import set_up_process
-from src.errors import run
-from src.optimization import Optimization
+from src.data.datasets import DATASETS, split_dataset
 from src.params import Params, read
-from src.training import train_on_splits
-from src.vectorized import Configuration, train_together
+from src.runtime.devices import set_up_process
+from src.runtime.errors import run
+from src.training.loop import train_on_splits
+from src.training.optimization import Optimization
+from src.tune.vectorized import Configuration, train_together
 
 ROUNDS = 3
 TOGETHER = 8

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from src.errors import run
+from src.runtime.errors import run
 
 ROUNDS = 2
 EXPERIMENTS = 8

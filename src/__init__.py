@@ -1,5 +1,5 @@
 """The library: pure functions over arrays and tables, importable without DVC."""
 
-from src.processor import pin
+from src.runtime.processor import pin
 
 pin()

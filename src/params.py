@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from src.errors import UserError, reason
-from src.workspace import PARAMS_FILE
+from src.runtime.errors import UserError, reason
+from src.runtime.workspace import PARAMS_FILE
 
 # The largest seed that NumPy, scikit-learn and PyTorch all accept.
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

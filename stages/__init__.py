@@ -1,3 +1,3 @@
 """The stages of `dvc.yaml`, run as `python -m stages.<name>` from the repository's root."""
 
-import src as src  # before a stage loads NumPy or PyTorch: see src.processor
+import src as src  # before a stage loads NumPy or PyTorch: see src.runtime.processor

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from src.devices import set_up_process
-from src.errors import UserError
-from src.evaluation import evaluate, first_correct_of_each_class, most_confident_mistakes
-from src.examples import Examples, save_examples
-from src.files import write_json, write_table
-from src.model_file import load_model
-from src.models import predict_logits
-from src.splits import load_split
-from src.workspace import run_stage
+from src.data.splits import load_split
+from src.evaluation.examples import Examples, save_examples
+from src.evaluation.metrics import evaluate, first_correct_of_each_class, most_confident_mistakes
+from src.networks.build import predict_logits
+from src.networks.model_file import load_model
+from src.runtime.devices import set_up_process
+from src.runtime.errors import UserError
+from src.runtime.files import write_json, write_table
+from src.runtime.workspace import run_stage
 
 MODEL = Path("models/model.pt")
 TEST = Path("data/prepared/test.npz")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from src.classifiers import OnnxClassifier, TorchClassifier
-from src.export import OPSET, TOLERANCE, agreement, checked, export_program, onnx_bytes, program_bytes
-from src.files import replacing, write_json
-from src.model_file import load_model
-from src.splits import load_split
-from src.workspace import run_stage
+from src.data.splits import load_split
+from src.export.formats import OPSET, TOLERANCE, agreement, checked, export_program, onnx_bytes, program_bytes
+from src.networks.model_file import load_model
+from src.predict.classifiers import OnnxClassifier, TorchClassifier
+from src.runtime.files import replacing, write_json
+from src.runtime.workspace import run_stage
 
 MODEL = Path("models/model.pt")
 IMAGES = Path("data/prepared/train.npz")  # not the test split: that is read in `evaluate` alone

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from src import figures
-from src.examples import load_examples
-from src.files import replacing
-from src.splits import load_split
-from src.tracking import named_trackers, track_plots
-from src.workspace import run_stage
+from src.data.splits import load_split
+from src.evaluation.examples import load_examples
+from src.figures import evaluation, images, training
+from src.runtime.files import replacing
+from src.runtime.workspace import run_stage
+from src.tracking.trackers import named_trackers, track_plots
 
 PREPARED = Path("data/prepared")
 EXAMPLES = Path("data/test_examples.npz")
@@ -30,15 +30,15 @@ def main() -> None:
     examples, predictions = load_examples(EXAMPLES), table("predictions")
     train, val = load_split(PREPARED / "train.npz"), load_split(PREPARED / "val.npz")
     drawn = {
-        "samples_train": figures.sample_images(train, f"{train.dataset}: training split"),
-        "samples_val": figures.sample_images(val, f"{val.dataset}: validation split"),
-        "learning_curves": figures.learning_curves(table("history"), trained["best_epoch"]),
-        "step_losses": figures.step_losses(table("steps")),
-        "confusion_matrix": figures.confusion_matrix(table("confusion")),
-        "reliability_diagram": figures.reliability_diagram(table("calibration"), tested["ece"]),
-        "per_class_f1": figures.per_class_f1(table("per_class")),
-        "feature_maps": figures.feature_maps(examples, predictions),
-        "predicted_examples": figures.predicted_examples(examples, predictions),
+        "samples_train": images.sample_images(train, f"{train.dataset}: training split"),
+        "samples_val": images.sample_images(val, f"{val.dataset}: validation split"),
+        "learning_curves": training.learning_curves(table("history"), trained["best_epoch"]),
+        "step_losses": training.step_losses(table("steps")),
+        "confusion_matrix": evaluation.confusion_matrix(table("confusion")),
+        "reliability_diagram": evaluation.reliability_diagram(table("calibration"), tested["ece"]),
+        "per_class_f1": evaluation.per_class_f1(table("per_class")),
+        "feature_maps": images.feature_maps(examples, predictions),
+        "predicted_examples": images.predicted_examples(examples, predictions),
     }
     pictures = [PLOTS / f"{name}.png" for name in drawn]
     for picture, figure in zip(pictures, drawn.values(), strict=True):

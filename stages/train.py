@@ -4,16 +4,16 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from src.devices import environment, set_up_process
-from src.files import GrowingTable, rounded, write_json
-from src.model_file import save_model
-from src.models import build_model, count_parameters, summary
+from src.data.splits import load_split
+from src.networks.build import build_model, count_parameters, summary
+from src.networks.model_file import save_model
 from src.params import RunParams, TrainParams, read
-from src.resumable import resumable_training
-from src.splits import load_split
-from src.tracking import TrackedTraining, named_trackers
-from src.training import Epoch, Progress, Step
-from src.workspace import run_stage
+from src.runtime.devices import environment, set_up_process
+from src.runtime.files import GrowingTable, rounded, write_json
+from src.runtime.workspace import run_stage
+from src.tracking.trackers import TrackedTraining, named_trackers
+from src.training.loop import Epoch, Progress, Step
+from src.training.resumable import resumable_training
 
 TRAIN, VAL = Path("data/prepared/train.npz"), Path("data/prepared/val.npz")
 MODEL = Path("models/model.pt")

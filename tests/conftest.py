@@ -14,8 +14,8 @@ import pytest
 from hypothesis import settings
 from ruamel.yaml import YAML
 
+from src.data.splits import Split
 from src.params import Params, parse
-from src.splits import Split
 from tests import committed
 
 # Tests run two at a time, and some of them two clones at a time: with a thread each they do not contend.

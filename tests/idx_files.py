@@ -8,8 +8,8 @@ import struct
 
 import numpy as np
 
-from src.archives import Archive
-from src.datasets import IdxSource
+from src.data.archives import Archive
+from src.data.datasets import IdxSource
 
 NAMES = {
     "MNIST": (

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from src.archives import ensure_archives
-from src.errors import UserError
+from src.data.archives import ensure_archives
+from src.runtime.errors import UserError
 from tests.conftest import ROOT
 from tests.idx_files import archives, source
 from tests.server import serve
@@ -112,7 +112,7 @@ def test_killed_half_way_the_next_run_is_clean(tmp_path: Path) -> None:
     large = {"train-images-idx3-ubyte.gz": random.Random(0).randbytes(1 << 20)}
     listed = source("MNIST", large)
     program = (
-        "import sys; from pathlib import Path; from src.archives import Archive, ensure_archives;"
+        "import sys; from pathlib import Path; from src.data.archives import Archive, ensure_archives;"
         "folder, url, name, md5 = sys.argv[1:];"
         "ensure_archives('MNIST', [Archive(name, md5)], [url], Path(folder), timeout=60)"
     )

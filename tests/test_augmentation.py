@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.augmentation import SHIFT_PIXELS, Augmentation
+from src.training.augmentation import SHIFT_PIXELS, Augmentation
 
 BACKGROUND = -0.4
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from src.errors import UserError
+from src.runtime.errors import UserError
 from studies.benchmark.readme import BEGIN, END, README, with_results
 from tests import committed
 from tests.conftest import Clone, output

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from src.checkpoints import (
+from src.runtime.errors import UserError
+from src.training.checkpoints import (
     ABANDONED_AFTER_SECONDS,
     Checkpoints,
     _loaded_code,
     checkpoints_of,
     training_key,
 )
-from src.errors import UserError
-from src.training import Epoch, Snapshot, State, Step
+from src.training.loop import Epoch, Snapshot, State, Step
 
 
 def snapshot(epoch: int) -> Snapshot:
@@ -161,13 +161,13 @@ def test_all_loaded_code_is_in_the_key() -> None:
     import src.networks.convnet
 
     names = set(_loaded_code())
-    assert {"src.checkpoints", "src.training", "src.networks.convnet"} <= names
+    assert {"src.training.checkpoints", "src.training.loop", "src.networks.convnet"} <= names
     assert all(name == "__main__" or name.startswith("src.") for name in names - {"src"})
     assert src.networks.convnet.__file__ in map(str, _loaded_code().values())
 
 
 def test_a_program_that_is_no_file_has_a_key() -> None:
-    typed = "from src.checkpoints import training_key; print(training_key({}, []))"
+    typed = "from src.training.checkpoints import training_key; print(training_key({}, []))"
     done = subprocess.run((sys.executable, "-"), input=typed, capture_output=True, text=True, check=True)
     assert len(done.stdout.strip()) == 32
 

@@ -109,7 +109,7 @@ def test_the_checks_pass_whatever_lies_in_the_workspace(tmp_path: Path) -> None:
         (clone.path / name).write_text("{}\n")
     (clone.path / "metrics/tune.csv").write_text("trial\n")
     (clone.path / "plots/steps.csv").unlink()
-    add_line(clone.path / "src/training.py")
+    add_line(clone.path / "src/training/loop.py")
     clone.replace("search_space.yaml", "1e-3", "1e-4")
     clone.replace("studies/benchmark/params.yaml", "  seeds: [", "  seeds: [7, ")
     clone.replace("studies/benchmark/summary.csv", "Digits", "Letters")

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from src.compare import compare, report
-from src.errors import UserError
+from src.runtime.errors import UserError
 from tests.conftest import Clone, output
 
 

@@ -20,8 +20,8 @@ PREPARE = """
 import json, os, sys
 from pathlib import Path
 sys.path.insert(0, os.getcwd())
-from src.archives import Archive
-from src.datasets import DATASETS, DIGITS, IdxSource, load_idx_dataset
+from src.data.archives import Archive
+from src.data.datasets import DATASETS, DIGITS, IdxSource, load_idx_dataset
 from stages import prepare
 listed = tuple(Archive(*archive) for archive in json.loads(sys.argv[2]))
 listed = IdxSource(listed, (sys.argv[1],))
@@ -68,7 +68,7 @@ def test_two_experiments_at_once_give_what_each_gives_alone(clone: Clone, tmp_pa
 def test_a_stage_waits_for_another_process_at_the_same_stage(clone: Clone) -> None:
     hold = """
 import sys
-from src.workspace import run_stage
+from src.runtime.workspace import run_stage
 sys.argv = ["stages/plot.py"]
 def main():
     print("at work", flush=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.corruptions import CORRUPTIONS, corrupt, robustness
+from studies.robustness.corruptions import CORRUPTIONS, corrupt, robustness
 from tests.conftest import bright_squares
 
 NAMES = list(CORRUPTIONS)

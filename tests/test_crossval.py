@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from src.crossval import joined, overall, scores_by_class, stratified_folds
-from src.errors import UserError
-from src.evaluation import Evaluation, evaluate
-from src.splits import Split, pixel_statistics
+from src.data.splits import Split, pixel_statistics
+from src.evaluation.metrics import Evaluation, evaluate
+from src.runtime.errors import UserError
+from studies.crossval.folds import joined, overall, scores_by_class, stratified_folds
 from tests.conftest import Clone, bright_squares, output
 from tests.test_survival import gone_on_from, kill
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torchvision
 
-from src.datasets import (
+from src.data.datasets import (
     CLOTHES,
     DATASETS,
     HIRAGANA,
@@ -17,8 +17,8 @@ from src.datasets import (
     split_dataset,
     torchvision_source,
 )
-from src.errors import UserError
 from src.params import Params
+from src.runtime.errors import UserError
 from tests.idx_files import NAMES, archives, compressed, idx, source
 from tests.server import serve
 

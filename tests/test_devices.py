@@ -8,9 +8,9 @@ import sys
 import pytest
 import torch
 
-from src.devices import environment, select_device
-from src.errors import UserError
-from src.processor import REFERENCE, has_avx2
+from src.runtime.devices import environment, select_device
+from src.runtime.errors import UserError
+from src.runtime.processor import REFERENCE, has_avx2
 from tests.conftest import ROOT
 
 
@@ -38,7 +38,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 def set_up(threads: str) -> subprocess.CompletedProcess[str]:
     program = (
-        "import torch; from src.devices import set_up_process; from src.errors import run;"
+        "import torch; from src.runtime.devices import set_up_process; from src.runtime.errors import run;"
         "run(set_up_process);"
         "print(torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())"
     )

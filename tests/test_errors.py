@@ -21,13 +21,13 @@ from tests.conftest import ROOT
 def test_what_a_user_can_mend_is_one_line_without_a_traceback(body: str, code: int, said: str) -> None:
     # A process started in the background inherits that SIGINT is ignored; this one is to hear it.
     heard = "import os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
-    program = f"{heard}\nfrom src.errors import UserError, run\ndef main():\n    {body}\nrun(main)"
+    program = f"{heard}\nfrom src.runtime.errors import UserError, run\ndef main():\n    {body}\nrun(main)"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (code, said)
 
 
 def test_a_defect_keeps_its_traceback() -> None:
-    program = "from src.errors import run\nrun(lambda: 1 / 0)"
+    program = "from src.runtime.errors import run\nrun(lambda: 1 / 0)"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1
     assert "Traceback" in result.stderr

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from src.evaluation import (
+from src.evaluation.metrics import (
     calibration_bins,
     evaluate,
     expected_calibration_error,

@@ -13,11 +13,11 @@ import onnx
 import pytest
 import torch
 
-from src.classifiers import OnnxClassifier, TorchClassifier
-from src.errors import UserError
-from src.export import OPSET, Agreement, agreement, checked, export_program, onnx_bytes, program_bytes
-from src.model_file import TrainedModel, save_model
-from src.models import build_model
+from src.export.formats import OPSET, Agreement, agreement, checked, export_program, onnx_bytes, program_bytes
+from src.networks.build import build_model
+from src.networks.model_file import TrainedModel, save_model
+from src.predict.classifiers import OnnxClassifier, TorchClassifier
+from src.runtime.errors import UserError
 from tests.conftest import ROOT, Clone, bright_squares, output
 
 SQUARES = bright_squares(50)
@@ -69,7 +69,7 @@ def test_answers_as_the_model_for_batches_of_any_size(network: dict[str, str], t
 def test_the_same_model_gives_the_same_bytes_and_names_no_folder(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path;"
-        "from src.export import *; from src.model_file import load_model;"
+        "from src.export.formats import *; from src.networks.model_file import load_model;"
         "model = load_model(Path(sys.argv[1])); program = export_program(model);"
         "Path(sys.argv[2]).write_bytes(onnx_bytes(program, model, '0a1b'));"
         "Path(sys.argv[3]).write_bytes(program_bytes(program))"

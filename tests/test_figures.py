@@ -14,16 +14,17 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from src import figures
-from src.datasets import CLOTHES
-from src.evaluation import (
+from src.data.datasets import CLOTHES
+from src.data.splits import Split
+from src.evaluation.examples import Examples
+from src.evaluation.metrics import (
     Evaluation,
     evaluate,
     first_correct_of_each_class,
     most_confident_mistakes,
 )
-from src.examples import Examples
-from src.splits import Split
+from src.figures import evaluation, images, training
+from src.figures.style import GAP
 
 
 def evaluated(mistakes: int, count: int = 10_000) -> Evaluation:
@@ -74,20 +75,20 @@ def split(count: int) -> Split:
 
 SOME, NONE = evaluated(mistakes=500), evaluated(mistakes=0)
 DRAWN: dict[str, Callable[[], Figure]] = {
-    "samples": lambda: figures.sample_images(split(200), "FashionMNIST: training split"),
-    "few samples": lambda: figures.sample_images(split(13), "FashionMNIST: validation split"),
-    "learning curves": lambda: figures.learning_curves(history(15), best_epoch=12),
-    "learning curves of one epoch": lambda: figures.learning_curves(history(1), best_epoch=0),
-    "steps": lambda: figures.step_losses(steps(5000)),
-    "one step": lambda: figures.step_losses(steps(1)),
-    "confusion": lambda: figures.confusion_matrix(SOME.confusion),
-    "reliability": lambda: figures.reliability_diagram(SOME.calibration, SOME.metrics["ece"]),
-    "reliability, all right": lambda: figures.reliability_diagram(NONE.calibration, NONE.metrics["ece"]),
-    "per class": lambda: figures.per_class_f1(SOME.per_class),
-    "per class, all right": lambda: figures.per_class_f1(NONE.per_class),
-    "feature maps": lambda: figures.feature_maps(examples(SOME.predictions), SOME.predictions),
-    "predicted": lambda: figures.predicted_examples(examples(SOME.predictions), SOME.predictions),
-    "predicted, all right": lambda: figures.predicted_examples(examples(NONE.predictions), NONE.predictions),
+    "samples": lambda: images.sample_images(split(200), "FashionMNIST: training split"),
+    "few samples": lambda: images.sample_images(split(13), "FashionMNIST: validation split"),
+    "learning curves": lambda: training.learning_curves(history(15), best_epoch=12),
+    "learning curves of one epoch": lambda: training.learning_curves(history(1), best_epoch=0),
+    "steps": lambda: training.step_losses(steps(5000)),
+    "one step": lambda: training.step_losses(steps(1)),
+    "confusion": lambda: evaluation.confusion_matrix(SOME.confusion),
+    "reliability": lambda: evaluation.reliability_diagram(SOME.calibration, SOME.metrics["ece"]),
+    "reliability, all right": lambda: evaluation.reliability_diagram(NONE.calibration, NONE.metrics["ece"]),
+    "per class": lambda: evaluation.per_class_f1(SOME.per_class),
+    "per class, all right": lambda: evaluation.per_class_f1(NONE.per_class),
+    "feature maps": lambda: images.feature_maps(examples(SOME.predictions), SOME.predictions),
+    "predicted": lambda: images.predicted_examples(examples(SOME.predictions), SOME.predictions),
+    "predicted, all right": lambda: images.predicted_examples(examples(NONE.predictions), NONE.predictions),
 }
 
 
@@ -122,7 +123,7 @@ def test_text_is_inside_the_figure_and_does_not_overlap(name: str, monkeypatch: 
 
 def test_the_curves_are_those_of_the_history() -> None:
     rows = history(5)
-    figure = figures.learning_curves(rows, best_epoch=4)
+    figure = training.learning_curves(rows, best_epoch=4)
     loss, accuracy = figure.axes
     np.testing.assert_array_equal(loss.lines[0].get_ydata(), rows["train_loss"])
     np.testing.assert_array_equal(loss.lines[1].get_ydata(), rows["val_loss"])
@@ -131,7 +132,7 @@ def test_the_curves_are_those_of_the_history() -> None:
 
 
 def test_the_confusion_matrix_says_its_counts() -> None:
-    axes = figures.confusion_matrix(SOME.confusion).axes[0]
+    axes = evaluation.confusion_matrix(SOME.confusion).axes[0]
     written = {tuple(map(round, text.get_position())): text.get_text() for text in axes.texts}
     assert written[0, 0] == "950"
     assert written[5, 0] == "50"
@@ -142,10 +143,10 @@ def test_the_confusion_matrix_says_its_counts() -> None:
 def test_every_channel_of_every_map_is_shown() -> None:
     chosen = examples(SOME.predictions)
     shown = []
-    for axes in figures.feature_maps(chosen, SOME.predictions).axes:
+    for axes in images.feature_maps(chosen, SOME.predictions).axes:
         row = np.ma.filled(axes.images[0].get_array(), np.nan)
         size = len(row)
-        tiles = [row[:, left : left + size] for left in range(0, row.shape[1], size + figures.GAP)]
+        tiles = [row[:, left : left + size] for left in range(0, row.shape[1], size + GAP)]
         shown += [tile for tile in tiles if not np.isnan(tile).any()]
     wanted = [chosen.network_input, *(channel for maps in chosen.feature_maps.values() for channel in maps)]
     assert len(shown) == len(wanted) == 1 + 6 + 6 + 16 + 16
@@ -154,7 +155,7 @@ def test_every_channel_of_every_map_is_shown() -> None:
 
 def test_every_example_is_shown_with_its_prediction() -> None:
     chosen = examples(SOME.predictions)
-    figure = figures.predicted_examples(chosen, SOME.predictions)
+    figure = images.predicted_examples(chosen, SOME.predictions)
     shown = []
     for axes in figure.axes:
         row = np.ma.filled(axes.images[0].get_array(), np.nan)

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.errors import UserError
-from src.files import (
+from src.runtime.errors import UserError
+from src.runtime.files import (
     GrowingFile,
     GrowingTable,
     read_arrays,
@@ -18,7 +18,7 @@ from src.files import (
     write_table,
     write_text,
 )
-from src.training import Step
+from src.training.loop import Step
 
 
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

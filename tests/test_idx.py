@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.errors import UserError
-from src.idx import read_idx
+from src.data.idx import read_idx
+from src.runtime.errors import UserError
 from tests.idx_files import compressed, idx
 
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)

@@ -14,12 +14,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from src.errors import UserError
-from src.idx import read_idx
-from src.model_file import TrainedModel, load_model, save_model
-from src.models import build_model
+from src.data.idx import read_idx
+from src.data.splits import load_split, save_split
+from src.networks.build import build_model
+from src.networks.model_file import TrainedModel, load_model, save_model
 from src.params import Params, parse, read
-from src.splits import load_split, save_split
+from src.runtime.errors import UserError
 from tests import committed
 from tests.conftest import bright_squares
 from tests.idx_files import compressed, idx

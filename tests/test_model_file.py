@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from src.errors import UserError
-from src.model_file import TrainedModel, load_model, save_model
-from src.models import NETWORKS, build_model, predict_logits
+from src.networks.build import NETWORKS, build_model, predict_logits
+from src.networks.model_file import TrainedModel, load_model, save_model
+from src.runtime.errors import UserError
 
 NETWORK: dict[str, Any] = {
     "model": "lenet5",

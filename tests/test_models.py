@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from src.models import (
+from src.networks.build import (
     NETWORKS,
     build_model,
     count_parameters,

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from src.models import NETWORKS, build_model, count_parameters
+from src.networks.build import NETWORKS, build_model, count_parameters
 from src.networks.convnet import ConvNet
-from src.networks.lenet5 import ACTIVATIONS, MONOTONE, POOLINGS, LeNet5
+from src.networks.lenet5 import ACTIVATIONS, POOLINGS, LeNet5
 from src.networks.lenet5_1998 import (
     C3_INPUTS,
     RUBBISH_PENALTY,
@@ -40,44 +40,29 @@ def test_lenet5_has_its_61706_parameters() -> None:
 
 
 @pytest.mark.parametrize(("activation", "pooling"), list(itertools.product(ACTIVATIONS, POOLINGS)))
-def test_pooling_before_a_monotone_activation_changes_nothing(activation: str, pooling: str) -> None:
+def test_every_activation_and_pooling_gives_logits(activation: str, pooling: str) -> None:
     network = NETWORK | {"model": "lenet5", "activation": activation, "pooling": pooling}
-    model = build_model(network, seed=0).eval()
-    images = normal(5, 1, 32, 32)
-    logits = model(images)
+    logits = build_model(network, seed=0).eval()(normal(5, 1, 32, 32))
     assert logits.shape == (5, 10)
-    assert model.pool_first == (pooling == "max" and activation in MONOTONE)
-    model.pool_first = not model.pool_first
-    if pooling == "max" and activation in MONOTONE:
-        # An exponential function has other bits where it is not computed for a whole vector at once. Vectors
-        # of AVX2 hold eight numbers, which divide all layers here; longer ones leave a rest.
-        whole_vectors = torch.backends.cpu.get_cpu_capability() == "AVX2"
-        tolerance = 0.0 if whole_vectors or activation in ("ReLU", "LeakyReLU") else 1e-5
-        torch.testing.assert_close(model(images), logits, rtol=tolerance, atol=tolerance)
-    elif activation == "GELU" or (pooling == "avg" and activation != "ELU"):
-        assert not torch.equal(model(images), logits)
+    assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("activation", sorted(MONOTONE))
-def test_laid_out_for_training_logits_and_gradients_are_the_same(activation: str) -> None:
-    network = NETWORK | {"model": "lenet5", "activation": activation}
-    plain = build_model(network, seed=0).to(memory_format=torch.channels_last)
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_laid_out_for_training_logits_and_gradients_are_the_same(name: str) -> None:
+    plain = build_model(NETWORK | {"model": name}, seed=0).eval()
     laid_out = copy.deepcopy(plain)
     laid_out.lay_out_for_training()
-    assert laid_out.whole_vectors == (torch.backends.cpu.get_cpu_capability() == "AVX2")
-    assert list(laid_out.state_dict()) == list(plain.state_dict())
+    assert laid_out.state_dict().keys() == plain.state_dict().keys()
     generator = torch.Generator().manual_seed(0)
-    tolerance = 0.0 if activation == "ReLU" else 1e-5
     for count in (1, 7, 64):
-        images = torch.randn(count, 1, 32, 32, generator=generator)
-        images[:, :, :8] = -0.4  # a background, where the largest of four is any of them
+        images = torch.randn(count, 1, plain.input_size, plain.input_size, generator=generator)
         labels = torch.randint(10, (count,), generator=generator)
         for model in (plain, laid_out):
             model.zero_grad()
             F.cross_entropy(model(images), labels).backward()
-        torch.testing.assert_close(laid_out(images), plain(images), rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(laid_out(images), plain(images), rtol=1e-4, atol=1e-5)
         for mine, theirs in zip(laid_out.parameters(), plain.parameters(), strict=True):
-            torch.testing.assert_close(mine.grad, theirs.grad, rtol=tolerance, atol=tolerance)
+            torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_kaiming_normal_has_the_spread_that_he_et_al_derive() -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from src.networks.lenet5 import LeNet5
-from src.optimization import Optimization, build_optimizer, build_schedule
 from src.params import Params, TrainParams
+from src.training.optimization import Optimization, build_optimizer, build_schedule
 
 SCHEDULES = list(Params.model_fields["schedule"].annotation.__args__)
 

@@ -6,7 +6,6 @@ from typing import Any, get_args
 import pytest
 from ruamel.yaml import YAML
 
-from src.errors import UserError
 from src.params import (
     CrossvalParams,
     OptimizationParams,
@@ -17,6 +16,7 @@ from src.params import (
     parse,
     read,
 )
+from src.runtime.errors import UserError
 from tests import committed
 from tests.conftest import ROOT
 

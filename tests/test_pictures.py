@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from src.errors import UserError
-from src.pictures import PLACEMENTS, Placement, prepare_picture, read_picture
+from src.predict.pictures import PLACEMENTS, Placement, prepare_picture, read_picture
+from src.runtime.errors import UserError
 
 MNIST, FASHION = PLACEMENTS["MNIST"], PLACEMENTS["FashionMNIST"]
 
@@ -152,7 +152,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_every_dataset_has_a_placement() -> None:
-    from src.datasets import DATASETS
+    from src.data.datasets import DATASETS
 
     assert PLACEMENTS.keys() == DATASETS.keys()
     assert all(isinstance(placement, Placement) for placement in PLACEMENTS.values())

@@ -91,10 +91,10 @@ def test_what_changes_decides_what_runs(clone: Clone) -> None:
     changes = [
         ("params.yaml", "lr:", "lr: 0.01 #", STAGES[1:]),
         ("params.yaml", "split_seed:", "split_seed: 5 #", STAGES),
-        ("src/figures.py", "GREY", "GRAY", ["plot"]),
-        ("src/evaluation.py", "zero_division=0", "zero_division=1", ["evaluate", "plot"]),
-        ("src/training.py", "model.train()", "model.train(True)", STAGES[1:]),
-        ("src/archives.py", "TIMEOUT_SECONDS = 30.0", "TIMEOUT_SECONDS = 31.0", STAGES),
+        ("src/figures/figures.py", "GREY", "GRAY", ["plot"]),
+        ("src/evaluation/metrics.py", "zero_division=0", "zero_division=1", ["evaluate", "plot"]),
+        ("src/training/loop.py", "model.train()", "model.train(True)", STAGES[1:]),
+        ("src/data/archives.py", "TIMEOUT_SECONDS = 30.0", "TIMEOUT_SECONDS = 31.0", STAGES),
     ]
     for file, old, new, expected in changes:
         clone.replace(file, old, new)

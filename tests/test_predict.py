@@ -12,16 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from src.classifiers import TorchClassifier
-from src.datasets import DATASETS, split_dataset
-from src.errors import UserError
-from src.model_file import save_model
-from src.optimization import Optimization
+from src.data.datasets import DATASETS, split_dataset
+from src.networks.model_file import save_model
 from src.params import Params
-from src.pictures import PLACEMENTS
-from src.predictions import Prediction, as_csv, as_json, as_table, softmax
-from src.predictions import predict as predict_pictures
-from src.training import train_on_splits
+from src.predict.classifiers import TorchClassifier
+from src.predict.pictures import PLACEMENTS
+from src.predict.predictions import Prediction, as_csv, as_json, as_table, softmax
+from src.predict.predictions import predict as predict_pictures
+from src.runtime.errors import UserError
+from src.training.loop import train_on_splits
+from src.training.optimization import Optimization
 from tests.conftest import Clone, output
 
 

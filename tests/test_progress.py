@@ -9,8 +9,8 @@ import termios
 from tests.conftest import ROOT
 
 PROGRAM = """
-from src.progress import TrainingProgress
-from src.training import Epoch, Progress
+from src.training.progress import TrainingProgress
+from src.training.loop import Epoch, Progress
 shown = TrainingProgress(epochs=2, steps_per_epoch=3)
 history = []
 for epoch in range(3):
@@ -23,8 +23,8 @@ for epoch in range(3):
 
 
 GOES_ON = """
-from src.progress import TrainingProgress
-from src.training import Epoch, Progress
+from src.training.progress import TrainingProgress
+from src.training.loop import Epoch, Progress
 shown = TrainingProgress(epochs=4, steps_per_epoch=3)
 history = [Epoch(epoch, 0.1, 2.0, 2.5, 0.1, 0.1) for epoch in range(3)]
 shown.on_epoch(Progress(history, history[-1], [], snapshot=None))

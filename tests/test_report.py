@@ -16,8 +16,7 @@ import vl_convert
 from dvc.repo import Repo
 
 from src.compare import PREDICTIONS, compare, read_predictions
-from src.errors import UserError
-from src.report.__main__ import main
+from src.report import main
 from src.report.charts import COLOURS, CURVES, SHAPES, curve, decades, style
 from src.report.page import draw
 from src.report.revisions import (
@@ -32,6 +31,7 @@ from src.report.revisions import (
     resolve,
 )
 from src.report.tables import judge
+from src.runtime.errors import UserError
 from tests.browser import Browser
 from tests.conftest import Clone, output
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.results import difference, summarise
+from studies.benchmark.results import difference, summarise
 
 
 def runs(**accuracies: list[float]) -> pd.DataFrame:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from src.files import GrowingTable
 from src.params import Params, TrainParams
-from src.resumable import CHECKPOINTS, resumable_training
-from src.training import Epoch, Progress, Step, TrainingResult
+from src.runtime.files import GrowingTable
+from src.training.loop import Epoch, Progress, Step, TrainingResult
+from src.training.resumable import CHECKPOINTS, resumable_training
 from tests.conftest import bright_squares
 
 CPU = torch.device("cpu")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import UserError
 from src.params import Params, RunParams
-from src.search_space import SPACE_FILE, Domain, read_space
+from src.runtime.errors import UserError
+from src.tune.search_space import SPACE_FILE, Domain, read_space
 from tests import committed
 
 

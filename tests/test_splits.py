@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.errors import UserError
-from src.splits import Split, load_split, pixel_statistics, save_split, stratified_split
+from src.data.splits import Split, load_split, pixel_statistics, save_split, stratified_split
+from src.runtime.errors import UserError
 from tests.conftest import bright_squares
 
 

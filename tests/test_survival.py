@@ -18,7 +18,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from src.model_file import load_model
+from src.networks.model_file import load_model
 from tests.conftest import Clone, output
 
 STAGES = ["prepare", "train", "evaluate", "plot"]

@@ -8,10 +8,10 @@ import time
 import psutil
 import pytest
 
-from src.errors import UserError
 from src.params import Params
-from src.processes import queue_workers
+from src.runtime.errors import UserError
 from src.sweep import parse_grid
+from src.sweep.workers import queue_workers
 from tests.conftest import Clone, output
 
 

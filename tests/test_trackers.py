@@ -27,10 +27,10 @@ import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
-from src.models import build_model
+from src.networks.build import build_model
 from src.params import RunParams, parse
-from src.tracking import ACCEPTED, TrackedTraining, named_trackers, run_name, track_plots
-from src.training import Epoch
+from src.tracking.trackers import ACCEPTED, TrackedTraining, named_trackers, run_name, track_plots
+from src.training.loop import Epoch
 from tests import committed
 from tests.conftest import ROOT, Clone, output
 from tests.test_survival import epochs, gone_on_from, kill
@@ -267,7 +267,7 @@ def test_wandb_has_the_training_and_a_run_of_figures_in_its_group(tracked: Track
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader")  # MLflow's own affair
 def test_mlflow_has_history_parameters_figures_and_the_model(tracked: Tracked, tmp_path: Path) -> None:
-    from src.trackers.mlflow import MlflowClient
+    from src.tracking.mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{tracked.clone.path / 'runs/mlflow/mlflow.db'}")
     experiment = client.get_experiment_by_name("lenet5")
@@ -356,7 +356,7 @@ def test_a_tracker_that_fails_says_so_once_and_the_others_go_on(
 def test_what_is_not_installed_is_said_with_what_to_install(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "src.trackers.dvclive", raising=False)
+    monkeypatch.delitem(sys.modules, "src.tracking.dvclive", raising=False)
     monkeypatch.setitem(sys.modules, "dvclive", None)
     with training("dvclive") as tracking:
         tracking.on_epoch(rows(0), {})
@@ -367,7 +367,7 @@ def test_what_is_not_installed_is_said_with_what_to_install(
 
 
 def test_a_training_that_breaks_off_is_marked(elsewhere: Path) -> None:
-    from src.trackers.mlflow import MlflowClient
+    from src.tracking.mlflow import MlflowClient
 
     with pytest.raises(KeyboardInterrupt), training("mlflow") as tracking:
         tracking.on_epoch(rows(1), {})
@@ -427,8 +427,8 @@ print("imported:", *sorted({name.split(".")[0] for name in sys.modules}), *sys.m
 def test_nothing_is_imported_or_written_where_no_tracker_is_named(clone: Clone) -> None:
     said = clone.run(sys.executable, "-c", TRAIN_AND_LIST, TRACKERS="").stdout
     imported = set(said[said.index("imported:") :].split())
-    assert "src.tracking" in imported
-    assert not imported & {*ACCEPTED, "src.trackers"}
+    assert "src.tracking.trackers" in imported
+    assert not imported & {*ACCEPTED, *(f"src.tracking.{name}" for name in ACCEPTED)}
     assert not (clone.path / "runs").exists()
     assert clone.git("status", "--porcelain") == ""
 

@@ -10,14 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from src.augmentation import Augmentation
-from src.checkpoints import Checkpoints
-from src.errors import UserError
-from src.models import build_model, predict_logits
+from src.networks.build import build_model, predict_logits
 from src.networks.lenet5 import ACTIVATIONS, POOLINGS, LeNet5
-from src.optimization import Optimization
 from src.params import Params, TrainParams
-from src.training import (
+from src.runtime.errors import UserError
+from src.training.augmentation import Augmentation
+from src.training.checkpoints import Checkpoints
+from src.training.loop import (
     DivergenceError,
     Epoch,
     Progress,
@@ -28,6 +27,7 @@ from src.training import (
     train,
     train_on_splits,
 )
+from src.training.optimization import Optimization
 from tests.conftest import bright_squares
 
 CPU = torch.device("cpu")

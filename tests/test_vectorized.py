@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from src.errors import UserError
-from src.optimization import Optimization
 from src.params import Params
-from src.training import DivergenceError, Epoch, TrainingResult, train_on_splits
-from src.vectorized import Configuration, train_together
+from src.runtime.errors import UserError
+from src.training.loop import DivergenceError, Epoch, TrainingResult, train_on_splits
+from src.training.optimization import Optimization
+from src.tune.vectorized import Configuration, train_together
 from tests.conftest import bright_squares
 
 CPU = torch.device("cpu")

@@ -1,1 +1,1 @@
-"""The networks, a file for each; `src.models` builds them from parameters."""
+"""A file for each network that reads like its paper; building one from parameters; its file on disk."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.networks.network import Network
@@ -19,15 +17,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "GELU": nn.GELU,
 }
 POOLINGS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
-
-# Non-decreasing functions commute with taking a maximum: act(max(x)) == max(act(x)). Pooling first then
-# spares three quarters of the activations. PReLU's slope is learnt and may turn negative, RReLU draws its
-# slopes at random, and GELU falls before it rises, so these three keep the written order.
-MONOTONE = {"Tanh", "ReLU", "LeakyReLU", "ELU", "SELU"}
-
-# With AVX2, PyTorch pools eight channels at once and the rest one by one: with two channels of zeros beside
-# conv1's six, a tenth of a training step is saved.
-IDLE_CHANNELS = 2
 
 
 class LeNet5(Network):
@@ -71,48 +60,18 @@ class LeNet5(Network):
         self.act4 = act()
         self.fc3 = nn.Linear(84, num_classes)
         self.dropout = nn.Dropout(dropout)
-        self.pool_first = pooling == "max" and activation in MONOTONE
-        self.whole_vectors = False
         if init == "kaiming_normal":
             for layer in (self.conv1, self.conv2, self.fc1, self.fc2, self.fc3):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
 
-    def lay_out_for_training(self) -> None:
-        """See `Network`; with ReLU they are the same bit for bit.
-
-        Where that is faster, the convolutions are then computed without calling `conv1` and `conv2`.
-        """
-        super().lay_out_for_training()
-        on_cpu = self.conv1.weight.device.type == "cpu"
-        avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
-        self.whole_vectors = self.pool_first and on_cpu and avx2
-
     def forward(self, images: Tensor) -> Tensor:
         """Logits, float [N, num_classes], of normalised images, float [N, 1, 32, 32]."""
-        if self.whole_vectors:
-            x = self.act1(self.pool1(F.conv2d(images, *self._with_idle_outputs(self.conv1))))
-            x = self.act2(self.pool2(F.conv2d(x, *self._with_idle_inputs(self.conv2))))
-        elif self.pool_first:
-            x = self.act1(self.pool1(self.conv1(images)))
-            x = self.act2(self.pool2(self.conv2(x)))
-        else:
-            x = self.pool1(self.act1(self.conv1(images)))
-            x = self.pool2(self.act2(self.conv2(x)))
+        x = self.pool1(self.act1(self.conv1(images)))
+        x = self.pool2(self.act2(self.conv2(x)))
         x = self.dropout(self.act3(self.fc1(x.flatten(1))))
         x = self.dropout(self.act4(self.fc2(x)))
         return self.fc3(x)
-
-    def _with_idle_outputs(self, layer: nn.Conv2d) -> tuple[Tensor, Tensor]:
-        """Weight and bias of a convolution with further output channels, which are zero."""
-        assert layer.bias is not None
-        weight = F.pad(layer.weight, (0, 0, 0, 0, 0, 0, 0, IDLE_CHANNELS))
-        return weight, F.pad(layer.bias, (0, IDLE_CHANNELS))
-
-    def _with_idle_inputs(self, layer: nn.Conv2d) -> tuple[Tensor, Tensor]:
-        """Weight and bias of a convolution with further input channels, which it ignores."""
-        assert layer.bias is not None
-        return F.pad(layer.weight, (0, 0, 0, 0, 0, IDLE_CHANNELS)), layer.bias
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
         """What each convolution and its activation make of images, float [N, 1, 32, 32].

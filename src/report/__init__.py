@@ -1,1 +1,1 @@
-"""Revisions side by side in one HTML file: the command, what a revision holds, and the page."""
+"""`python -m src.report`: revisions side by side in one HTML file."""

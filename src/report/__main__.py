@@ -12,10 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from src.compare import WORKSPACE
-from src.errors import UserError, reason, run
-from src.files import write_text
 from src.report.page import render
 from src.report.revisions import git, load, resolve
+from src.runtime.errors import UserError, reason, run
+from src.runtime.files import write_text
 
 PACKAGES = ("torch", "torchvision", "numpy", "dvc", "vl-convert-python")
 

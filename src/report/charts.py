@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from src.compare import Comparison
-from src.figures import BLUE, GREEN, ORANGE, VERMILION
+from src.figures.style import BLUE, GREEN, ORANGE, VERMILION
 
 # The rest of Okabe & Ito's palette that is seen on white and on black.
 SKY, PURPLE = "#56B4E9", "#CC79A7"

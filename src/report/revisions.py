@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pandas as pd
 
 from src.compare import PREDICTIONS, WORKSPACE
-from src.errors import UserError, reason
 from src.params import PARAMS_FILE
+from src.runtime.errors import UserError, reason
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.compare import PREDICTIONS, Comparison, compare, verdict
-from src.errors import UserError
 from src.params import PARAMS_FILE
 from src.report.revisions import ABSENT, CONFUSION, Snapshot
+from src.runtime.errors import UserError
 
 LONGEST = 60
 

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from src.errors import UserError, run
-from src.files import write_text
 from src.params import Params, RunParams, read
-from src.results import difference
+from src.runtime.errors import UserError, run
+from src.runtime.files import write_text
+from studies.benchmark.results import difference
 
 README = Path("README.md")
 FOLDER = Path("studies/benchmark")
@@ -32,7 +32,7 @@ def markdown(
     """The table and what is to be said with it.
 
     Args:
-        runs, summary: `runs.csv` and `summary.csv`; see `src.results.summarise`.
+        runs, summary: `runs.csv` and `summary.csv`; see `studies.benchmark.results.summarise`.
         times: what each run took, by setup; see `studies/benchmark/times`.
         study: `params.yaml` beside this file.
         committed: the `params.yaml` of the repository.

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import torch
 
-from src.datasets import DATASETS, split_dataset
-from src.devices import environment, set_up_process
-from src.errors import UserError
-from src.evaluation import evaluate
-from src.files import write_json
-from src.models import count_parameters, predict_logits
+from src.data.datasets import DATASETS, split_dataset
+from src.evaluation.metrics import evaluate
+from src.networks.build import count_parameters, predict_logits
 from src.params import PrepareParams, RunParams, TrainParams, parse
-from src.resumable import resumable_training
-from src.workspace import run_stage
+from src.runtime.devices import environment, set_up_process
+from src.runtime.errors import UserError
+from src.runtime.files import write_json
+from src.runtime.workspace import run_stage
+from src.training.resumable import resumable_training
 
 FOLDER = Path("studies/benchmark")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from src.files import write_text
 from src.params import RunParams, parse
-from src.workspace import run_stage
+from src.runtime.files import write_text
+from src.runtime.workspace import run_stage
 
 FOLDER = Path("studies/benchmark")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 from ruamel.yaml import YAML
 
-from src import figures
-from src.errors import UserError
-from src.files import replacing, write_table
-from src.results import summarise
-from src.workspace import run_stage
+from src.runtime.errors import UserError
+from src.runtime.files import replacing, write_table
+from src.runtime.workspace import run_stage
+from studies.benchmark.figure import accuracies_by_setup
+from studies.benchmark.results import summarise
 
 FOLDER = Path("studies/benchmark")
 GROUPS = ("lenet5", "others")
@@ -31,7 +31,7 @@ def main() -> None:
     write_table(FOLDER / "runs.csv", runs)
     write_table(FOLDER / "summary.csv", summary)
     with replacing(FOLDER / "accuracy.png") as temporary:
-        figures.accuracies_by_setup(runs).savefig(temporary, dpi=110, metadata={"Software": None})
+        accuracies_by_setup(runs).savefig(temporary, dpi=110, metadata={"Software": None})
     print(summary[["setup", "n", "test_accuracy_mean", "test_accuracy_sd"]].to_string(index=False))
 
 

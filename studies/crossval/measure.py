@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from src.crossval import joined, overall, scores_by_class, stratified_folds
-from src.devices import set_up_process
-from src.evaluation import evaluate
-from src.files import write_json, write_table
-from src.models import predict_logits
+from src.data.splits import load_split
+from src.evaluation.metrics import evaluate
+from src.networks.build import predict_logits
 from src.params import Params, TrainParams, read
-from src.resumable import resumable_training
-from src.splits import load_split
-from src.workspace import run_stage
+from src.runtime.devices import set_up_process
+from src.runtime.files import write_json, write_table
+from src.runtime.workspace import run_stage
+from src.training.resumable import resumable_training
+from studies.crossval.folds import joined, overall, scores_by_class, stratified_folds
 
 TRAIN, VAL = Path("data/prepared/train.npz"), Path("data/prepared/val.npz")
 RESULTS = Path("studies/crossval")

@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from src import figures
-from src.corruptions import corrupt, robustness
-from src.devices import set_up_process
-from src.errors import UserError
-from src.files import replacing, write_table
-from src.model_file import load_model
-from src.models import predict_logits
-from src.splits import load_split
-from src.workspace import run_stage
+from src.data.splits import load_split
+from src.networks.build import predict_logits
+from src.networks.model_file import load_model
+from src.runtime.devices import set_up_process
+from src.runtime.errors import UserError
+from src.runtime.files import replacing, write_table
+from src.runtime.workspace import run_stage
+from studies.robustness.corruptions import corrupt, robustness
+from studies.robustness.figure import robustness as robustness_figure
 
 MODEL = Path("models/model.pt")
 VAL = Path("data/prepared/val.npz")
@@ -38,7 +38,7 @@ def main() -> None:
     images, labels = (torch.from_numpy(array).to(device) for array in (split.images, split.labels))
     table = robustness(classify, images, labels, SEED)
     first = {name: corrupt(images[:1], name, 3, SEED)[0] for name in table["corruption"].unique()[1:]}
-    figure = figures.robustness(table, {name: image.cpu().numpy() for name, image in first.items()})
+    figure = robustness_figure(table, {name: image.cpu().numpy() for name, image in first.items()})
     write_table(RESULTS / "accuracy.csv", table)
     with replacing(RESULTS / "accuracy.png") as temporary:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})

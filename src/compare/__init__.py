@@ -1,0 +1,1 @@
+"""`python -m src.compare`: is one revision better than another?"""

@@ -1,0 +1,208 @@
+"""The dataset registry: where the bytes come from, what they must be, and what their classes are called."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from src.data.archives import Archive, ensure_archives
+from src.data.idx import read_idx
+from src.data.splits import IMAGE_SIZE, Split, pixel_statistics, stratified_split
+from src.runtime.errors import UserError
+from src.runtime.workspace import repository
+
+ROOT_VARIABLE = "LENET_DATA_ROOT"
+
+DIGITS = [str(digit) for digit in range(10)]
+CLOTHES = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+]
+HIRAGANA = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images and their labels: uint8 [N, 28, 28] with background 0, and uint8 [N]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset's official training and test parts."""
+
+    class_names: list[str]
+    train: Images
+    test: Images
+
+
+def split_dataset(
+    name: str, dataset: Dataset, val_fraction: float, split_seed: int
+) -> tuple[Split, Split, Split]:
+    """The training, validation and test split of a dataset.
+
+    The validation split is drawn from the official training part (see `stratified_split`), and the
+    statistics are those of what is left of it.
+
+    Raises:
+        UserError: `val_fraction` leaves a class without a validation image.
+    """
+    official, test = dataset.train, dataset.test
+    kept, drawn = stratified_split(official.labels, val_fraction, split_seed)
+    mean, std = pixel_statistics(official.images[kept])
+    return (
+        Split(name, dataset.class_names, mean, std, official.images[kept], official.labels[kept]),
+        Split(name, dataset.class_names, mean, std, official.images[drawn], official.labels[drawn]),
+        Split(name, dataset.class_names, mean, std, test.images, test.labels),
+    )
+
+
+@dataclass(frozen=True)
+class IdxSource:
+    """Where four idx archives come from.
+
+    Attributes:
+        archives: training images, training labels, test images, test labels.
+        mirrors: base URLs, ending in `/`, in the order in which they are tried.
+        label_dimensions: 1 for a plain list of labels; 2 for QMNIST, whose labels are the first of
+            eight columns (the others tell the writer and the original NIST image).
+    """
+
+    archives: tuple[Archive, Archive, Archive, Archive]
+    mirrors: tuple[str, ...]
+    label_dimensions: int = 1
+
+
+def data_root() -> Path:
+    """The folder of raw data: `LENET_DATA_ROOT`, else a folder in the user's cache directory.
+
+    The cache directory is outside the repository, so that DVC's temporary workspaces share a download.
+    """
+    from platformdirs import user_cache_path
+
+    named = os.environ.get(ROOT_VARIABLE)
+    if not named:
+        return user_cache_path("lenet5-dvc") / "datasets"
+    # A relative folder is meant as seen from the repository, whatever copy of it the stage runs in.
+    return repository() / Path(named).expanduser()
+
+
+def load_digits() -> Dataset:
+    """The 1,797 handwritten digits in scikit-learn's wheel (E. Alpaydin, C. Kaynak, 1998; UCI repository).
+
+    The 8×8 pictures of 17 grey levels are enlarged three times and set into MNIST's 28×28 field. The test
+    part is a fifth of them, stratified, always the same.
+    """
+    import sklearn.datasets
+    from PIL import Image
+    from sklearn.model_selection import train_test_split
+
+    digits = sklearn.datasets.load_digits()
+    images = np.zeros((len(digits.images), IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    for field, picture in zip(images, digits.images, strict=True):
+        grey = Image.fromarray(np.round(picture * (255 / 16)).astype(np.uint8))
+        field[2:26, 2:26] = np.asarray(grey.resize((24, 24), Image.Resampling.BILINEAR))
+    labels = digits.target.astype(np.uint8)
+    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
+    return Dataset(DIGITS, Images(images[train], labels[train]), Images(images[test], labels[test]))
+
+
+def torchvision_source(name: str) -> IdxSource:
+    """The archives, MD5s and mirrors that torchvision lists for its dataset `name`."""
+    # Imported here, since it costs seconds that the embedded dataset need not pay.
+    from torchvision import datasets
+
+    listed = getattr(datasets, name)
+    if name == "QMNIST":  # torchvision lists whole addresses here, and a test set of 60,000 images
+        entries = [*listed.resources["train"], *listed.resources["test"]]
+        mirrors = (entries[0][0].rpartition("/")[0] + "/",)
+        label_dimensions = 2
+    else:
+        entries = listed.resources
+        mirrors = tuple(listed.mirrors)
+        label_dimensions = 1
+    mirrors = encrypted_first(mirrors)
+    archives = tuple(Archive(PurePosixPath(url).name, md5) for url, md5 in entries)
+    return IdxSource(archives, mirrors, label_dimensions)  # type: ignore[arg-type]
+
+
+def encrypted_first(mirrors: Sequence[str]) -> tuple[str, ...]:
+    """The same hosts over HTTPS, then those that were listed without it, should a host refuse.
+
+    Amazon's buckets offer HTTPS at their own address, not at the one of a website made of them.
+    """
+    plain = [mirror for mirror in mirrors if mirror.startswith("http:")]
+    encrypted = [
+        mirror.replace("http:", "https:").replace(".s3-website.", ".s3.") if mirror in plain else mirror
+        for mirror in mirrors
+    ]
+    return (*encrypted, *plain)
+
+
+def load_idx_dataset(name: str, class_names: list[str], source: IdxSource, root: Path) -> Dataset:
+    """Read a dataset from `<root>/<name>/raw`, after downloading what is missing there.
+
+    Raises:
+        UserError: an archive cannot be had, or names the file and what is wrong with it.
+    """
+    folder = root / name / "raw"
+    ensure_archives(name, source.archives, source.mirrors, folder)
+    train_images, train_labels, test_images, test_labels = (
+        folder / archive.name for archive in source.archives
+    )
+    classes = len(class_names)
+    return Dataset(
+        class_names,
+        read_images(train_images, train_labels, source.label_dimensions, classes),
+        read_images(test_images, test_labels, source.label_dimensions, classes),
+    )
+
+
+def read_images(images_file: Path, labels_file: Path, label_dimensions: int, classes: int) -> Images:
+    """Read a pair of idx archives and check that they belong together.
+
+    Raises:
+        UserError: names the file that is malformed, of another size, or has a label out of range.
+    """
+    images = read_idx(images_file, dimensions=3)
+    labels = read_idx(labels_file, dimensions=label_dimensions)
+    if images.dtype != np.uint8 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
+        size = " × ".join(map(str, images.shape[1:]))
+        raise UserError(f"{images_file}: holds {images.dtype} images of {size}, expected uint8 of 28 × 28")
+    if len(labels) != len(images) or labels.size == 0:
+        raise UserError(
+            f"{labels_file}: holds {len(labels):,} labels, {images_file.name} holds {len(images):,} images"
+        )
+    if label_dimensions == 2:
+        labels = labels[:, 0]
+    if labels.min() < 0 or labels.max() >= classes:
+        wrong = labels.max() if labels.max() >= classes else labels.min()
+        raise UserError(f"{labels_file}: holds the label {wrong}; accepted: 0 to {classes - 1}")
+    return Images(images, labels.astype(np.uint8))
+
+
+def _from_torchvision(name: str, class_names: list[str]) -> Callable[[], Dataset]:
+    return lambda: load_idx_dataset(name, class_names, torchvision_source(name), data_root())
+
+
+DATASETS: dict[str, Callable[[], Dataset]] = {
+    "Digits": load_digits,
+    "MNIST": _from_torchvision("MNIST", DIGITS),
+    "FashionMNIST": _from_torchvision("FashionMNIST", CLOTHES),
+    "KMNIST": _from_torchvision("KMNIST", HIRAGANA),
+    "QMNIST": _from_torchvision("QMNIST", DIGITS),
+}

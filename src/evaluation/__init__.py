@@ -1,0 +1,1 @@
+"""Predictions to numbers: metrics, calibration, intervals, tests between revisions."""

@@ -1,0 +1,1 @@
+"""The best model as ONNX and as an exported program."""

@@ -1,0 +1,1 @@
+"""`python -m src.predict`: what is in a picture?"""

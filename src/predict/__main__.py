@@ -1,0 +1,159 @@
+"""What is in a picture? `python -m src.predict IMAGE…`
+
+Takes PNG, JPEG, BMP and GIF of any size, and folders of them; `-` is a picture on standard input. Each is
+made like the pictures of the dataset that the model was trained on (see --plot), and gets a line: the class,
+how sure the model is of it, and the second choice. What cannot be read gets a line that says why, and the
+exit code is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from src.predict.classifiers import Classifier, TorchClassifier, open_classifier
+from src.predict.pictures import PLACEMENTS, SUFFIXES
+from src.predict.predictions import BATCH, Prediction, as_csv, as_json, as_table, choices, predict
+from src.runtime.errors import UserError, run
+
+MODEL = Path("models/model.pt")
+PREPARED = Path("data/prepared")
+SPLITS = ("train", "val", "test")
+# A grid of more than these is too small to look at.
+MOST_PLOTTED = 48
+LOG_SECONDS = 10.0
+
+
+def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
+    """The pictures that the words of a command line name, in order; those of a folder by their names.
+
+    Raises:
+        UserError: a folder has none.
+    """
+    found: list[tuple[str, Path | bytes]] = []
+    for word in words:
+        path = Path(word)
+        if word == "-":
+            found.append(("-", sys.stdin.buffer.read()))
+        elif path.is_dir():
+            inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise UserError(f"{word}: no pictures in it; accepted: {', '.join(SUFFIXES)}")
+            found += [(str(one), one) for one in inside]
+        else:
+            found.append((word, path))
+    return found
+
+
+def evaluate_split(name: str, classifier: Classifier, model: Path) -> None:
+    """Print what `evaluate` would write of a split of the prepared data into `metrics/test.json`.
+
+    Raises:
+        UserError: the data is of another dataset than the model's.
+    """
+    from src.data.splits import load_split
+    from src.evaluation.metrics import evaluate
+
+    path = PREPARED / f"{name}.npz"
+    split = load_split(path)
+    if split.dataset != classifier.dataset:
+        raise UserError(f"{model} was trained on {classifier.dataset}, {path} holds {split.dataset}")
+    logits = classifier.logits(split.images)
+    print(json.dumps(evaluate(logits, split.labels, split.class_names).metrics, indent=2))
+
+
+def watched(predictions: Iterable[Prediction], total: int) -> Iterator[Prediction]:
+    """The same predictions; how far they are, on standard error: a bar on a terminal, lines in a log."""
+    from tqdm import tqdm
+
+    interactive, said = sys.stderr.isatty(), time.monotonic()
+    with tqdm(total=total, unit="picture", disable=not interactive, leave=False) as bar:
+        for done, one in enumerate(predictions, 1):
+            yield one
+            bar.update()
+            if not interactive and time.monotonic() - said > LOG_SECONDS:
+                said = time.monotonic()
+                print(f"{done:,} of {total:,} pictures", file=sys.stderr, flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("pictures", nargs="*", metavar="IMAGE", help="a picture, a folder of them, or -")
+    parser.add_argument("--model", type=Path, default=MODEL, help=".pt or .onnx (%(default)s)")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="JSON in place of the table")
+    shown.add_argument("--csv", action="store_true", help="CSV in place of the table")
+    parser.add_argument(
+        "--plot", type=Path, metavar="PNG", help="draw the pictures beside what the model saw"
+    )
+    parser.add_argument("--split", choices=SPLITS, help="evaluate a split of the prepared data instead")
+    parser.add_argument(
+        "--untrained", action="store_true", help="ask the network as it was before training: every answer"
+    )
+    options = parser.parse_args()
+    if bool(options.pictures) == bool(options.split):
+        parser.error("either pictures or --split is needed")
+    if options.split and (options.json or options.csv or options.plot):
+        parser.error("--split has neither --json, --csv nor --plot: it prints JSON")
+    if options.untrained and options.model.suffix == ".onnx":
+        parser.error("--untrained needs a .pt model: an exported one has its trained weights alone")
+    return options
+
+
+def main() -> None:
+    options = arguments()
+    classifier = (
+        TorchClassifier(options.model, untrained=True)
+        if options.untrained
+        else open_classifier(options.model)
+    )
+    if options.split:
+        evaluate_split(options.split, classifier, options.model)
+        return
+    pictures = find_pictures(options.pictures)
+    names = [name for name, _ in pictures]
+    predictions = predict(pictures, classifier, PLACEMENTS[classifier.dataset])
+    if len(pictures) > BATCH:
+        predictions = watched(predictions, len(pictures))
+    failed, kept = 0, list[Prediction]()
+
+    def noted() -> Iterator[Prediction]:
+        nonlocal failed
+        for one in predictions:
+            failed += bool(one.problem)
+            if options.plot and one.prepared and len(kept) < MOST_PLOTTED:
+                kept.append(one)
+            yield one
+
+    if options.json:
+        lines = as_json(noted(), classifier.class_names)
+    elif options.csv:
+        lines = as_csv(noted(), classifier.class_names)
+    else:
+        lines = as_table(noted(), classifier.class_names, names, everything=options.untrained)
+    for line in lines:
+        print(line, flush=True)
+    if options.plot:
+        draw(kept, classifier.class_names, options.plot)
+    if failed:
+        sys.exit(1)
+
+
+def draw(predictions: list[Prediction], class_names: list[str], path: Path) -> None:
+    """Write a figure of pictures, what the model saw of them, and its answers."""
+    from src.figures.images import predicted_pictures
+    from src.runtime.files import replacing
+
+    pairs = [(one.grey, one.prepared.image) for one in predictions if one.prepared and one.grey is not None]
+    best = [choices(one, class_names) for one in predictions]
+    titles = [f"{one['class']} ({one['confidence']:.1%})" for one in best]
+    with replacing(path) as temporary:
+        predicted_pictures(pairs, titles).savefig(temporary, dpi=150, format="png")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,96 @@
+"""A trained model as something to ask, whichever file it comes from: images in, logits out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from src.runtime.errors import UserError, reason
+
+
+class Classifier(Protocol):
+    """What answers.
+
+    Attributes:
+        dataset: the name of the dataset that it was trained on.
+        class_names: in the order of the logits.
+    """
+
+    dataset: str
+    class_names: list[str]
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits, float32 [N, C], of images, uint8 [N, 28, 28], background 0."""
+        ...
+
+
+class TorchClassifier:
+    """`models/model.pt`, by PyTorch.
+
+    Args:
+        path: of the model's file.
+        untrained: the same network with its first weights instead, those of seed 0.
+
+    Raises:
+        UserError: see `src.networks.model_file.load_model`.
+    """
+
+    def __init__(self, path: Path, *, untrained: bool = False) -> None:
+        from src.networks.build import build_model
+        from src.networks.model_file import load_model
+        from src.runtime.devices import set_up_process
+
+        self._device = set_up_process()
+        self._trained = load_model(path)
+        self.dataset, self.class_names = self._trained.dataset, self._trained.class_names
+        network = (
+            build_model(self._trained.network, seed=0, num_classes=len(self.class_names))
+            if untrained
+            else self._trained.build()
+        )
+        self._network = network.to(self._device)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        import torch
+
+        from src.networks.build import predict_logits
+
+        inputs = self._trained.prepare_input(torch.from_numpy(images).to(self._device))
+        return predict_logits(self._network, inputs).cpu().numpy()
+
+
+class OnnxClassifier:
+    """`models/model.onnx`, by ONNX Runtime; PyTorch is not imported.
+
+    Raises:
+        UserError: the file is missing, damaged, or not one that the `export` stage has written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; `make export` writes it") from None
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # a damaged file is reported below
+        try:
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=onnxruntime.get_available_providers()
+            )
+            known = self._session.get_modelmeta().custom_metadata_map
+            self.dataset, self.class_names = known["dataset"], json.loads(known["class_names"])
+        except Exception as error:  # ONNX Runtime has types of its own for each kind of damage
+            raise UserError(f"{path}: not a model written by this project ({reason(error)})") from None
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        return self._session.run(["logits"], {"images": images})[0]
+
+
+def open_classifier(path: Path) -> Classifier:
+    """The model in a file, by its suffix: `.onnx`, or else PyTorch's."""
+    return OnnxClassifier(path) if path.suffix == ".onnx" else TorchClassifier(path)

@@ -1,0 +1,158 @@
+"""Pictures and a model in, predictions out; and predictions as a table, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.predict.classifiers import Classifier
+from src.predict.pictures import Placement, Prepared, prepare_picture, read_picture
+from src.runtime.errors import UserError
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a picture, or why it was not asked.
+
+    Attributes:
+        file: the picture, as given.
+        grey: uint8 [H, W], as it was read; none for one that could not be.
+        prepared: as the model saw it.
+        probabilities: float64 [C], softmax.
+        problem: why there is none.
+    """
+
+    file: str
+    grey: np.ndarray | None = None
+    prepared: Prepared | None = None
+    probabilities: np.ndarray | None = None
+    problem: str = ""
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities, float64 [N, C], of logits [N, C]."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True).astype(np.float64))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def predict(
+    pictures: Iterable[tuple[str, Path | bytes]], classifier: Classifier, placement: Placement
+) -> Iterator[Prediction]:
+    """Ask a model what is in pictures, in order, some hundred at a time.
+
+    Args:
+        pictures: a name for each, and its file or the bytes of one.
+        classifier: the model.
+        placement: of the dataset that it was trained on.
+    """
+    remaining = iter(pictures)
+    while batch := list(itertools.islice(remaining, BATCH)):
+        read = [_read(name, source, placement) for name, source in batch]
+        images = [one.prepared.image for one in read if one.prepared]
+        answers = iter(softmax(classifier.logits(np.stack(images))) if images else ())
+        for one in read:
+            yield Prediction(one.file, one.grey, one.prepared, next(answers)) if one.prepared else one
+
+
+def _read(name: str, source: Path | bytes, placement: Placement) -> Prediction:
+    try:
+        grey = read_picture(source)
+        return Prediction(name, grey, prepare_picture(grey, placement))
+    except UserError as error:
+        return Prediction(name, problem=str(error))
+
+
+def polarity(prepared: Prepared) -> str:
+    """What was taken for the picture, and what for its background."""
+    return "dark on bright" if prepared.inverted else "bright on dark"
+
+
+def choices(one: Prediction, class_names: list[str]) -> dict[str, Any]:
+    """The two best answers of a prediction that has some."""
+    assert one.probabilities is not None
+    first, second = np.argsort(-one.probabilities, kind="stable")[:2]
+    return {
+        "class": class_names[first],
+        "confidence": float(one.probabilities[first]),
+        "runner_up": class_names[second],
+        "runner_up_confidence": float(one.probabilities[second]),
+    }
+
+
+def as_table(
+    predictions: Iterable[Prediction], class_names: list[str], files: list[str], *, everything: bool
+) -> Iterator[str]:
+    """Lines for a person, as they come.
+
+    Args:
+        predictions: to be shown.
+        class_names: of the model.
+        files: the names that will come, for the width of their column.
+        everything: all probabilities in place of the runner-up.
+    """
+    width = min(60, max(map(len, ["file", *files])))
+    widest = max(map(len, ["class", *class_names]))
+    columns = [max(6, len(name)) for name in class_names]
+    names = "  ".join(f"{name:>{column}}" for name, column in zip(class_names, columns, strict=True))
+    yield (
+        f"{'file':<{width}}  {'class':<{widest}}  confidence  {'picture':<14}  "
+        f"{names if everything else 'runner-up'}"
+    )
+    for one in predictions:
+        if one.prepared is None or one.probabilities is None:
+            yield f"{one.file:<{width}}  error: {one.problem}"
+            continue
+        best = choices(one, class_names)
+        shares = zip(one.probabilities, columns, strict=True)
+        rest = (
+            "  ".join(f"{share:>{column}.1%}" for share, column in shares)
+            if everything
+            else f"{best['runner_up']} {best['runner_up_confidence']:.2%}"
+        )
+        yield (
+            f"{one.file:<{width}}  {best['class']:<{widest}}  {best['confidence']:>10.2%}  "
+            f"{polarity(one.prepared):<14}  {rest}"
+        )
+
+
+def as_json(predictions: Iterable[Prediction], class_names: list[str]) -> Iterator[str]:
+    """A JSON array: `file` with `class`, `confidence`, …, `probabilities` by class; or with `error`."""
+    opening = "["
+    for one in predictions:
+        record: dict[str, Any] = {"file": one.file}
+        if one.prepared is None or one.probabilities is None:
+            record["error"] = one.problem
+        else:
+            record |= choices(one, class_names) | {"inverted": one.prepared.inverted}
+            record["probabilities"] = dict(zip(class_names, one.probabilities.tolist(), strict=True))
+        yield f"{opening}{json.dumps(record, ensure_ascii=False)}"
+        opening = ","
+    yield "]" if opening == "," else "[]"
+
+
+def as_csv(predictions: Iterable[Prediction], class_names: list[str]) -> Iterator[str]:
+    """A table with a column for each class, and one for what went wrong."""
+    keys = ["file", "class", "confidence", "runner_up", "runner_up_confidence", "inverted", "error"]
+    line = io.StringIO()
+    writer = csv.DictWriter(line, [*keys, *class_names], lineterminator="")
+    writer.writeheader()
+    yield line.getvalue()
+    for one in predictions:
+        record: dict[str, Any] = {"file": one.file, "error": one.problem}
+        if one.prepared is not None and one.probabilities is not None:
+            record |= choices(one, class_names) | {"inverted": one.prepared.inverted}
+            record |= dict(zip(class_names, one.probabilities.tolist(), strict=True))
+        line.seek(0)
+        line.truncate()
+        writer.writerow(record)
+        yield line.getvalue()

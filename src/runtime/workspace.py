@@ -1,0 +1,85 @@
+"""The repository that a command runs in, and stages that run there one at a time."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+from filelock import FileLock, Timeout
+
+from src.runtime.errors import run
+
+PARAMS_FILE = Path("params.yaml")
+
+# Set by DVC for the commands of its stages.
+STAGE_VARIABLE = "DVC_STAGE"
+
+
+def repository() -> Path:
+    """The repository of the current directory; seen from one of DVC's temporary workspaces, the real one.
+
+    `dvc exp run --temp` and queue workers run in copies below `<repository>/.dvc/tmp/exps` and remove
+    them afterwards: what is to outlast a run, or to be shared by several, belongs to the repository.
+    """
+    here = Path.cwd()
+    for folder in here.parents:
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2]
+    return here
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """`run` the `main` of a stage's script, while no other process runs the same stage in this workspace.
+
+    Where DVC was killed and the stage it had started was not, the next `dvc repro` starts the stage
+    again; it waits here until the survivor has stopped writing.
+    """
+    stage = os.environ.get(STAGE_VARIABLE) or Path(sys.argv[0]).stem
+    if STAGE_VARIABLE in os.environ and sys.platform == "linux":
+        _end_with_dvc()
+
+    def alone() -> None:
+        path = Path(".dvc", "tmp", "stages", f"{quote(stage, safe='')}.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            print(f"{stage}: a process of an earlier run is still at work here; waiting", file=sys.stderr)
+            held = lock.acquire()
+        with held:
+            try:
+                main()
+            except BaseException:
+                _show_git_the_parameters()
+                raise
+
+    run(alone)
+
+
+def _end_with_dvc() -> None:
+    """Have the kernel end this process when `dvc` is killed: nobody would take its results.
+
+    Bash, dash and zsh become the command that DVC gives them; where another shell stands between, this
+    process goes on to its end, and the next run of the stage waits for it.
+    """
+    pr_set_pdeathsig = 1  # <sys/prctl.h>
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def _show_git_the_parameters() -> None:
+    """After `dvc exp run -S …` has failed, let `git checkout .` see that params.yaml has been changed.
+
+    DVC writes the file twice within a second, and git's index has the time of the first: git compares sizes
+    and whole seconds, and takes another value of the same length for the old one. No index entry is of the
+    future.
+    """
+    if STAGE_VARIABLE in os.environ and PARAMS_FILE.exists():
+        later = math.floor(PARAMS_FILE.stat().st_mtime) + 1
+        os.utime(PARAMS_FILE, (later, later))

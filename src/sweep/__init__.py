@@ -1,0 +1,1 @@
+"""`python -m src.sweep`: a grid of experiments through the queue of DVC."""

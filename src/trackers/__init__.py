@@ -1,1 +1,0 @@
-"""A module for each tracker that `src.tracking` loads by name."""

@@ -1,0 +1,1 @@
+"""Optional loggers beside DVC; none of them can stop a run."""

@@ -1,0 +1,73 @@
+"""A training that survives: shown while it runs, and gone on from where it was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.data.splits import Split
+from src.networks.model_file import TrainedModel
+from src.params import TrainParams
+from src.runtime.devices import environment
+from src.runtime.workspace import repository
+from src.training.checkpoints import checkpoints_of, training_key
+from src.training.loop import Progress, TrainingResult, steps_per_epoch, train_on_splits
+from src.training.optimization import Optimization
+from src.training.progress import TrainingProgress
+
+CHECKPOINTS = Path(".dvc/tmp/checkpoints")
+
+
+@contextmanager
+def resumable_training(
+    params: TrainParams,
+    train: Split,
+    val: Split,
+    device: torch.device,
+    *,
+    facts: dict[str, Any] | None = None,
+    files: Sequence[Path] = (),
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+) -> Iterator[tuple[TrainedModel, TrainingResult]]:
+    """Train, from the last checkpoint of the same training where there is one.
+
+    The checkpoints are removed when the block ends without an error, so that results written in it are
+    written, or computed again at once.
+
+    Args:
+        params: the network and its training.
+        train, val: as `prepare` makes them.
+        device: where to compute.
+        facts, files: what the splits come from: values of JSON's types, and files whose content counts.
+        on_epoch: called before the first epoch and after each.
+
+    Raises:
+        UserError: see `train_on_splits`.
+    """
+    settings = Optimization(**params.optimization())
+    shown = TrainingProgress(settings.epochs, steps_per_epoch(len(train.labels), settings.batch_size))
+    key = training_key(params.model_dump() | environment(device) | (facts or {}), files)
+    with checkpoints_of(key, repository() / CHECKPOINTS) as checkpoints:
+
+        def after_epoch(progress: Progress) -> None:
+            checkpoints.save(progress.snapshot())
+            on_epoch(progress)
+            shown.on_epoch(progress)
+
+        trained = train_on_splits(
+            train,
+            val,
+            params.network(),
+            settings,
+            device,
+            snapshot=checkpoints.latest(),
+            on_epoch=after_epoch,
+            on_step=shown.on_step,
+        )
+        shown.close()
+        yield trained
+        checkpoints.remove()

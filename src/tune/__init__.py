@@ -1,0 +1,1 @@
+"""`python -m src.tune`: a search for better parameters."""

@@ -1,0 +1,96 @@
+"""What a search may change, and within which bounds: `search_space.yaml`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from src.params import RunParams, TrainParams, parse, read_yaml
+from src.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+SPACE_FILE = Path("search_space.yaml")
+
+Kind = Literal["choice", "uniform", "log_uniform", "integer"]
+FORMS = "choice: [a, b, …], uniform: [low, high], log_uniform: [low, high] or integer: [low, high]"
+
+# The trials of a search share their images, and their number of epochs is what early stopping divides up.
+KEYS = [key for key in TrainParams.model_fields if key != "epochs"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The values that one parameter may take.
+
+    Attributes:
+        kind: `choice` between values; or from a lowest to a highest one, both included: `uniform`,
+            `log_uniform` (equally likely in every decade) or `integer`.
+        values: the choices; or the lowest and the highest.
+    """
+
+    kind: Kind
+    values: tuple[Any, ...]
+
+    def distribution(self) -> BaseDistribution:
+        """The same in Optuna's terms."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.kind == "choice":
+            return CategoricalDistribution(self.values)
+        if self.kind == "integer":
+            return IntDistribution(*self.values)
+        return FloatDistribution(*self.values, log=self.kind == "log_uniform")
+
+    def rounded(self, value: object) -> object:
+        """A proposed value with 3 significant digits, within the bounds: one that a person can type."""
+        if self.kind in ("choice", "integer"):
+            return value
+        low, high = self.values
+        return min(max(float(f"{value:.3g}"), low), high)
+
+
+def read_space(path: Path, base: dict[str, Any]) -> dict[str, Domain]:
+    """Read and validate a search space.
+
+    Args:
+        path: a YAML file of lines such as `lr: {log_uniform: [1e-3, 0.1]}`.
+        base: every other parameter; each bound and choice is validated together with these.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or holds a key or a value that is not accepted.
+    """
+    try:
+        values = read_yaml(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    if not isinstance(values, dict) or not values:
+        raise UserError(f"{path}: expected lines such as `lr: {{log_uniform: [1e-3, 0.1]}}`")
+    return {key: _domain(key, value, base, str(path)) for key, value in values.items()}
+
+
+def _domain(key: object, value: object, base: dict[str, Any], source: str) -> Domain:
+    if key not in KEYS:
+        raise UserError(f"{source}: {key!r} cannot be searched; accepted: {', '.join(KEYS)}")
+    form = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else (None, None)
+    kind, ends = form
+    wrong = UserError(f"{source}: {key}: {value!r} is not accepted; accepted: {FORMS}")
+    if kind not in ("choice", "uniform", "log_uniform", "integer") or not isinstance(ends, list) or not ends:
+        raise wrong
+    for one in ends:
+        parse(base | {str(key): one}, RunParams, whole=RunParams, source=source)
+    if kind == "choice":
+        return Domain("choice", tuple(ends))
+    if len(ends) != 2 or not all(isinstance(one, int | float) for one in ends) or not ends[0] < ends[1]:
+        raise wrong
+    if kind == "integer" and not all(isinstance(one, int) for one in ends):
+        raise wrong
+    if kind != "integer" and TrainParams.model_fields[str(key)].annotation is int:
+        raise UserError(
+            f"{source}: {key}: {value!r} is not accepted; accepted: integer: [low, high] or choice"
+        )
+    if kind == "log_uniform" and ends[0] <= 0:
+        raise wrong
+    return Domain(kind, (ends[0], ends[1]))
