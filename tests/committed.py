@@ -52,9 +52,11 @@ def md5(path: str) -> str | None:
 
 def params_text() -> str:
     """The committed params.yaml; a parameter that only the workspace's code has comes from the workspace."""
-    lines, here = text("params.yaml").splitlines(), (ROOT / "params.yaml").read_text().splitlines()
+    lines = text("params.yaml").splitlines()
     known = {_key(line) for line in lines}
-    lines += [line for line in here if _key(line) not in known]
+    if Params.model_fields.keys() - known:
+        here = (ROOT / "params.yaml").read_text().splitlines()
+        lines += [line for line in here if _key(line) not in known]
     return "\n".join(line for line in lines if _key(line) in (None, *Params.model_fields)) + "\n"
 
 

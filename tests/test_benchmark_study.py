@@ -13,8 +13,9 @@ from ruamel.yaml import YAML
 
 from src.runtime.errors import UserError
 from studies.benchmark.readme import BEGIN, END, README, with_results
+from studies.benchmark.table import GROUPS
 from tests import committed
-from tests.conftest import Clone, output
+from tests.conftest import ROOT, Clone, output
 from tests.test_survival import gone_on_from, kill
 
 STUDY = "studies/benchmark/dvc.yaml"
@@ -95,6 +96,11 @@ def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None
     assert output(refused).startswith(
         "error: 'no-such-setup' is no setup; accepted: one of digits-convnet-plain, fashion-lenet5-relu"
     )
+
+
+def test_the_table_is_made_of_all_runs() -> None:
+    stages = YAML(typ="safe").load(ROOT / STUDY)["stages"]
+    assert [name for name, stage in stages.items() if "matrix" in stage] == list(GROUPS)
 
 
 def test_the_committed_table_in_the_readme_is_the_one_of_the_committed_results(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""`python -m src.compare`: is one revision better than another?"""
+"""`python -m src.compare`: whether one revision is better than another."""

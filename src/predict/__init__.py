@@ -1,1 +1,1 @@
-"""`python -m src.predict`: what is in a picture?"""
+"""`python -m src.predict`: what a trained model sees in a picture."""
