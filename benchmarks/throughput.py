@@ -31,7 +31,7 @@ def tensor_loop(raw: Path, model: str, batch_size: int) -> float:
     """Images per second of `src.training.loop.train`."""
     import torch
 
-    from src.data.datasets import read_images
+    from src.data.torchvision_archives import read_images
     from src.networks.build import build_model, network_input
     from src.params import TrainParams, read
     from src.runtime.devices import set_up_process
@@ -131,7 +131,7 @@ def compare(model: str, batch_size: int) -> None:
 
 def main() -> None:
     from src.data.archives import ensure_archives
-    from src.data.datasets import data_root, torchvision_source
+    from src.data.torchvision_archives import data_root, torchvision_source
     from src.params import TrainParams, read
 
     raw = data_root() / "MNIST" / "raw"

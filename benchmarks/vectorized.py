@@ -11,7 +11,7 @@ import statistics
 import time
 from dataclasses import replace
 
-from src.data.datasets import DATASETS, split_dataset
+from src.data.dataset import split_dataset
 from src.params import Params, read
 from src.runtime.devices import set_up_process
 from src.runtime.errors import run
@@ -26,7 +26,7 @@ TOGETHER = 8
 def main() -> None:
     device = set_up_process()
     params = read(Params)
-    train, val, _ = split_dataset("MNIST", DATASETS["MNIST"](), params.val_fraction, params.split_seed)
+    train, val, _ = split_dataset("MNIST", params.val_fraction, params.split_seed)
     settings = replace(Optimization(**params.optimization()), epochs=1)
     for name, seeds in (("one seed", [0] * TOGETHER), ("a seed for each", list(range(TOGETHER)))):
         configurations = [

@@ -36,10 +36,18 @@ class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+# A name stands for a module: `Digits` for src/data/digits.py, `lenet5` for src/networks/lenet5.py.
+DatasetName = Literal["Digits", "MNIST", "FashionMNIST", "KMNIST", "QMNIST"]
+ModelName = Literal["lenet5", "lenet5_1998", "convnet"]
+InputMode = Literal["resize", "pad"]
+Activation = Literal["Tanh", "ReLU", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "GELU"]
+Pooling = Literal["max", "avg"]
+
+
 class PrepareParams(_Group):
     """What `prepare` reads: which images, and how they are split."""
 
-    dataset: Literal["Digits", "MNIST", "FashionMNIST", "KMNIST", "QMNIST"]
+    dataset: DatasetName
     val_fraction: Annotated[float, Field(gt=0, le=0.5), BeforeValidator(_fraction)]
     split_seed: Seed
 
@@ -47,10 +55,10 @@ class PrepareParams(_Group):
 class NetworkParams(_Group):
     """The network's shape and its first weights."""
 
-    model: Literal["lenet5", "lenet5_1998", "convnet"]
-    input: Literal["resize", "pad"]
-    activation: Literal["Tanh", "ReLU", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "GELU"]
-    pooling: Literal["max", "avg"]
+    model: ModelName
+    input: InputMode
+    activation: Activation
+    pooling: Pooling
     dropout: Annotated[float, Field(ge=0, lt=1)]
     init: Literal["default", "kaiming_normal"]
 

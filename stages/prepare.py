@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from src.data.datasets import DATASETS, split_dataset
+from src.data.dataset import split_dataset
 from src.data.splits import save_split
 from src.params import PrepareParams, read
 from src.runtime.workspace import run_stage
@@ -13,8 +13,7 @@ FILES = [PREPARED / f"{name}.npz" for name in ("train", "val", "test")]
 
 def main() -> None:
     params = read(PrepareParams)
-    dataset = DATASETS[params.dataset]()
-    splits = split_dataset(params.dataset, dataset, params.val_fraction, params.split_seed)
+    splits = split_dataset(params.dataset, params.val_fraction, params.split_seed)
     for path, split in zip(FILES, splits, strict=True):
         save_split(split, path)
         print(f"{params.dataset}: {len(split.labels):,} {path.stem} images")

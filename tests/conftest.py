@@ -165,4 +165,4 @@ def bright_squares(per_class: int, seed: int = 0, classes: int = 4) -> Split:
         row, column = divmod(int(label), 2)
         image[4 + 12 * row : 12 + 12 * row, 4 + 12 * column : 12 + 12 * column] = 250
     names = [f"place {label}" for label in range(classes)]
-    return Split("Squares", names, mean=0.15, std=0.25, images=images, labels=labels)
+    return Split("Squares", names, mean=0.15, std=0.25, mirror_symmetric=False, images=images, labels=labels)

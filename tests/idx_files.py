@@ -9,7 +9,7 @@ import struct
 import numpy as np
 
 from src.data.archives import Archive
-from src.data.datasets import IdxSource
+from src.data.torchvision_archives import IdxSource
 
 NAMES = {
     "MNIST": (

@@ -18,14 +18,17 @@ from tests.server import serve
 
 PREPARE = """
 import json, os, sys
+from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, os.getcwd())
 from src.data.archives import Archive
-from src.data.datasets import DATASETS, DIGITS, IdxSource, load_idx_dataset
+from src.data import mnist
+from src.data.torchvision_archives import IdxSource, load_idx_dataset
 from stages import prepare
 listed = tuple(Archive(*archive) for archive in json.loads(sys.argv[2]))
 listed = IdxSource(listed, (sys.argv[1],))
-DATASETS["MNIST"] = lambda: load_idx_dataset("MNIST", DIGITS, listed, Path(sys.argv[3]))
+load = lambda: load_idx_dataset("MNIST", 10, listed, Path(sys.argv[3]))
+mnist.DATASET = replace(mnist.DATASET, load=load)
 prepare.main()
 """
 

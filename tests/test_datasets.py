@@ -1,30 +1,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torchvision
 
-from src.data.datasets import (
-    CLOTHES,
-    DATASETS,
-    HIRAGANA,
-    data_root,
-    load_digits,
-    load_idx_dataset,
-    read_images,
-    split_dataset,
-    torchvision_source,
-)
-from src.params import Params
+from src.data.dataset import Dataset, dataset, split_dataset
+from src.data.fashionmnist import CLOTHES
+from src.data.kmnist import HIRAGANA
+from src.data.torchvision_archives import data_root, load_idx_dataset, read_images, torchvision_source
+from src.params import DatasetName
 from src.runtime.errors import UserError
 from tests.idx_files import NAMES, archives, compressed, idx, source
 from tests.server import serve
 
 
-def test_registry_holds_what_params_accept() -> None:
-    assert list(DATASETS) == list(Params.model_fields["dataset"].annotation.__args__)
+@pytest.mark.parametrize("name", get_args(DatasetName))
+def test_every_name_stands_for_a_module_with_all_facts(name: DatasetName) -> None:
+    facts = dataset(name)
+    assert isinstance(facts, Dataset)
+    assert len(facts.class_names) == 10
+    assert facts.mirror_symmetric == (name == "FashionMNIST"), "digits and letters have a left and a right"
 
 
 def test_class_names_are_torchvisions() -> None:
@@ -35,11 +33,10 @@ def test_class_names_are_torchvisions() -> None:
 @pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST", "QMNIST"])
 def test_loads_the_exact_format_over_http_then_without_it(tmp_path: Path, name: str) -> None:
     files = archives(name, train=40, test=20)
-    classes = [str(label) for label in range(10)]
     with serve(files) as mirror:
-        first = load_idx_dataset(name, classes, source(name, files, mirror.url), tmp_path)
+        first = load_idx_dataset(name, 10, source(name, files, mirror.url), tmp_path)
         assert sorted(mirror.asked) == sorted(files)
-    again = load_idx_dataset(name, classes, source(name, files, "http://127.0.0.1:1/"), tmp_path)
+    again = load_idx_dataset(name, 10, source(name, files, "http://127.0.0.1:1/"), tmp_path)
     for part, other, count in ((first.train, again.train, 40), (first.test, again.test, 20)):
         assert part.images.shape == (count, 28, 28)
         assert part.images.dtype == part.labels.dtype == np.uint8
@@ -100,7 +97,7 @@ def test_negative_labels_of_qmnist_are_refused(tmp_path: Path) -> None:
 
 
 def test_digits_are_all_there_with_a_stratified_fifth_for_the_test() -> None:
-    digits, again = load_digits(), load_digits()
+    digits, again = dataset("Digits").load(), dataset("Digits").load()
     assert len(digits.train.labels) == 1437
     assert len(digits.test.labels) == 360
     everything = np.concatenate([digits.train.labels, digits.test.labels])
@@ -136,8 +133,8 @@ def test_a_relative_data_root_is_seen_from_the_repository(
 
 
 def test_splits_come_from_their_own_parts_and_statistics_from_training_alone() -> None:
-    digits = load_digits()
-    train, val, test = split_dataset("Digits", digits, 1 / 6, split_seed=0)
+    digits = dataset("Digits").load()
+    train, val, test = split_dataset("Digits", 1 / 6, split_seed=0)
     assert [len(split.labels) for split in (train, val, test)] == [1197, 240, 360]
     pictures = [{image.tobytes() for image in split.images} for split in (train, val, test)]
     official = {image.tobytes() for image in digits.train.images}

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from src.data.datasets import CLOTHES
+from src.data.fashionmnist import CLOTHES
 from src.data.splits import Split
 from src.evaluation.examples import Examples
 from src.evaluation.metrics import (
@@ -70,7 +70,7 @@ def steps(count: int) -> pd.DataFrame:
 
 def split(count: int) -> Split:
     images = np.random.default_rng(0).integers(0, 256, (count, 28, 28), dtype=np.uint8)
-    return Split("FashionMNIST", CLOTHES, 0.3, 0.3, images, (np.arange(count) % 10).astype(np.uint8))
+    return Split("FashionMNIST", CLOTHES, 0.3, 0.3, True, images, (np.arange(count) % 10).astype(np.uint8))
 
 
 SOME, NONE = evaluated(mistakes=500), evaluated(mistakes=0)

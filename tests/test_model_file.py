@@ -3,13 +3,14 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from src.networks.build import NETWORKS, build_model, predict_logits
+from src.networks.build import build_model, predict_logits
 from src.networks.model_file import TrainedModel, load_model, save_model
+from src.params import ModelName
 from src.runtime.errors import UserError
 
 NETWORK: dict[str, Any] = {
@@ -28,7 +29,7 @@ def trained(model: str = "lenet5", seed: int = 0) -> TrainedModel:
     return TrainedModel("Digits", list("0123456789"), 0.2, 0.3, network, weights)
 
 
-@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("model", get_args(ModelName))
 def test_saved_and_loaded_is_the_same_and_equal_bytes(tmp_path: Path, model: str) -> None:
     for name in ("model.pt", "other-name.pt"):
         save_model(trained(model), tmp_path / name)

@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from src.networks.build import (
-    NETWORKS,
     build_model,
     count_parameters,
     network_input,
     predict_logits,
     summary,
 )
-from src.params import Params
+from src.params import ModelName
 
 NETWORK: dict[str, Any] = {
     "model": "lenet5",
@@ -25,11 +24,7 @@ NETWORK: dict[str, Any] = {
 }
 
 
-def test_params_name_the_networks() -> None:
-    assert list(NETWORKS) == list(Params.model_fields["model"].annotation.__args__)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", get_args(ModelName))
 def test_first_weights_depend_on_the_seed_alone(name: str) -> None:
     network = NETWORK | {"model": name}
     torch.manual_seed(5)
@@ -75,7 +70,7 @@ def test_a_network_of_28_by_28_gets_the_images_as_they_are() -> None:
     torch.testing.assert_close(fed[:, 0].double(), (images.double() / 255 - 0.25) / 0.5, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", get_args(ModelName))
 def test_the_summary_names_every_layer_with_its_shape_and_parameters(name: str) -> None:
     model = build_model(NETWORK | {"model": name}, seed=0).train()
     lines = summary(model).splitlines()

@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from src.networks.build import NETWORKS, build_model, count_parameters
+from src.networks.build import INPUT_MODES, build_model, count_parameters, network_class
 from src.networks.convnet import ConvNet
-from src.networks.lenet5 import ACTIVATIONS, POOLINGS, LeNet5
+from src.networks.lenet5 import POOLINGS, LeNet5
 from src.networks.lenet5_1998 import (
     C3_INPUTS,
     RUBBISH_PENALTY,
@@ -20,7 +20,8 @@ from src.networks.lenet5_1998 import (
     Subsampling,
     digit_codes,
 )
-from src.params import Params
+from src.networks.network import Network
+from src.params import Activation, InputMode, ModelName, Pooling
 
 NETWORK: dict[str, Any] = {"activation": "ReLU", "pooling": "max", "dropout": 0.0, "init": "default"}
 
@@ -31,15 +32,17 @@ def normal(*shape: int) -> Tensor:
 
 
 def test_params_name_what_there_is() -> None:
-    assert list(ACTIVATIONS) == list(Params.model_fields["activation"].annotation.__args__)
-    assert list(POOLINGS) == list(Params.model_fields["pooling"].annotation.__args__)
+    assert tuple(POOLINGS) == get_args(Pooling)
+    assert get_args(InputMode) == INPUT_MODES
+    for name in get_args(ModelName):
+        assert issubclass(network_class(name), Network)
 
 
 def test_lenet5_has_its_61706_parameters() -> None:
     assert sum(parameter.numel() for parameter in LeNet5().parameters()) == 61_706
 
 
-@pytest.mark.parametrize(("activation", "pooling"), list(itertools.product(ACTIVATIONS, POOLINGS)))
+@pytest.mark.parametrize(("activation", "pooling"), list(itertools.product(get_args(Activation), POOLINGS)))
 def test_every_activation_and_pooling_gives_logits(activation: str, pooling: str) -> None:
     network = NETWORK | {"model": "lenet5", "activation": activation, "pooling": pooling}
     logits = build_model(network, seed=0).eval()(normal(5, 1, 32, 32))
@@ -47,7 +50,7 @@ def test_every_activation_and_pooling_gives_logits(activation: str, pooling: str
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", list(NETWORKS))
+@pytest.mark.parametrize("name", get_args(ModelName))
 def test_laid_out_for_training_logits_and_gradients_are_the_same(name: str) -> None:
     plain = build_model(NETWORK | {"model": name}, seed=0).eval()
     laid_out = copy.deepcopy(plain)
@@ -173,7 +176,7 @@ def test_convnet_has_its_layers() -> None:
         model.train()(images[:1])
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", get_args(ModelName))
 def test_feature_maps_belong_to_the_forward_pass(name: str) -> None:
     model = build_model(NETWORK | {"model": name}, seed=0).eval()
     images = normal(3, 1, model.input_size, model.input_size)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from src.predict.pictures import PLACEMENTS, Placement, prepare_picture, read_picture
+from src.data.dataset import dataset
+from src.predict.pictures import prepare_picture, read_picture
 from src.runtime.errors import UserError
 
-MNIST, FASHION = PLACEMENTS["MNIST"], PLACEMENTS["FashionMNIST"]
+MNIST, FASHION = dataset("MNIST").placement, dataset("FashionMNIST").placement
 
 
 def seven(size: tuple[int, int] = (60, 80), ink: int = 0, paper: int = 255) -> Image.Image:
@@ -149,10 +150,3 @@ def test_what_cannot_be_read_is_refused_with_a_reason(content: bytes, said: str,
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^No such file or directory$"):
         read_picture(tmp_path / "none.png")
-
-
-def test_every_dataset_has_a_placement() -> None:
-    from src.data.datasets import DATASETS
-
-    assert PLACEMENTS.keys() == DATASETS.keys()
-    assert all(isinstance(placement, Placement) for placement in PLACEMENTS.values())

@@ -12,11 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from src.data.datasets import DATASETS, split_dataset
+from src.data.dataset import dataset, split_dataset
 from src.networks.model_file import save_model
 from src.params import Params
 from src.predict.classifiers import TorchClassifier
-from src.predict.pictures import PLACEMENTS
 from src.predict.predictions import Prediction, as_csv, as_json, as_table, softmax
 from src.predict.predictions import predict as predict_pictures
 from src.runtime.errors import UserError
@@ -141,10 +140,9 @@ def test_no_picture_at_all_is_still_a_table() -> None:
 
 def test_enlarged_inverted_mnist_pictures_are_recognised(params: Params, tmp_path: Path) -> None:
     try:
-        mnist = DATASETS["MNIST"]()
+        train, val, test = split_dataset("MNIST", params.val_fraction, params.split_seed)
     except UserError as absent:
         pytest.skip(f"no MNIST here: {absent}")
-    train, val, test = split_dataset("MNIST", mnist, params.val_fraction, params.split_seed)
     part = replace(train, images=train.images[:20_000], labels=train.labels[:20_000])
     settings = replace(Optimization(**params.optimization()), epochs=2)
     trained, _ = train_on_splits(part, val, params.network(), settings, torch.device("cpu"))
@@ -154,7 +152,7 @@ def test_enlarged_inverted_mnist_pictures_are_recognised(params: Params, tmp_pat
         file = tmp_path / f"{index}.png"
         Image.fromarray(255 - image).resize((84, 84), Image.Resampling.NEAREST).save(file)
         files.append((str(index), file))
-    found = list(predict_pictures(files, TorchClassifier(tmp_path / "model.pt"), PLACEMENTS["MNIST"]))
+    found = list(predict_pictures(files, TorchClassifier(tmp_path / "model.pt"), dataset("MNIST").placement))
     assert all(one.prepared is not None and one.prepared.inverted for one in found)
     right = [one.probabilities.argmax() == label for one, label in zip(found, test.labels, strict=False)]
     assert np.mean(right) >= 0.97

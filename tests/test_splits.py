@@ -61,7 +61,7 @@ def test_70000_images_load_in_under_three_tenths_of_a_second(tmp_path: Path) -> 
     for name, count in (("train", 50_000), ("val", 10_000), ("test", 10_000)):
         images = np.ones((count, 28, 28), np.uint8)
         labels = np.zeros(count, np.uint8)
-        save_split(Split("MNIST", ["0"], 0.1, 0.3, images, labels), tmp_path / f"{name}.npz")
+        save_split(Split("MNIST", ["0"], 0.1, 0.3, False, images, labels), tmp_path / f"{name}.npz")
 
     def seconds() -> float:
         started = time.perf_counter()

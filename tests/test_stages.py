@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,13 @@ def imported_by(path: Path) -> set[Path]:
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, "relative imports are not followed here"
                 names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module":
+                # One of a package's modules, by its name: any of them. No result depends on a tracker.
+                package = re.match(r"f'(\w+(?:\.\w+)+)\.\{", ast.unparse(node.args[0]))
+                assert package, "another way to name a module than `import_module(f'src.networks.{name}')`"
+                folder = Path(*package[1].split("."))
+                if folder != Path("src/tracking"):
+                    names = [".".join((folder / path.stem).parts) for path in (ROOT / folder).glob("*.py")]
             for name in names:
                 module = ROOT / Path(*name.split("."))
                 file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")

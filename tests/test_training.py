@@ -4,15 +4,15 @@ import copy
 import itertools
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
 from src.networks.build import build_model, predict_logits
-from src.networks.lenet5 import ACTIVATIONS, POOLINGS, LeNet5
-from src.params import Params, TrainParams
+from src.networks.lenet5 import POOLINGS, LeNet5
+from src.params import Activation, Params, TrainParams
 from src.runtime.errors import UserError
 from src.training.augmentation import Augmentation
 from src.training.checkpoints import Checkpoints
@@ -63,7 +63,7 @@ def run(settings: Optimization, network: dict[str, Any] = NETWORK, **callbacks: 
 @pytest.mark.parametrize(
     ("activation", "pooling", "optimizer", "schedule"),
     [
-        *itertools.product(ACTIVATIONS, POOLINGS, ["SGD"], ["constant"]),
+        *itertools.product(get_args(Activation), POOLINGS, ["SGD"], ["constant"]),
         *itertools.product(["ReLU"], ["max"], OPTIMIZERS, SCHEDULES),
     ],
 )

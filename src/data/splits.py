@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ class Split:
         class_names: one name for each label, in order.
         mean: of the pixels of the training part, in units of full intensity (0 to 1).
         std: the standard deviation of the same pixels, same units.
+        mirror_symmetric: whether a mirror image is of the same class.
         images: uint8 [N, 28, 28], background 0.
         labels: uint8 [N], indices into `class_names`.
     """
@@ -31,6 +32,7 @@ class Split:
     class_names: list[str]
     mean: float
     std: float
+    mirror_symmetric: bool
     images: np.ndarray
     labels: np.ndarray
 
@@ -80,6 +82,7 @@ def save_split(split: Split, path: Path) -> None:
         "class_names": np.array(split.class_names),
         "mean": np.array(split.mean),
         "std": np.array(split.std),
+        "mirror_symmetric": np.array(split.mirror_symmetric),
         "images": split.images,
         "labels": split.labels,
     }
@@ -92,7 +95,7 @@ def load_split(path: Path) -> Split:
     Raises:
         UserError: the file is missing, damaged, or its arrays do not fit together.
     """
-    arrays = read_arrays(path, ("dataset", "class_names", "mean", "std", "images", "labels"))
+    arrays = read_arrays(path, tuple(field.name for field in fields(Split)))
     images, labels, class_names = arrays["images"], arrays["labels"], arrays["class_names"]
     mean, std = arrays["mean"], arrays["std"]
     fits = (
@@ -103,6 +106,8 @@ def load_split(path: Path) -> Split:
         and mean.dtype == std.dtype == np.float64
         and 0 <= mean <= 1
         and 0 < std <= 1
+        and arrays["mirror_symmetric"].shape == ()
+        and arrays["mirror_symmetric"].dtype == np.bool_
         and images.dtype == labels.dtype == np.uint8
         and labels.ndim == 1
         and images.shape == (len(labels), IMAGE_SIZE, IMAGE_SIZE)
@@ -120,6 +125,7 @@ def load_split(path: Path) -> Split:
         class_names=class_names.tolist(),
         mean=float(mean),
         std=float(std),
+        mirror_symmetric=bool(arrays["mirror_symmetric"]),
         images=images,
         labels=labels,
     )

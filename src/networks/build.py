@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.networks.convnet import ConvNet
-from src.networks.lenet5 import LeNet5
-from src.networks.lenet5_1998 import LeNet1998
 from src.networks.network import Network
 
 INPUT_MODES = ("resize", "pad")
@@ -18,23 +16,24 @@ INPUT_MODES = ("resize", "pad")
 # Large enough to keep two cores busy, small enough for the activations to stay in cache.
 EVALUATION_BATCH = 1000
 
-NETWORKS: dict[str, type[Network]] = {"lenet5": LeNet5, "lenet5_1998": LeNet1998, "convnet": ConvNet}
+
+def network_class(model: str) -> type[Network]:
+    """The class of the network `model`, which is `NETWORK` in the module of that name."""
+    return import_module(f"src.networks.{model}").NETWORK
 
 
 def build_model(network: dict[str, Any], *, seed: int, num_classes: int = 10) -> Network:
-    """A network whose first weights depend on `seed` alone; the global random state is left as it was.
+    """A network whose initial weights depend on `seed` alone; the global random state is left as it was.
 
     Args:
-        network: `model`, a key of `NETWORKS`; and for `lenet5` `activation`, `pooling`, `dropout` and `init`.
-        seed: of the first weights.
+        network: `model`, and the parameters that the class of this network takes.
+        seed: of the initial weights.
         num_classes: the number of logits.
     """
+    chosen = network_class(network["model"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if network["model"] == "lenet5":
-            shape = {key: network[key] for key in ("activation", "pooling", "dropout", "init")}
-            return LeNet5(**shape, num_classes=num_classes)
-        return NETWORKS[network["model"]](num_classes=num_classes)
+        return chosen(**{key: network[key] for key in chosen.parameters_taken}, num_classes=num_classes)
 
 
 def network_input(images: Tensor, network: dict[str, Any], *, mean: float, std: float) -> Tensor:
@@ -51,7 +50,7 @@ def network_input(images: Tensor, network: dict[str, Any], *, mean: float, std: 
         float32 [N, 1, 32, 32] or [N, 1, 28, 28] on the device of `images`.
     """
     pixels = images.unsqueeze(1)
-    if NETWORKS[network["model"]].input_size == images.shape[-1]:
+    if network_class(network["model"]).input_size == images.shape[-1]:
         pixels = pixels.float()
     elif network["input"] == "pad":
         pixels = F.pad(pixels, (2, 2, 2, 2)).float()

@@ -63,3 +63,6 @@ class ConvNet(Network):
         act2 = self.act2(self.norm2(self.conv2(self.pool1(act1))))
         act3 = self.act3(self.norm3(self.conv3(self.pool2(act2))))
         return {"act1": act1, "act2": act2, "act3": act3}
+
+
+NETWORK = ConvNet

@@ -6,16 +6,6 @@ from torch import Tensor, nn
 
 from src.networks.network import Network
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "Tanh": nn.Tanh,
-    "ReLU": nn.ReLU,
-    "LeakyReLU": nn.LeakyReLU,
-    "PReLU": nn.PReLU,
-    "RReLU": nn.RReLU,
-    "ELU": nn.ELU,
-    "SELU": nn.SELU,
-    "GELU": nn.GELU,
-}
 POOLINGS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 
@@ -30,12 +20,14 @@ class LeNet5(Network):
     and a softmax output.
 
     Args:
-        activation: a key of `ACTIVATIONS`.
+        activation: the name of an activation of `torch.nn`, such as `ReLU`.
         pooling: a key of `POOLINGS`.
         dropout: the probability, in [0, 1), that a unit after fc1 and fc2 is dropped while training.
         init: `default` for PyTorch's, `kaiming_normal` for He et al. 2015 (fan-in, biases zero).
         num_classes: the number of logits.
     """
+
+    parameters_taken = ("activation", "pooling", "dropout", "init")
 
     def __init__(
         self,
@@ -47,7 +39,7 @@ class LeNet5(Network):
         num_classes: int = 10,
     ) -> None:
         super().__init__()
-        act = ACTIVATIONS[activation]
+        act: type[nn.Module] = getattr(nn, activation)
         self.conv1 = nn.Conv2d(1, 6, kernel_size=5)
         self.act1 = act()
         self.pool1 = POOLINGS[pooling](2)
@@ -83,3 +75,6 @@ class LeNet5(Network):
         act1 = self.act1(conv1)
         conv2 = self.conv2(self.pool1(act1))
         return {"conv1": conv1, "act1": act1, "conv2": conv2, "act2": self.act2(conv2)}
+
+
+NETWORK = LeNet5

@@ -150,3 +150,6 @@ class LeNet1998(Network):
         s2 = self.act2(self.s2(c1))
         c3 = self.act3(self.c3(s2))
         return {"c1": c1, "s2": s2, "c3": c3, "s4": self.act4(self.s4(c3))}
+
+
+NETWORK = LeNet1998

@@ -15,8 +15,9 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from src.data.dataset import dataset
 from src.predict.classifiers import Classifier, TorchClassifier, open_classifier
-from src.predict.pictures import PLACEMENTS, SUFFIXES
+from src.predict.pictures import SUFFIXES
 from src.predict.predictions import BATCH, Prediction, as_csv, as_json, as_table, choices, predict
 from src.runtime.errors import UserError, run
 
@@ -116,7 +117,7 @@ def main() -> None:
         return
     pictures = find_pictures(options.pictures)
     names = [name for name, _ in pictures]
-    predictions = predict(pictures, classifier, PLACEMENTS[classifier.dataset])
+    predictions = predict(pictures, classifier, dataset(classifier.dataset).placement)
     if len(pictures) > BATCH:
         predictions = watched(predictions, len(pictures))
     failed, kept = 0, list[Prediction]()

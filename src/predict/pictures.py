@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from src.data.dataset import Placement
 from src.data.splits import IMAGE_SIZE
 from src.runtime.errors import UserError, reason
 
@@ -21,32 +22,6 @@ MOST_PIXELS = 89_478_485
 
 # Shades of 255 by which something must stand out from its background.
 LEAST_CONTRAST = 16
-
-
-@dataclass(frozen=True)
-class Placement:
-    """How a dataset has put what it shows into its 28×28 field.
-
-    Attributes:
-        size: the longer side of the content, in pixels.
-        by_mass: whether the centre of mass is in the middle of the field, or else the content's rectangle.
-        full_contrast: whether the brightest pixel is always white.
-    """
-
-    size: int
-    by_mass: bool
-    full_contrast: bool
-
-
-# MNIST: LeCun et al. 1998, section III.A; QMNIST repeats it (Yadav & Bottou 2019). Fashion-MNIST: Xiao, Rasul
-# & Vollgraf 2017, figure 1. KMNIST: Clanuwat et al. 2018. Digits: `src.data.datasets.load_digits`.
-PLACEMENTS = {
-    "Digits": Placement(24, by_mass=False, full_contrast=True),
-    "MNIST": Placement(20, by_mass=True, full_contrast=True),
-    "QMNIST": Placement(20, by_mass=True, full_contrast=True),
-    "KMNIST": Placement(28, by_mass=False, full_contrast=True),
-    "FashionMNIST": Placement(28, by_mass=False, full_contrast=False),
-}
 
 
 @dataclass(frozen=True)

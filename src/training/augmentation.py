@@ -9,9 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Datasets whose classes a mirror image keeps: clothes have no left and right, digits and letters do.
-MIRRORED_ALIKE = {"FashionMNIST"}
-
 # In the range of the distortions of LeCun et al. 1998, and of P. Simard, D. Steinkraus, J. Platt, "Best
 # practices for convolutional neural networks applied to visual document analysis", ICDAR 2003.
 ROTATION_DEGREES = 10.0

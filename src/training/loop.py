@@ -23,7 +23,7 @@ from src.networks.build import build_model, network_input, predict_logits
 from src.networks.model_file import TrainedModel
 from src.networks.network import Network
 from src.runtime.errors import UserError
-from src.training.augmentation import MIRRORED_ALIKE, Augmentation
+from src.training.augmentation import Augmentation
 from src.training.optimization import Optimization, build_optimizer, build_schedule
 
 
@@ -425,7 +425,7 @@ def augmentation_of(train_split: Split, settings: Optimization) -> Augmentation:
     return Augmentation(
         kind=settings.augment,
         background=-train_split.mean / train_split.std,
-        mirrored=train_split.dataset in MIRRORED_ALIKE,
+        mirrored=train_split.mirror_symmetric,
     )
 
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.data.splits import Split
 from src.networks.build import build_model
-from src.networks.lenet5 import ACTIVATIONS, LeNet5
+from src.networks.lenet5 import LeNet5
+from src.params import Activation
 from src.runtime.errors import UserError
 from src.training.augmentation import Augmentation
 from src.training.loop import (
@@ -44,7 +45,7 @@ from src.training.optimization import Optimization, build_optimizer, build_sched
 VARIED = ("dropout", "lr", "momentum", "weight_decay", "label_smoothing", "seed")
 
 # RReLU would draw the slopes of all networks from one generator.
-TOGETHER = {"model": ["lenet5"], "activation": [name for name in ACTIVATIONS if name != "RReLU"]}
+TOGETHER = {"model": ["lenet5"], "activation": [name for name in get_args(Activation) if name != "RReLU"]}
 
 # Images times networks of one part of an evaluation: the activations stay in cache.
 EVALUATION_BATCH = 500

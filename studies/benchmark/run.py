@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from src.data.datasets import DATASETS, split_dataset
+from src.data.dataset import split_dataset
 from src.evaluation.metrics import evaluate
 from src.networks.build import count_parameters, predict_logits
 from src.params import PrepareParams, RunParams, TrainParams, parse
@@ -40,9 +40,7 @@ def main() -> None:
 
     device = set_up_process()
     started, worked = time.monotonic(), time.process_time()
-    train, val, test = split_dataset(
-        data.dataset, DATASETS[data.dataset](), data.val_fraction, data.split_seed
-    )
+    train, val, test = split_dataset(data.dataset, data.val_fraction, data.split_seed)
     with resumable_training(params, train, val, device, facts=data.model_dump()) as (model, result):
         network = model.build().to(device)
         logits = predict_logits(network, model.prepare_input(torch.from_numpy(test.images).to(device)))

@@ -1,4 +1,4 @@
-"""The dataset registry: where the bytes come from, what they must be, and what their classes are called."""
+"""Datasets in four idx archives, fetched through the mirrors that torchvision lists."""
 
 from __future__ import annotations
 
@@ -10,65 +10,18 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from src.data.archives import Archive, ensure_archives
+from src.data.dataset import Images, Parts
 from src.data.idx import read_idx
-from src.data.splits import IMAGE_SIZE, Split, pixel_statistics, stratified_split
+from src.data.splits import IMAGE_SIZE
 from src.runtime.errors import UserError
 from src.runtime.workspace import repository
 
 ROOT_VARIABLE = "LENET_DATA_ROOT"
 
-DIGITS = [str(digit) for digit in range(10)]
-CLOTHES = [
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-]
-HIRAGANA = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
 
-
-@dataclass(frozen=True)
-class Images:
-    """Images and their labels: uint8 [N, 28, 28] with background 0, and uint8 [N]."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A dataset's official training and test parts."""
-
-    class_names: list[str]
-    train: Images
-    test: Images
-
-
-def split_dataset(
-    name: str, dataset: Dataset, val_fraction: float, split_seed: int
-) -> tuple[Split, Split, Split]:
-    """The training, validation and test split of a dataset.
-
-    The validation split is drawn from the official training part (see `stratified_split`), and the
-    statistics are those of what is left of it.
-
-    Raises:
-        UserError: `val_fraction` leaves a class without a validation image.
-    """
-    official, test = dataset.train, dataset.test
-    kept, drawn = stratified_split(official.labels, val_fraction, split_seed)
-    mean, std = pixel_statistics(official.images[kept])
-    return (
-        Split(name, dataset.class_names, mean, std, official.images[kept], official.labels[kept]),
-        Split(name, dataset.class_names, mean, std, official.images[drawn], official.labels[drawn]),
-        Split(name, dataset.class_names, mean, std, test.images, test.labels),
-    )
+def from_torchvision(name: str, class_names: list[str]) -> Callable[[], Parts]:
+    """Loads the dataset that torchvision calls `name`."""
+    return lambda: load_idx_dataset(name, len(class_names), torchvision_source(name), data_root())
 
 
 @dataclass(frozen=True)
@@ -99,26 +52,6 @@ def data_root() -> Path:
         return user_cache_path("lenet5-dvc") / "datasets"
     # A relative folder is meant as seen from the repository, whatever copy of it the stage runs in.
     return repository() / Path(named).expanduser()
-
-
-def load_digits() -> Dataset:
-    """The 1,797 handwritten digits in scikit-learn's wheel (E. Alpaydin, C. Kaynak, 1998; UCI repository).
-
-    The 8×8 pictures of 17 grey levels are enlarged three times and set into MNIST's 28×28 field. The test
-    part is a fifth of them, stratified, always the same.
-    """
-    import sklearn.datasets
-    from PIL import Image
-    from sklearn.model_selection import train_test_split
-
-    digits = sklearn.datasets.load_digits()
-    images = np.zeros((len(digits.images), IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-    for field, picture in zip(images, digits.images, strict=True):
-        grey = Image.fromarray(np.round(picture * (255 / 16)).astype(np.uint8))
-        field[2:26, 2:26] = np.asarray(grey.resize((24, 24), Image.Resampling.BILINEAR))
-    labels = digits.target.astype(np.uint8)
-    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0)
-    return Dataset(DIGITS, Images(images[train], labels[train]), Images(images[test], labels[test]))
 
 
 def torchvision_source(name: str) -> IdxSource:
@@ -153,7 +86,7 @@ def encrypted_first(mirrors: Sequence[str]) -> tuple[str, ...]:
     return (*encrypted, *plain)
 
 
-def load_idx_dataset(name: str, class_names: list[str], source: IdxSource, root: Path) -> Dataset:
+def load_idx_dataset(name: str, classes: int, source: IdxSource, root: Path) -> Parts:
     """Read a dataset from `<root>/<name>/raw`, after downloading what is missing there.
 
     Raises:
@@ -164,9 +97,7 @@ def load_idx_dataset(name: str, class_names: list[str], source: IdxSource, root:
     train_images, train_labels, test_images, test_labels = (
         folder / archive.name for archive in source.archives
     )
-    classes = len(class_names)
-    return Dataset(
-        class_names,
+    return Parts(
         read_images(train_images, train_labels, source.label_dimensions, classes),
         read_images(test_images, test_labels, source.label_dimensions, classes),
     )
@@ -193,16 +124,3 @@ def read_images(images_file: Path, labels_file: Path, label_dimensions: int, cla
         wrong = labels.max() if labels.max() >= classes else labels.min()
         raise UserError(f"{labels_file}: holds the label {wrong}; accepted: 0 to {classes - 1}")
     return Images(images, labels.astype(np.uint8))
-
-
-def _from_torchvision(name: str, class_names: list[str]) -> Callable[[], Dataset]:
-    return lambda: load_idx_dataset(name, class_names, torchvision_source(name), data_root())
-
-
-DATASETS: dict[str, Callable[[], Dataset]] = {
-    "Digits": load_digits,
-    "MNIST": _from_torchvision("MNIST", DIGITS),
-    "FashionMNIST": _from_torchvision("FashionMNIST", CLOTHES),
-    "KMNIST": _from_torchvision("KMNIST", HIRAGANA),
-    "QMNIST": _from_torchvision("QMNIST", DIGITS),
-}
