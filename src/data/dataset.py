@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from src.data.splits import Split, pixel_statistics, stratified_split
-
-if TYPE_CHECKING:
-    from src.params import DatasetName
 
 DIGITS = [str(digit) for digit in range(10)]
 
@@ -66,12 +62,12 @@ class Dataset:
     mirror_symmetric: bool = False
 
 
-def dataset(name: DatasetName) -> Dataset:
-    """The dataset of this name."""
+def dataset(name: str) -> Dataset:
+    """The dataset of this name, one of `src.params.DatasetName`."""
     return import_module(f"src.data.{name.lower()}").DATASET
 
 
-def split_dataset(name: DatasetName, val_fraction: float, split_seed: int) -> tuple[Split, Split, Split]:
+def split_dataset(name: str, val_fraction: float, split_seed: int) -> tuple[Split, Split, Split]:
     """The training, validation and test split of a dataset.
 
     The validation split is drawn from the official training part (see `stratified_split`), and the

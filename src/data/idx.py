@@ -12,7 +12,7 @@ import numpy as np
 from src.runtime.errors import UserError
 
 # The third byte of the magic number: the type of the elements, most significant byte first.
-_TYPES = {0x08: np.dtype(">u1"), 0x0C: np.dtype(">i4")}
+_TYPES: dict[int, np.dtype] = {0x08: np.dtype(">u1"), 0x0C: np.dtype(">i4")}
 
 # Far more than any of the datasets; a small damaged archive can unpack to far more than that.
 LARGEST_BYTES = 1 << 30

@@ -62,15 +62,17 @@ def torchvision_source(name: str) -> IdxSource:
     listed = getattr(datasets, name)
     if name == "QMNIST":  # torchvision lists whole addresses here, and a test set of 60,000 images
         entries = [*listed.resources["train"], *listed.resources["test"]]
-        mirrors = (entries[0][0].rpartition("/")[0] + "/",)
+        mirrors = [entries[0][0].rpartition("/")[0] + "/"]
         label_dimensions = 2
     else:
         entries = listed.resources
-        mirrors = tuple(listed.mirrors)
+        mirrors = listed.mirrors
         label_dimensions = 1
-    mirrors = encrypted_first(mirrors)
-    archives = tuple(Archive(PurePosixPath(url).name, md5) for url, md5 in entries)
-    return IdxSource(archives, mirrors, label_dimensions)  # type: ignore[arg-type]
+    train_images, train_labels, test_images, test_labels = (
+        Archive(PurePosixPath(url).name, md5) for url, md5 in entries
+    )
+    archives = (train_images, train_labels, test_images, test_labels)
+    return IdxSource(archives, encrypted_first(mirrors), label_dimensions)
 
 
 def encrypted_first(mirrors: Sequence[str]) -> tuple[str, ...]:

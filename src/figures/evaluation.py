@@ -21,10 +21,12 @@ def confusion_matrix(confusion: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(7.6, 6.6), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(counts.shape):
+    for row, column in np.ndindex(*counts.shape):
         if counts[row, column]:
             colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour)
+            axes.text(
+                float(column), float(row), f"{counts[row, column]:,}", ha="center", va="center", color=colour
+            )
     slanted = max(map(len, names)) > 3
     axes.set_xticks(
         range(len(names)), names, rotation=40 if slanted else 0, ha="right" if slanted else "center"

@@ -55,6 +55,7 @@ class LeNet5(Network):
         if init == "kaiming_normal":
             for layer in (self.conv1, self.conv2, self.fc1, self.fc2, self.fc3):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:

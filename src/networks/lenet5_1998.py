@@ -124,6 +124,7 @@ class LeNet1998(Network):
         self.output = RadialBasisOutput()
         for layer, inputs in ((self.c1, 25), (self.c5, 400), (self.f6, 120)):
             nn.init.uniform_(layer.weight, -2.4 / inputs, 2.4 / inputs)
+            assert layer.bias is not None
             nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def set_up_process() -> torch.device:
     # back end, more than a second, to tell it the same.
     torch.set_deterministic_debug_mode("warn")
     # It also fills memory that is about to be overwritten, in case a program reads it first; none does.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if sys.platform == "linux":
         _keep_freed_memory()

@@ -86,15 +86,15 @@ def parse_grid(words: list[str], base: dict[str, Any], code: str = "") -> list[C
         choices[key] = list(dict.fromkeys(value.strip() for value in values.split(",")))
     grid = []
     for chosen in itertools.product(*choices.values()):
-        values = dict(zip(choices, chosen, strict=True))
-        changed = base | {key: _scalar(value) for key, value in values.items()}
+        point = dict(zip(choices, chosen, strict=True))
+        changed = base | {key: _scalar(value) for key, value in point.items()}
         params = parse(changed, Params, source="grid")
         decides = json.dumps([params.model_dump(), code], sort_keys=True)
         readable = re.sub(
-            r"[^A-Za-z0-9.+-]+", "-", "_".join(f"{key}-{value}" for key, value in values.items())
+            r"[^A-Za-z0-9.+-]+", "-", "_".join(f"{key}-{value}" for key, value in point.items())
         )
         digest = hashlib.sha256(decides.encode()).hexdigest()[:6]
-        grid.append(Combination(f"{readable[:80].rstrip('.')}-{digest}", values))
+        grid.append(Combination(f"{readable[:80].rstrip('.')}-{digest}", point))
     return grid
 
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 os.environ.setdefault("DVCLIVE_LOGLEVEL", "CRITICAL")
 
 from dvclive import Live
+
+from src.networks.network import Network
 
 
 class Tracker:
@@ -21,7 +23,7 @@ class Tracker:
         self.folder = folder / run
         self.live: Live
 
-    def start(self, params: dict[str, Any], network: nn.Module) -> None:
+    def start(self, params: dict[str, Any], network: Network) -> None:
         self.live = self._open(resume=False)
         self.live.log_params(params)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from torch import Tensor, nn
+from torch import Tensor
 
 # No usage statistics over the network, no lines on the terminal, no minutes of waiting for a server.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -20,6 +20,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
+from src.networks.network import Network
+
 
 class Tracker:
     """See `src.tracking.trackers.Tracker`."""
@@ -29,7 +31,7 @@ class Tracker:
         self.identity = ""
         self.client: MlflowClient
 
-    def start(self, params: dict[str, Any], network: nn.Module) -> None:
+    def start(self, params: dict[str, Any], network: Network) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         # Two runs that begin at once would both set up the database.
         with FileLock(self.folder / ".lock"):

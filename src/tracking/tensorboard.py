@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+
+from src.networks.network import Network
 
 
 class Tracker:
@@ -22,7 +24,7 @@ class Tracker:
         self.params: dict[str, Any] = {}
         self.writer: SummaryWriter
 
-    def start(self, params: dict[str, Any], network: nn.Module) -> None:
+    def start(self, params: dict[str, Any], network: Network) -> None:
         for earlier in self.folder.glob("events.out.tfevents.*"):
             earlier.unlink()
         self.params = params

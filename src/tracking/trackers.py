@@ -25,8 +25,9 @@ from src.runtime.files import write_text
 from src.runtime.workspace import repository
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
+    from src.networks.network import Network
     from src.training.loop import Epoch
 
 VARIABLE = "TRACKERS"
@@ -46,7 +47,7 @@ class Tracker(Protocol):
             folder: this tracker's own, for all runs; not there before the first.
         """
 
-    def start(self, params: dict[str, Any], network: nn.Module) -> None:
+    def start(self, params: dict[str, Any], network: Network) -> None:
         """Begin with a training, in the place of an earlier one where the name alone tells runs apart.
 
         Args:
@@ -105,17 +106,18 @@ class TrackedTraining:
     Used as a context that the training runs in. A tracker that fails gives one line, and is told no more.
     """
 
-    def __init__(self, names: list[str], params: dict[str, Any], network: nn.Module) -> None:
+    def __init__(self, names: list[str], params: dict[str, Any], network: Network) -> None:
         self._names, self._params, self._network = names, params, network
         self._run = run_name(params["dataset"]) if names else ""
-        self._trackers: dict[str, Tracker] | None = None
+        self._trackers: dict[str, Tracker] = {}
+        self._started = False
         self._logged = 0
 
     def __enter__(self) -> TrackedTraining:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for name in list(self._trackers or ()):
+        for name in list(self._trackers):
             with self._guarded(name) as tracker:
                 tracker.failed()
 
@@ -132,7 +134,7 @@ class TrackedTraining:
 
         # Whatever a tracker draws at random, the training's numbers stay the same.
         with torch.random.fork_rng(devices=[]):
-            if self._trackers is None:
+            if not self._started:
                 self._start()
             for row in history[self._logged :]:
                 for name in list(self._trackers):
@@ -142,7 +144,7 @@ class TrackedTraining:
 
     def trained(self, metrics: dict[str, float], model: Path) -> None:
         """Log the result; see `Tracker.trained`."""
-        for name in list(self._trackers or ()):
+        for name in list(self._trackers):
             with self._guarded(name) as tracker:
                 write_text(_identity(name, self._run), tracker.trained(metrics, model))
                 del self._trackers[name]
@@ -150,7 +152,7 @@ class TrackedTraining:
     def _start(self) -> None:
         # Not before the first epoch: what is loaded by then is what a checkpoint goes by, and it shall not be
         # another one's because of a tracker.
-        self._trackers = {}
+        self._started = True
         for name in self._names:
             with _told(name):
                 # Until the training has ended, no figure is to be added to an earlier run of the same name.
@@ -209,6 +211,7 @@ def _told(name: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # a library, a disk, a network: each has its own
-        missing = isinstance(error, ModuleNotFoundError)
-        why = f"{error.name} is not installed: pip install -r {REQUIREMENTS}" if missing else reason(error)
+        why = reason(error)
+        if isinstance(error, ModuleNotFoundError):
+            why = f"{error.name} is not installed: pip install -r {REQUIREMENTS}"
         tqdm.write(f"warning: tracker {name}: {why}; the run goes on without it", file=sys.stderr)

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from torch import Tensor, nn
+from torch import Tensor
 
 # No error reports or usage statistics over the network, nothing on the terminal.
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 os.environ.setdefault("WANDB_SILENT", "true")
 
 import wandb
+
+from src.networks.network import Network
 
 # Seconds after which a server that does not answer is given up.
 PATIENCE = 30
@@ -31,7 +33,7 @@ class Tracker:
         self.name, self.folder = run, folder
         self.run: wandb.Run
 
-    def start(self, params: dict[str, Any], network: nn.Module) -> None:
+    def start(self, params: dict[str, Any], network: Network) -> None:
         self.run = self._open("train", config=params)
         self.run.define_metric("epoch", hidden=True)
         self.run.define_metric("*", step_metric="epoch")

@@ -42,7 +42,8 @@ class Domain:
             return CategoricalDistribution(self.values)
         if self.kind == "integer":
             return IntDistribution(*self.values)
-        return FloatDistribution(*self.values, log=self.kind == "log_uniform")
+        low, high = self.values
+        return FloatDistribution(low, high, log=self.kind == "log_uniform")
 
     def rounded(self, value: object) -> object:
         """A proposed value with 3 significant digits, within the bounds: one that a person can type."""

@@ -17,8 +17,6 @@ from typing import Any, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.nn.grad import conv2d_input, conv2d_weight
 from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -140,38 +138,8 @@ class LeNet5Stack:
         return x * masks
 
 
-class _GroupedConvolution(torch.autograd.Function):
-    """A convolution of channels-last images, and its gradients in the layouts where oneDNN has fast kernels.
-
-    With AVX2, the gradient of the images is computed faster in oneDNN's own layout, which it chooses where
-    nothing is channels-last, provided that a group has a multiple of eight channels. That of the weights is
-    not.
-    """
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.groups = groups
-        return F.conv2d(x, weight, bias, groups=groups)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, weight = ctx.saved_tensors
-        channels = weight.shape[1]
-        padded = F.pad(weight, (0, 0, 0, 0, 0, -channels % 8))
-        shape = (len(x), ctx.groups * padded.shape[1], *x.shape[2:])
-        of_padded = conv2d_input(shape, padded, gradient, groups=ctx.groups)
-        of_x = of_padded.unflatten(1, (ctx.groups, -1))[:, :, :channels].flatten(1, 2)
-        of_x = of_x.contiguous(memory_format=torch.channels_last)
-        of_weight = conv2d_weight(x, weight.shape, gradient, groups=ctx.groups)
-        return of_x, of_weight, gradient.sum((0, 2, 3)), None
-
-
 def _convolution(own: dict[str, Tensor], name: str, x: Tensor, groups: int) -> Tensor:
     weight, bias = own[f"{name}.weight"].flatten(0, 1), own[f"{name}.bias"].flatten()
-    if x.requires_grad and x.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
-        return _GroupedConvolution.apply(x, weight, bias, groups)
     return F.conv2d(x, weight, bias, groups=groups)
 
 
@@ -251,7 +219,7 @@ def train_together(
                 raise
     finally:
         torch.set_num_threads(threads)
-    results = {}
+    results: dict[int, TrainingResult | DivergenceError] = {}
     for indices, group in zip(groups, finished, strict=True):
         results |= dict(zip(indices, group, strict=True))
     return [results[index] for index in range(len(configurations))]
