@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from src.runtime.errors import UserError, reason
+from src.runtime.errors import UserError
 from src.runtime.workspace import PARAMS_FILE
+from src.runtime.yaml_text import read_yaml
 
 # The largest seed that NumPy, scikit-learn and PyTorch all accept.
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -188,27 +189,3 @@ def read(group: type[Group], path: Path = PARAMS_FILE) -> Group:
         return parse(read_yaml(path), group, source=str(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the repository's root") from None
-
-
-def read_yaml(path: Path) -> object:
-    """What a YAML file holds, as DVC reads it.
-
-    Raises:
-        UserError: the file is not UTF-8 text, or is not YAML.
-        OSError: it cannot be read.
-    """
-    # DVC's own parser (YAML 1.2, where `1e-3` is a number), so that what a stage computes with is what DVC
-    # records in dvc.lock. PyYAML reads 1e-3 as a string. Pure Python: a million brackets crash the one in C.
-    from ruamel.yaml import YAML
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error})") from None
-    try:
-        return YAML(typ="safe", pure=True).load(text)
-    except Exception as error:  # besides YAMLError, whatever Python says of 2001-99-99 or of [[[[…
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        said = getattr(error, "problem", None) or reason(error)
-        raise UserError(f"{path}: not valid YAML{where}: {said}") from None

@@ -192,9 +192,9 @@ def test_a_params_file_that_stands_for_gigabytes_is_refused_at_once(tmp_path: Pa
     levels += [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 12)]
     path = tmp_path / "params.yaml"
     path.write_text("\n".join(levels) + "\n" + PARAMS.replace("dataset: Digits", "dataset: *l11"))
-    with pytest.raises(UserError, match=r"dataset: .* is not accepted") as refusal:
+    with pytest.raises(UserError, match=r"at line 2: the alias \*l0 must refer to a single value") as refusal:
         read(Params, path)
-    assert len(str(refusal.value)) < 10_000
+    one_line(refusal.value)
 
 
 def test_prepared_splits(tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
-from ruamel.yaml import YAML, YAMLError
 
 from src.params import Params, parse, read
 from src.runtime.devices import cores
 from src.runtime.errors import UserError, reason, run
+from src.runtime.yaml_text import parse_yaml
 from src.sweep.workers import queue_workers
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def parse_grid(words: list[str], base: dict[str, Any], code: str = "") -> list[C
 
 def _scalar(text: str) -> object:
     try:
-        return YAML(typ="safe").load(text)
-    except YAMLError:
+        return parse_yaml(text)
+    except ValueError:
         return text
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from src.params import RunParams, TrainParams, parse, read_yaml
+from src.params import RunParams, TrainParams, parse
 from src.runtime.errors import UserError
+from src.runtime.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from ruamel.yaml import YAML
 
 from src.params import Params, RunParams, read
 from src.runtime.errors import UserError, run
 from src.runtime.files import write_text
+from src.runtime.yaml_text import read_yaml
 from studies.benchmark.results import difference
 
 README = Path("README.md")
@@ -92,6 +92,7 @@ def results() -> str:
     """What belongs between the markers, from the files of the study."""
     times: dict[str, list[dict[str, Any]]] = {}
     runs = pd.read_csv(FOLDER / "runs.csv")
+    study: Any = read_yaml(FOLDER / "params.yaml")
     for setup, seed in zip(runs["setup"], runs["seed"], strict=True):
         times.setdefault(setup, []).append(
             json.loads((FOLDER / "times" / f"{setup}-{seed}.json").read_text())
@@ -100,7 +101,7 @@ def results() -> str:
         runs,
         pd.read_csv(FOLDER / "summary.csv"),
         times,
-        YAML(typ="safe").load(FOLDER / "params.yaml"),
+        study,
         read(Params).model_dump(),
     )
 

@@ -8,28 +8,28 @@ run made `dvc exp run` five seconds slower.
 import hashlib
 import json
 from pathlib import Path
-
-from ruamel.yaml import YAML
+from typing import Any
 
 from src.params import RunParams, parse
 from src.runtime.files import write_text
 from src.runtime.workspace import run_stage
+from src.runtime.yaml_text import read_yaml
 
 FOLDER = Path("studies/benchmark")
 
 
 def code_digest() -> str:
     """SHA-256 over the modules that a run is made of: what this stage depends on but for its own script."""
-    stages = YAML(typ="safe").load(FOLDER / "dvc.yaml")["stages"]
+    pipeline: Any = read_yaml(FOLDER / "dvc.yaml")
     digest = hashlib.sha256()
-    for name in sorted(stages["setups"]["deps"]):
+    for name in sorted(pipeline["stages"]["setups"]["deps"]):
         if Path(name) != FOLDER / "setups.py":
             digest.update(hashlib.sha256(Path(name).read_bytes()).digest())
     return digest.hexdigest()
 
 
 def main() -> None:
-    study = YAML(typ="safe").load(FOLDER / "params.yaml")
+    study: Any = read_yaml(FOLDER / "params.yaml")
     code = code_digest()
     for name, changes in study["setups"].items():
         values = study["defaults"] | changes

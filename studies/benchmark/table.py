@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from ruamel.yaml import YAML
 
 from src.runtime.errors import UserError
 from src.runtime.files import replacing, write_table
 from src.runtime.workspace import run_stage
+from src.runtime.yaml_text import read_yaml
 from studies.benchmark.figure import accuracies_by_setup
 from studies.benchmark.results import summarise
 
@@ -17,7 +18,7 @@ GROUPS = ("lenet5", "others")
 
 
 def main() -> None:
-    study = YAML(typ="safe").load(FOLDER / "params.yaml")
+    study: Any = read_yaml(FOLDER / "params.yaml")
     rows = []
     for group in GROUPS:
         for setup in study[group]["setups"]:
