@@ -2,7 +2,8 @@
 
 Revisions are commits, branches, tags or experiment names; REV_A is HEAD and REV_B the workspace where they
 are left out. Both revisions' `plots/predictions.csv` are read through DVC, image by image: two networks
-that are right on nearly the same images can be told apart by far fewer images than two numbers can.
+that are right on nearly the same images can be told apart by far fewer images than two numbers can. Below
+stands what may explain a difference: parameters, and the environment and code that trained the two.
 """
 
 from __future__ import annotations
@@ -18,6 +19,16 @@ from scipy.stats import binomtest
 
 from src.errors import UserError, reason, run
 from src.params import PARAMS_FILE
+from src.provenance import (
+    Provenance,
+    caveat,
+    describe_code,
+    differing,
+    differing_code,
+    differing_environment,
+    read_provenance,
+    value_words,
+)
 
 PREDICTIONS = "plots/predictions.csv"
 WORKSPACE = "workspace"
@@ -100,14 +111,27 @@ def differing_parameters(a: str, b: str) -> dict[str, tuple[Any, Any]]:
     """The keys of `params.yaml` whose values differ between two revisions, with both values."""
     import dvc.api
 
-    shown = [
-        dvc.api.params_show(str(PARAMS_FILE), rev=None if revision == WORKSPACE else revision)
-        for revision in (a, b)
-    ]
-    keys = list(dict.fromkeys([*shown[0], *shown[1]]))
-    return {
-        key: (shown[0].get(key), shown[1].get(key)) for key in keys if shown[0].get(key) != shown[1].get(key)
-    }
+    return differing(
+        *(
+            dvc.api.params_show(str(PARAMS_FILE), rev=None if revision == WORKSPACE else revision)
+            for revision in (a, b)
+        )
+    )
+
+
+def provenance(revision: str) -> Provenance:
+    """What trained a revision; for the workspace what trained the model that lies there."""
+    from dvc.api import DVCFileSystem
+
+    files = DVCFileSystem(rev=None if revision == WORKSPACE else revision)
+
+    def read(path: str) -> bytes | None:
+        try:
+            return files.read_bytes(path)
+        except FileNotFoundError:
+            return None
+
+    return read_provenance(read)
 
 
 def verdict(result: Comparison) -> str:
@@ -119,7 +143,14 @@ def verdict(result: Comparison) -> str:
     return "no difference to believe: this much comes about by chance"
 
 
-def report(a: str, b: str, result: Comparison, parameters: dict[str, tuple[Any, Any]]) -> str:
+def report(
+    a: str,
+    b: str,
+    result: Comparison,
+    parameters: dict[str, tuple[Any, Any]],
+    trained_a: Provenance,
+    trained_b: Provenance,
+) -> str:
     """The comparison in words."""
     width = max(len(a), len(b))
     low, high = (100 * end for end in result.interval)
@@ -133,7 +164,30 @@ def report(a: str, b: str, result: Comparison, parameters: dict[str, tuple[Any, 
         verdict(result),
     ]
     changes = [f"  {key}: {values[0]} → {values[1]}" for key, values in parameters.items()]
-    return "\n".join([*lines, "parameters that differ:" if changes else "no parameter differs", *changes])
+    lines += ["parameters that differ:" if changes else "no parameter differs", *changes]
+    return "\n".join([*lines, *training_lines(trained_a, trained_b)])
+
+
+def training_lines(a: Provenance, b: Provenance) -> list[str]:
+    """What trained A and B, in words; last, whether that may explain a difference, too."""
+    sides = (("A", a), ("B", b))
+    environment, code = differing_environment(a, b), differing_code(a, b)
+    if environment is None:
+        lines = [f"environment of {name}: {side.environment_words}" for name, side in sides]
+    elif environment:
+        lines = ["environment that differs:"]
+        lines += [f"  {key}: {' → '.join(map(value_words, values))}" for key, values in environment.items()]
+    else:
+        lines = [f"trained with: {a.environment_words}"]
+    if code is None:
+        lines += [
+            f"training code of {name}: {side.code_problem}" for name, side in sides if side.code is None
+        ]
+    elif code:
+        lines += [f"training code that differs: {', '.join(describe_code(code, 'A', 'B'))}"]
+    else:
+        lines += ["no training code differs"]
+    return [*lines, caution] if (caution := caveat(a, b)) else lines
 
 
 def main() -> None:
@@ -148,10 +202,15 @@ def main() -> None:
     if "dataset" in parameters:
         raise UserError(f"different test sets: {' in A, '.join(parameters['dataset'])} in B")
     result = compare(*tables)
+    trained_a, trained_b = provenance(a), provenance(b)
     if arguments.json:
-        print(json.dumps({"a": a, "b": b, **asdict(result), "parameters": parameters}, indent=2))
+        code = differing_code(trained_a, trained_b)
+        found = {"a": a, "b": b, **asdict(result), "parameters": parameters}
+        found["environment"] = {"a": trained_a.environment, "b": trained_b.environment}
+        found["code"] = None if code is None else list(code)
+        print(json.dumps(found, indent=2))
     else:
-        print(report(a, b, result, parameters))
+        print(report(a, b, result, parameters, trained_a, trained_b))
 
 
 if __name__ == "__main__":

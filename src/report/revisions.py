@@ -19,6 +19,7 @@ import pandas as pd
 from src.compare import PREDICTIONS, WORKSPACE
 from src.errors import UserError, reason
 from src.params import PARAMS_FILE
+from src.provenance import ENVIRONMENT, Provenance, read_provenance
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -105,6 +106,7 @@ class Snapshot:
         tables: by path, with the columns of `COLUMNS`.
         pictures: by path, PNG.
         stages: in an order in which they can run.
+        provenance: what trained it.
         problems: for each file that is missing or damaged, by path, what is wrong with it.
     """
 
@@ -116,6 +118,7 @@ class Snapshot:
     tables: dict[str, pd.DataFrame]
     pictures: dict[str, bytes]
     stages: tuple[Stage, ...]
+    provenance: Provenance
     problems: dict[str, str]
 
     @property
@@ -173,6 +176,8 @@ def load(repo: Repo, revision: Revision) -> Snapshot:
 
     metrics, tables, pictures = {}, {}, {}
     for path in dict.fromkeys([*METRICS, *revision.files("metrics", ".json")]):
+        if path == ENVIRONMENT:  # no metric: it is part of `provenance`
+            continue
         metrics |= read(path, lambda content: flat(json.loads(content)))
     for path, columns in COLUMNS.items():
         tables |= read(path, lambda content, columns=columns: parse_table(content, columns))
@@ -184,7 +189,10 @@ def load(repo: Repo, revision: Revision) -> Snapshot:
         told = git("show", "--no-patch", "--format=%cs%x00%s", revision.commit) or b"\0"
         date, subject = told.decode(errors="replace").strip().split("\0", 1)
     parameters = read(str(PARAMS_FILE), parse_parameters).get(str(PARAMS_FILE), {})
-    return Snapshot(revision, date, subject, parameters, metrics, tables, pictures, stages, problems)
+    provenance = read_provenance(revision.read)
+    return Snapshot(
+        revision, date, subject, parameters, metrics, tables, pictures, stages, provenance, problems
+    )
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
