@@ -17,11 +17,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from ruamel.yaml import YAML
+from typing import Any
 
 from src.runtime.devices import THREADS_VARIABLE
 from src.runtime.errors import UserError, run
+from src.runtime.yaml_text import read_yaml
 
 FOLDERS = ("first", "a folder with a longer name/second")
 
@@ -51,7 +51,7 @@ def reproduce(folder: Path, threads: int) -> tuple[dict[str, str], float]:
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if result.returncode:
         raise UserError(f"dvc repro failed in {folder}:\n{(result.stdout + result.stderr)[-2000:]}")
-    lock = YAML(typ="safe").load(folder / "dvc.lock")
+    lock: Any = read_yaml(folder / "dvc.lock")
     outs = [out["path"] for stage in lock["stages"].values() for out in stage["outs"]]
     hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in [*outs, "dvc.lock"]}
     return hashes, json.loads((folder / "metrics/test.json").read_text())["accuracy"]

@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from src.compare import compare, report
+from src.compare.__main__ import report
+from src.compare.provenance import Provenance
+from src.evaluation.paired import compare
 from src.runtime.errors import UserError
 from tests.conftest import Clone, output
 
@@ -49,7 +51,7 @@ def test_the_interval_excludes_nothing_where_p_is_above_5_percent(only_a: int, o
 def test_equal_predictions_do_not_differ() -> None:
     result = compare(predictions(95, 5), predictions(95, 5))
     assert (result.difference, result.interval, result.p_value) == (0.0, (0.0, 0.0), 1.0)
-    assert "no parameter differs" in report("main", "workspace", result, {})
+    assert "no parameter differs" in report("main", "workspace", result, {}, *[Provenance(None, None)] * 2)
 
 
 def test_other_test_sets_are_refused() -> None:
@@ -72,10 +74,16 @@ def test_commits_experiments_and_the_workspace(clone: Clone) -> None:
     metrics = json.loads(clone.dvc("metrics", "diff", "--json").stdout)["metrics/test.json"]["accuracy"]
     assert between["accuracy_a"] == pytest.approx(metrics["old"])
     assert between["accuracy_b"] == pytest.approx(metrics["new"])
-    assert between["difference"] == pytest.approx(metrics["diff"])
+    # Metrics are rounded to six digits.
+    assert between["difference"] == pytest.approx(metrics["diff"], abs=2e-6)
     assert between["images"] == 360
     for line in ("A  HEAD", "B  workspace", "of 360 test images", "  lr: 0.005 → 0.02"):
         assert line in told
+    environment = json.loads(clone.read("metrics/environment.json"))
+    assert between["environment"] == {"a": environment, "b": environment}
+    assert between["code"] == []
+    assert told.endswith("cpu, 1 thread\nno training code differs\n")
+    assert f"trained with: Python {environment['python']}, torch {environment['torch']}, numpy" in told
 
     for arguments, said in (
         (("nowhere",), "error: nowhere: cannot read plots/predictions.csv"),
@@ -88,3 +96,44 @@ def test_commits_experiments_and_the_workspace(clone: Clone) -> None:
     clone.set_params(dataset="MNIST")
     result = clone.run("python", "-m", "src.compare", check=False)
     assert output(result) == "error: different test sets: Digits in A, MNIST in B\n"
+
+
+def test_what_else_than_parameters_may_explain_a_difference(clone: Clone) -> None:
+    (clone.path / "src/training/loop.py").open("a").write("# by other code\n")
+    clone.dvc("repro", LENET_THREADS="2")
+    # What lies in the workspace was trained before this.
+    (clone.path / "src/networks/build.py").open("a").write("# by nothing yet\n")
+
+    def told() -> list[str]:
+        lines = clone.run("python", "-m", "src.compare").stdout.splitlines()
+        return lines[lines.index("no parameter differs") + 1 :]
+
+    code = "training code that differs: src/training"
+    caveat = "trained by different code{}: the parameters alone may not explain the difference"
+    assert told() == [
+        "environment that differs:",
+        "  threads: 1 → 2",
+        code,
+        caveat.format(" and in different environments"),
+    ]
+    found = json.loads(clone.run("python", "-m", "src.compare", "--json").stdout)
+    before = found["environment"]["a"]
+    assert before["threads"] == 1
+    assert found["environment"]["b"] == before | {"threads": 2}
+    assert found["code"] == ["src/training"]
+
+    written = clone.path / "metrics/environment.json"
+    without_dvc = before.copy()
+    version = without_dvc.pop("dvc")
+    written.write_text(json.dumps(without_dvc))
+    assert told()[1] == f"  dvc: {version} → not recorded"
+    written.write_text("{")
+    committed, damaged, *rest = told()
+    assert committed.startswith(f"environment of A: Python {before['python']}, torch ")
+    assert damaged == "environment of B: not recorded (metrics/environment.json is damaged)"
+    assert rest == [code, caveat.format("")]
+    written.unlink()
+    (clone.path / "metrics/train.json").unlink()
+    assert told() == [committed, "environment of B: not recorded", "training code of B: not recorded"]
+    found = json.loads(clone.run("python", "-m", "src.compare", "--json").stdout)
+    assert (found["environment"], found["code"]) == ({"a": before, "b": None}, None)

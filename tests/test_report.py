@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import html
+import json
 import math
 import platform
 import re
@@ -15,8 +17,10 @@ import pytest
 import vl_convert
 from dvc.repo import Repo
 
-from src.compare import PREDICTIONS, compare, read_predictions
-from src.report import main
+from src.compare.provenance import Provenance
+from src.compare.revisions import PREDICTIONS, read_predictions
+from src.evaluation.paired import compare
+from src.report.__main__ import main
 from src.report.charts import COLOURS, CURVES, SHAPES, curve, decades, style
 from src.report.page import draw
 from src.report.revisions import (
@@ -49,8 +53,8 @@ def state(clone: Clone) -> tuple[str, str, bytes]:
 
 @pytest.fixture(scope="module")
 def revisions(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone with an experiment, the same under a name that could break a page, a branch without results,
-    and a workspace in which one file is damaged."""
+    """A clone with an experiment, the same under a name that could break a page and with another record of
+    what trained it, a branch without results, and a workspace in which one file is damaged."""
     clone = reproduced.copy(tmp_path_factory.mktemp("revisions") / "clone")
     clone.git("switch", "--quiet", "--create", "bare")
     clone.git("rm", "--quiet", "-r", "plots", "metrics", "dvc.yaml")
@@ -58,7 +62,14 @@ def revisions(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Cl
     clone.git("switch", "--quiet", "main")
     clone.dvc("exp", "run", "--name", "faster", "--set-param", "lr=0.02")
     experiment = clone.git("for-each-ref", "--format=%(objectname)", "refs/exps/*/*/*").strip()
-    clone.git("branch", STRANGE, experiment)
+    clone.git("worktree", "add", "--quiet", "-b", STRANGE, "../strange", experiment)
+    strange = Clone(clone.path.parent / "strange")
+    environment = json.loads(strange.read("metrics/environment.json"))
+    (strange.path / "metrics/environment.json").write_text(json.dumps(environment | {"torch": "<b>2.13</b>"}))
+    md5 = hashlib.md5(strange.path.joinpath("src/params.py").read_bytes()).hexdigest()
+    strange.replace("dvc.lock", md5, "f" * 32)
+    strange.git("commit", "--quiet", "--all", "--message=As if others had trained it")
+    clone.git("worktree", "remove", "../strange")
     clone.set_params(dataset="FashionMNIST")
     (clone.path / "metrics/test.json").write_text("no JSON")
     return clone
@@ -208,6 +219,26 @@ def test_what_a_revision_lacks_is_said(reported: Clone) -> None:
     assert "cannot be read: Expecting value: line 1 column 1 (char 0)" in page
 
 
+def test_it_says_what_trained_each_revision(reported: Clone) -> None:
+    page = reported.read("report.html")
+    section = page[page.index('<h2 id="environment">') :]
+    trained = json.loads(reported.read("metrics/environment.json"))
+    for key, value in trained.items():
+        other = "<strong>&lt;b&gt;2.13&lt;/b&gt;</strong>" if key == "torch" else value
+        cells = "".join(f"<td>{cell}</td>" for cell in (value, value, other, "not recorded", value))
+        assert f'<th scope="row"><code>{key}</code></th>{cells}</tr>' in section
+    assert re.findall('<p class="missing">(.*?)</p>', section) == [
+        *("bare: environment: not recorded", "bare: training code: not recorded")
+    ]
+    differing = re.findall('<span class="name">([^<]*)</span></span>\\s*</dt><dd>(.*?)</dd>', section)
+    assert [(html.unescape(name), paths) for name, paths in differing] == [
+        *(("faster", "none"), (STRANGE, "<code>src/training.py</code>")),
+        *(("bare", "cannot be said"), ("workspace", "none")),
+    ]
+    assert page.count("Trained by different code and in different environments: the parameters alone") == 1
+    assert "<code>metrics/environment.json</code>" not in page, "no metric"
+
+
 def test_it_names_no_machine_and_no_user(reported: Clone) -> None:
     page = re.sub('base64,[^"]*|<script>.*?</script>', "", reported.read("report.html"), flags=re.DOTALL)
     for private in (str(reported.path.parent), str(Path.home()), platform.node(), "test@example.org"):
@@ -249,7 +280,9 @@ def history(first: float = 2.0) -> pd.DataFrame:
 
 
 def snapshot(name: str, **held: object) -> Snapshot:
-    nothing = Snapshot(Revision(name, None), "", "", {}, {}, {}, {}, (), {PREDICTIONS: ABSENT})
+    nothing = Snapshot(
+        Revision(name, None), "", "", {}, {}, {}, {}, (), Provenance(None, None), {PREDICTIONS: ABSENT}
+    )
     return replace(nothing, **held)
 
 

@@ -11,25 +11,23 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from src.compare import WORKSPACE
+from src.compare.revisions import WORKSPACE
 from src.report.page import render
 from src.report.revisions import git, load, resolve
 from src.runtime.errors import UserError, reason, run
 from src.runtime.files import write_text
 
-PACKAGES = ("torch", "torchvision", "numpy", "dvc", "vl-convert-python")
+PACKAGES = ("dvc", "vl-convert-python")
 
 
-def environment() -> dict[str, str]:
-    """What wrote the report: no path, no host, no user."""
+def written_with() -> dict[str, str]:
+    """What wrote the report: no path, no host, no user. What trained a revision is in the revision."""
     commit = (git("rev-parse", "HEAD") or b"unknown").decode().strip()
     changed = git("status", "--porcelain", "--untracked-files=no")
-    machine = " ".join((platform.system(), platform.machine(), *platform.libc_ver())).strip()
     return {
         "git commit": f"{commit}{', with uncommitted changes' if changed else ''}",
         "Python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
-        "platform": machine,
     }
 
 
@@ -51,7 +49,7 @@ def main() -> None:
             snapshots = [load(repo, revision) for revision in revisions]
     except DvcException as error:
         raise UserError(reason(error)) from None
-    page = render(snapshots, environment(), vl_convert.javascript_bundle())
+    page = render(snapshots, written_with(), vl_convert.javascript_bundle())
     write_text(Path(arguments.out), page)
     names = ", ".join(snapshot.name for snapshot in snapshots)
     print(f"{arguments.out}: {names}, {len(page.encode()) / 1e6:.1f} MB")

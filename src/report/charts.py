@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.compare import Comparison
+from src.evaluation.paired import Comparison
 from src.figures.style import BLUE, GREEN, ORANGE, VERMILION
 
 # The rest of Okabe & Ito's palette that is seen on white and on black.

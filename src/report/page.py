@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from src.report.charts import CURVES, Curve, curve, differences, style
 from src.report.revisions import ABSENT, HISTORY, Snapshot, Stage
-from src.report.tables import Judgement, judge, matrix, metrics, parameters, shown, signed
+from src.report.tables import Judgement, judge, matrix, metrics, parameters, shown, signed, training
 
 # What a picture of `plots/` shows; the name of another stands for itself.
 PICTURES = {
@@ -32,12 +32,12 @@ PICTURES = {
 }
 
 
-def render(snapshots: list[Snapshot], environment: dict[str, str], vega: str) -> str:
+def render(snapshots: list[Snapshot], written_with: dict[str, str], vega: str) -> str:
     """The page.
 
     Args:
         snapshots: of different names; the first is what the others are compared with.
-        environment: what to say of the machine and the programs.
+        written_with: the programs that wrote it, with their versions.
         vega: JavaScript that defines `vegaEmbed`.
     """
     here = Path(__file__).parent
@@ -64,7 +64,8 @@ def render(snapshots: list[Snapshot], environment: dict[str, str], vega: str) ->
         matrices=[matrix(snapshot) for snapshot in snapshots],
         pictures=_pictures(snapshots),
         pipelines=_pipelines(snapshots),
-        environment=environment,
+        training=training(snapshots),
+        written_with=written_with,
         css=Markup((here / "page.css").read_text(encoding="utf-8")),
         scripts=scripts,
         hashes=[_hash(script) for script in scripts],

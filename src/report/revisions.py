@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
-from src.compare import PREDICTIONS, WORKSPACE
+from src.compare.provenance import ENVIRONMENT, Provenance, read_provenance
+from src.compare.revisions import PREDICTIONS, WORKSPACE
 from src.params import PARAMS_FILE
 from src.runtime.errors import UserError, reason
+from src.runtime.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -105,6 +107,7 @@ class Snapshot:
         tables: by path, with the columns of `COLUMNS`.
         pictures: by path, PNG.
         stages: in an order in which they can run.
+        provenance: what trained it.
         problems: for each file that is missing or damaged, by path, what is wrong with it.
     """
 
@@ -116,6 +119,7 @@ class Snapshot:
     tables: dict[str, pd.DataFrame]
     pictures: dict[str, bytes]
     stages: tuple[Stage, ...]
+    provenance: Provenance
     problems: dict[str, str]
 
     @property
@@ -173,6 +177,8 @@ def load(repo: Repo, revision: Revision) -> Snapshot:
 
     metrics, tables, pictures = {}, {}, {}
     for path in dict.fromkeys([*METRICS, *revision.files("metrics", ".json")]):
+        if path == ENVIRONMENT:  # no metric: it is part of `provenance`
+            continue
         metrics |= read(path, lambda content: flat(json.loads(content)))
     for path, columns in COLUMNS.items():
         tables |= read(path, lambda content, columns=columns: parse_table(content, columns))
@@ -184,7 +190,10 @@ def load(repo: Repo, revision: Revision) -> Snapshot:
         told = git("show", "--no-patch", "--format=%cs%x00%s", revision.commit) or b"\0"
         date, subject = told.decode(errors="replace").strip().split("\0", 1)
     parameters = read(str(PARAMS_FILE), parse_parameters).get(str(PARAMS_FILE), {})
-    return Snapshot(revision, date, subject, parameters, metrics, tables, pictures, stages, problems)
+    provenance = read_provenance(revision.read)
+    return Snapshot(
+        revision, date, subject, parameters, metrics, tables, pictures, stages, provenance, problems
+    )
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -209,9 +218,7 @@ def parse_table(content: bytes, columns: dict[str, type]) -> pd.DataFrame:
 
 def parse_parameters(content: bytes) -> dict[str, Any]:
     """Read `params.yaml`, as DVC reads it, without asking whether its values are accepted today."""
-    from ruamel.yaml import YAML
-
-    values = YAML(typ="safe", pure=True).load(content.decode("utf-8"))
+    values = parse_yaml(content.decode("utf-8"))
     if not isinstance(values, dict):
         raise ValueError(f"expected `key: value` lines, found {type(values).__name__}")
     return {str(key): value for key, value in values.items()}

@@ -1,4 +1,4 @@
-"""Snapshots of revisions in, the tables of a report out: parameters, metrics, noise and confusion."""
+"""Snapshots of revisions in, the tables of a report out: parameters, metrics, noise, confusion, training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import reprlib
 from dataclasses import dataclass
 from typing import Any
 
-from src.compare import PREDICTIONS, Comparison, compare, verdict
+from src.compare.provenance import caveat, describe_code, differing_code, differing_environment, value_words
+from src.compare.revisions import PREDICTIONS
+from src.evaluation.paired import Comparison, compare, verdict
 from src.params import PARAMS_FILE
 from src.report.revisions import ABSENT, CONFUSION, Snapshot
 from src.runtime.errors import UserError
@@ -21,11 +23,13 @@ class Judgement:
     Attributes:
         result: None where there is no comparison.
         verdict: whether to believe it, or why nothing can be said.
+        caveat: what may explain it besides the parameters; empty where nothing is known to.
     """
 
     name: str
     result: Comparison | None
     verdict: str
+    caveat: str = ""
 
 
 def judge(baseline: Snapshot, other: Snapshot) -> Judgement:
@@ -42,7 +46,7 @@ def judge(baseline: Snapshot, other: Snapshot) -> Judgement:
         result = compare(baseline.tables[PREDICTIONS], other.tables[PREDICTIONS])
     except UserError as error:
         return Judgement(other.name, None, f"{error} (A is {baseline.name}, B is {other.name})")
-    return Judgement(other.name, result, verdict(result))
+    return Judgement(other.name, result, verdict(result), caveat(baseline.provenance, other.provenance))
 
 
 def shown(value: object) -> str:
@@ -134,6 +138,33 @@ def matrix(snapshot: Snapshot) -> dict[str, Any]:
             for actual, predicted, count in zip(*(worst[name] for name in worst), strict=True)
         ],
     }
+
+
+def training(snapshots: list[Snapshot]) -> dict[str, Any]:
+    """What trained each revision: every key of the environments, and the code that differs from the first."""
+    trained = {snapshot.name: snapshot.provenance for snapshot in snapshots}
+    names, first = list(trained), snapshots[0].provenance
+    environments = [held.environment or {} for held in trained.values()]
+    changes = [differing_environment(first, held) or {} for held in trained.values()]
+    rows = {
+        key: [
+            {"text": shown(value_words(environment.get(key))), "changed": key in changed}
+            for environment, changed in zip(environments, changes, strict=True)
+        ]
+        for key in dict.fromkeys(key for environment in environments for key in environment)
+    }
+    code = []
+    for name in names[1:]:
+        found = differing_code(first, trained[name])
+        paths = describe_code(found or {}, names[0], name)
+        code.append({"paths": paths, "otherwise": "cannot be said" if found is None else "none"})
+    missing = []
+    for name, held in trained.items():
+        if held.environment is None:
+            missing.append(f"{name}: environment: {held.environment_problem}")
+        if held.code is None:
+            missing.append(f"{name}: training code: {held.code_problem}")
+    return {"environment": rows, "code": code, "missing": missing}
 
 
 def _cell(count: int, share: float, right: bool) -> dict[str, Any]:

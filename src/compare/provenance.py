@@ -1,0 +1,159 @@
+"""What trained a revision: the environment and the code that stage `train` left on record.
+
+The environment is in `metrics/environment.json`. The code is in `dvc.lock`, where DVC writes down the MD5 of
+every file that a stage depends on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+ENVIRONMENT = "metrics/environment.json"
+LOCK, METRICS = "dvc.lock", "metrics/train.json"
+DATA = "data/"
+NOT_RECORDED = "not recorded"
+
+# The keys of an environment that are said in another way; all others are names of programs.
+LABELS = {"python": "Python", "dvc": "DVC"}
+MACHINE = ("bits", "device", "threads")
+
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What trained a revision.
+
+    Attributes:
+        environment: versions, processor, device and threads, as `environment` of `src.runtime.devices` names them;
+            None where they are not recorded.
+        code: the MD5 of every file or folder of code that training depends on, by its path; None where it is
+            not recorded.
+        environment_problem, code_problem: what to say where that is None.
+    """
+
+    environment: dict[str, str | int] | None
+    code: dict[str, str] | None
+    environment_problem: str = NOT_RECORDED
+    code_problem: str = NOT_RECORDED
+
+    @property
+    def environment_words(self) -> str:
+        """The environment in words: `Python 3.11, torch 2.14.0; x86-64 AVX2, cpu, 1 thread`."""
+        if self.environment is None:
+            return self.environment_problem
+        programs = [
+            f"{LABELS.get(key, key)} {value}" for key, value in self.environment.items() if key not in MACHINE
+        ]
+        machine = [str(self.environment[key]) for key in MACHINE if key in self.environment]
+        if "threads" in self.environment:
+            machine[-1] += " thread" if self.environment["threads"] == 1 else " threads"
+        return "; ".join(", ".join(words) for words in (programs, machine) if words)
+
+
+def read_provenance(read: Callable[[str], bytes | None]) -> Provenance:
+    """Find out what trained a revision; what is missing or damaged is noted, not raised.
+
+    Args:
+        read: gives the content of a file of the revision by its path, None where there is none.
+    """
+    metrics = read(METRICS)
+    environment, environment_problem = _parsed(ENVIRONMENT, read(ENVIRONMENT), parse_environment)
+    code, code_problem = _parsed(LOCK, read(LOCK), lambda lock: parse_code(lock, metrics))
+    return Provenance(environment, code, environment_problem, code_problem)
+
+
+def _parsed(
+    path: str, content: bytes | None, parse: Callable[[bytes], Parsed | None]
+) -> tuple[Parsed | None, str]:
+    """What a file holds, if anything, and what to say otherwise."""
+    try:
+        return None if content is None else parse(content), NOT_RECORDED
+    except Exception:  # JSON, YAML and what they hold each raise their own
+        return None, f"{NOT_RECORDED} ({path} is damaged)"
+
+
+def parse_environment(content: bytes) -> dict[str, str | int] | None:
+    """Read `metrics/environment.json`; None where it says nothing.
+
+    Raises:
+        Exception: it is no JSON object of texts and integers; the JSON parser raises several kinds.
+    """
+    values = json.loads(content)
+    _check_printable(*values, *(value for value in values.values() if not isinstance(value, int)))
+    return values or None
+
+
+def parse_code(lock: bytes, metrics: bytes | None) -> dict[str, str] | None:
+    """Read the code of stage `train` from a `dvc.lock`.
+
+    Args:
+        lock: content of the file.
+        metrics: content of `metrics/train.json` beside it.
+
+    Returns:
+        The MD5 of each dependency that is no data, by its path. None where the lock is not of the run that
+        wrote the metrics: a trial of a search has metrics of its own and the lock of the commit before it.
+
+    Raises:
+        Exception: it is no `dvc.lock`; the YAML parser raises several kinds.
+    """
+    from ruamel.yaml import YAML
+
+    stage = YAML(typ="safe").load(lock)["stages"].get("train")
+    if stage is None or metrics is None:
+        return None
+    written = {out["path"]: out.get("md5") for out in stage["outs"]}
+    if written.get(METRICS) != hashlib.md5(metrics, usedforsecurity=False).hexdigest():
+        return None
+    code = {dep["path"]: dep["md5"] for dep in stage["deps"] if not dep["path"].startswith(DATA)}
+    _check_printable(*code, *code.values())
+    return code
+
+
+def _check_printable(*texts: object) -> None:
+    """Whatever else a file may hold would break a line, or could not be written at all."""
+    for text in texts:
+        if not (isinstance(text, str) and text.isprintable()):
+            raise ValueError(f"expected printable text, found {text!a}")
+
+
+def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The keys whose values differ, with both values, None for a missing one."""
+    return {key: (a.get(key), b.get(key)) for key in {**a, **b} if a.get(key) != b.get(key)}
+
+
+def differing_environment(a: Provenance, b: Provenance) -> dict[str, tuple[Any, Any]] | None:
+    """As `differing`, of two environments; None where one of them is not recorded."""
+    return None if a.environment is None or b.environment is None else differing(a.environment, b.environment)
+
+
+def differing_code(a: Provenance, b: Provenance) -> dict[str, tuple[Any, Any]] | None:
+    """As `differing`, of the MD5 by path, sorted; None where the code of one of them is not recorded."""
+    return None if a.code is None or b.code is None else dict(sorted(differing(a.code, b.code).items()))
+
+
+def describe_code(found: Mapping[str, tuple[Any, Any]], name_a: str, name_b: str) -> list[str]:
+    """The paths of `differing_code`, with a note where only one of the two revisions has the file."""
+    only = {
+        path: name_b if old is None else name_a for path, (old, new) in found.items() if None in (old, new)
+    }
+    return [f"{path} (only in {only[path]})" if path in only else path for path in found]
+
+
+def caveat(a: Provenance, b: Provenance) -> str:
+    """What to keep in mind when two revisions are compared; empty where no difference is recorded."""
+    code, environment = differing_code(a, b), differing_environment(a, b)
+    causes = ["by different code"] * bool(code) + ["in different environments"] * bool(environment)
+    if not causes:
+        return ""
+    return f"trained {' and '.join(causes)}: the parameters alone may not explain the difference"
+
+
+def value_words(value: str | int | None) -> str:
+    """A value of an environment in words; None where it has none for this key."""
+    return NOT_RECORDED if value is None else str(value)
