@@ -12,7 +12,7 @@ repro: .venv/installed
 	@changed=$$(git status --porcelain); commit=$$(git rev-parse --short HEAD); if [ -z "$$changed" ]; \
 	then echo "every file is as in commit $$commit"; else echo "not as in commit $$commit:"; echo "$$changed"; fi
 
-# The kept model as models/model.onnx and models/model.pt2.
+# The best model as models/model.onnx and models/model.pt2.
 export: .venv/installed
 	dvc repro studies/export/dvc.yaml
 
@@ -27,6 +27,7 @@ test-slow: .venv/installed .venv/tune .venv/trackers
 lint: .venv/installed
 	ruff check
 	ruff format --check
+	mypy
 
 # make sweep GRID='lr=0.01,0.05 optimizer=SGD,Adam' [WORKERS=2]
 sweep: .venv/installed

@@ -54,7 +54,7 @@ class PrepareParams(_Group):
 
 
 class NetworkParams(_Group):
-    """The network's shape and its first weights."""
+    """The network's shape and its initial weights."""
 
     model: ModelName
     input: InputMode
@@ -154,8 +154,8 @@ def parse(
         raise UserError(f"{source}: {mistakes}") from None
     if params.warmup_epochs >= params.epochs:
         raise UserError(
-            f"{source}: warmup_epochs: {params.warmup_epochs} is not accepted; "
-            f"accepted: an integer ≥ 0 and < epochs ({params.epochs})"
+            f"{source}: warmup_epochs: {params.warmup_epochs} is invalid; "
+            f"expected an integer ≥ 0 and < epochs ({params.epochs})"
         )
     return group.model_validate(params.model_dump(include=set(group.model_fields)))
 
@@ -165,12 +165,12 @@ def _mistake(detail: ErrorDetails, values: dict[str, Any], whole: type[RunParams
     if detail["type"] == "extra_forbidden":
         return _unknown(key, whole)
     if detail["type"] == "missing":
-        return f"key {key!r} is missing; accepted: {accepted(key)}"
-    return f"{key}: {_SHORT.repr(values[key])} is not accepted; accepted: {accepted(key)}"
+        return f"key {key!r} is missing; expected {accepted(key)}"
+    return f"{key}: {_SHORT.repr(values[key])} is invalid; expected {accepted(key)}"
 
 
 def _unknown(key: object, whole: type[RunParams]) -> str:
-    return f"unknown key {_SHORT.repr(key)}; accepted: {', '.join(whole.model_fields)}"
+    return f"unknown key {_SHORT.repr(key)}; expected {', '.join(whole.model_fields)}"
 
 
 # A few lines of YAML can refer to themselves and stand for gigabytes.

@@ -1,4 +1,4 @@
-"""The kept model and the test split, read here and nowhere else → metrics, tables and examples."""
+"""The best model and the test split, read here and nowhere else → metrics, tables and examples."""
 
 from pathlib import Path
 

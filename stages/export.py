@@ -1,4 +1,4 @@
-"""The kept model → ONNX and an exported program, each compared with it on real images."""
+"""The best model → ONNX and an exported program, each compared with it on real images."""
 
 import hashlib
 import io

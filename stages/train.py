@@ -1,4 +1,4 @@
-"""Training and validation split → the kept model, its metrics, and the history of the training."""
+"""Training and validation split → the best model, its metrics, and the history of the training."""
 
 from dataclasses import asdict
 from importlib.metadata import version

@@ -94,7 +94,7 @@ def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None
     refused = study.run("python", "-m", "studies.benchmark.run", "no-such-setup", "0", check=False)
     assert refused.returncode != 0
     assert output(refused).startswith(
-        "error: 'no-such-setup' is no setup; accepted: one of digits-convnet-plain, fashion-lenet5-relu"
+        "error: 'no-such-setup' is no setup; expected one of digits-convnet-plain, fashion-lenet5-relu"
     )
 
 

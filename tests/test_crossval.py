@@ -56,7 +56,7 @@ def test_every_image_is_held_out_once_and_meets_no_other_use_in_its_fold() -> No
 
 
 def test_more_folds_than_images_of_a_class_are_refused() -> None:
-    said = r"^folds: 21 is not accepted, a class has only 20 training images; accepted here: .* ≥ 2 and ≤ 20$"
+    said = r"^folds: 21 is invalid, a class has only 20 training images; expected here: .* ≥ 2 and ≤ 20$"
     with pytest.raises(UserError, match=said):
         next(iter(stratified_folds(numbered(80), 21, 0.25, seed=0)))
 
@@ -87,7 +87,7 @@ def test_the_study_goes_on_after_the_folds_that_are_done(clone: Clone) -> None:
     lines = kill(clone, ("dvc", "repro", study), "fold 3 of 3", 0)
     assert "fold 1 of 3" in lines
     shown = output(clone.dvc("repro", study)).splitlines()
-    going_on = [line for line in shown if line.startswith("going on from the checkpoint")]
+    going_on = [line for line in shown if line.startswith("resuming from the checkpoint")]
     assert [gone_on_from([line]) for line in going_on[:2]] == [4, 4], "what was done is not trained again"
     with (clone.path / "studies/crossval/folds.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -101,4 +101,4 @@ def test_the_study_goes_on_after_the_folds_that_are_done(clone: Clone) -> None:
 
     refused = clone.dvc("exp", "run", "-S", "folds=1000", study, check=False)
     assert refused.returncode != 0
-    assert "error: folds: 1000 is not accepted, a class has only" in output(refused)
+    assert "error: folds: 1000 is invalid, a class has only" in output(refused)

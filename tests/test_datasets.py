@@ -76,7 +76,7 @@ LABELS = np.array([0, 1, 9], np.uint8)
     [
         (IMAGES, LABELS[:2], "labels.gz", "holds 2 labels, images.gz holds 3 images"),
         (IMAGES[:0], LABELS[:0], "labels.gz", "holds 0 labels"),
-        (IMAGES, LABELS + 1, "labels.gz", "holds the label 10; accepted: 0 to 9"),
+        (IMAGES, LABELS + 1, "labels.gz", "holds the label 10; expected 0 to 9"),
         (IMAGES[:, :27], LABELS, "images.gz", "holds uint8 images of 27 × 28, expected uint8 of 28 × 28"),
         (IMAGES.astype(np.int32), LABELS, "images.gz", "expected uint8"),
     ],

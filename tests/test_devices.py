@@ -30,9 +30,7 @@ def test_automatic_choice_is_the_first_at_hand(monkeypatch: pytest.MonkeyPatch) 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = "tpu" if torch.cuda.is_available() else "cuda"
     monkeypatch.setenv("LENET_DEVICE", absent)
-    with pytest.raises(
-        UserError, match=f"^LENET_DEVICE: '{absent}' is not accepted; accepted here: auto, .*cpu$"
-    ):
+    with pytest.raises(UserError, match=f"^LENET_DEVICE: '{absent}' is invalid; expected here: auto, .*cpu$"):
         select_device()
 
 
@@ -74,6 +72,4 @@ def test_the_environment_names_what_decides_the_bits(monkeypatch: pytest.MonkeyP
 def test_unusable_numbers_of_threads_are_refused(threads: str) -> None:
     refused = set_up(threads)
     assert refused.returncode == 1
-    assert refused.stderr == (
-        f"error: LENET_THREADS: {threads!r} is not accepted; accepted: an integer ≥ 1\n"
-    )
+    assert refused.stderr == (f"error: LENET_THREADS: {threads!r} is invalid; expected an integer ≥ 1\n")

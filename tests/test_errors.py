@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 @pytest.mark.parametrize(
     ("body", "code", "said"),
     [
-        ("raise UserError('lr: 0 is not accepted')", 1, "error: lr: 0 is not accepted\n"),
+        ("raise UserError('lr: 0 is invalid')", 1, "error: lr: 0 is invalid\n"),
         ("open('/dev/full', 'wb', 0).write(b'x')", 1, "error: No space left on device\n"),
         ("open('absent/file')", 1, "error: absent/file: No such file or directory\n"),
         ("os.kill(os.getpid(), signal.SIGINT)", 130, "interrupted\n"),

@@ -128,7 +128,7 @@ def test_the_curves_are_those_of_the_history() -> None:
     np.testing.assert_array_equal(loss.lines[0].get_ydata(), rows["train_loss"])
     np.testing.assert_array_equal(loss.lines[1].get_ydata(), rows["val_loss"])
     np.testing.assert_allclose(accuracy.lines[1].get_ydata(), rows["val_accuracy"] * 100)
-    assert list(loss.lines[2].get_xdata()) == [4, 4], "the kept epoch is marked"
+    assert list(loss.lines[2].get_xdata()) == [4, 4], "the best epoch is marked"
 
 
 def test_the_confusion_matrix_says_its_counts() -> None:

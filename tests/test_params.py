@@ -96,7 +96,7 @@ def test_refuses_in_one_line_that_names_key_value_and_what_is_accepted(
         parse(values | {key: value}, Params)
     message = str(refusal.value)
     assert "\n" not in message
-    assert message.startswith(f"params.yaml: {key}: {value!r} is not accepted; accepted: ")
+    assert message.startswith(f"params.yaml: {key}: {value!r} is invalid; expected ")
     for choice in CHOICES.get(key, ["a number" if key not in _integers() else "an integer"]):
         assert choice in message
 
@@ -120,11 +120,11 @@ def test_bounds_are_said(values: dict[str, Any]) -> None:
 
 def test_unknown_and_missing_keys(values: dict[str, Any]) -> None:
     with pytest.raises(
-        UserError, match=r"^params.yaml: unknown key 'learning_rate'; accepted: dataset, .*folds$"
+        UserError, match=r"^params.yaml: unknown key 'learning_rate'; expected dataset, .*folds$"
     ):
         parse(values | {"learning_rate": 0.1}, Params)
     del values["lr"]
-    with pytest.raises(UserError, match=r"^params.yaml: key 'lr' is missing; accepted: a number > 0$"):
+    with pytest.raises(UserError, match=r"^params.yaml: key 'lr' is missing; expected a number > 0$"):
         parse(values, Params)
 
 
@@ -195,11 +195,11 @@ def _comments(params: str) -> dict[str, str]:
 def test_a_study_has_the_keys_of_a_run_alone(values: dict[str, Any]) -> None:
     run = {key: values[key] for key in RunParams.model_fields}
     assert parse(run, TrainParams, whole=RunParams).lr == values["lr"]
-    with pytest.raises(UserError, match=r"^params.yaml: unknown key 'folds'; accepted: dataset, .*seed$"):
+    with pytest.raises(UserError, match=r"^params.yaml: unknown key 'folds'; expected dataset, .*seed$"):
         parse(values, TrainParams, whole=RunParams)
 
 
 def test_warmup_must_end_before_training_does(values: dict[str, Any]) -> None:
-    said = r"params\.yaml: warmup_epochs: 5 is not accepted; accepted: an integer ≥ 0 and < epochs \(5\)"
+    said = r"params\.yaml: warmup_epochs: 5 is invalid; expected an integer ≥ 0 and < epochs \(5\)"
     with pytest.raises(UserError, match=said):
         parse(values | {"epochs": 5, "warmup_epochs": 5}, Params)

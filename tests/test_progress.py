@@ -43,7 +43,7 @@ def test_a_log_gets_a_plain_line_per_epoch() -> None:
 def test_going_on_from_a_checkpoint_is_said() -> None:
     result = subprocess.run([sys.executable, "-c", GOES_ON], cwd=ROOT, capture_output=True, text=True)
     lines = result.stderr.splitlines()
-    assert lines[0] == "going on from the checkpoint of epoch 2"
+    assert lines[0] == "resuming from the checkpoint of epoch 2"
     assert lines[1].startswith("epoch 2/4: train loss 2.0000")
     assert "left" not in lines[1], "nothing is known yet of the time that an epoch takes"
 

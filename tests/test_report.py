@@ -232,7 +232,7 @@ def test_it_says_what_trained_each_revision(reported: Clone) -> None:
     ]
     differing = re.findall('<span class="name">([^<]*)</span></span>\\s*</dt><dd>(.*?)</dd>', section)
     assert [(html.unescape(name), paths) for name, paths in differing] == [
-        *(("faster", "none"), (STRANGE, "<code>src/training.py</code>")),
+        *(("faster", "none"), (STRANGE, "<code>src/params.py</code>")),
         *(("bare", "cannot be said"), ("workspace", "none")),
     ]
     assert page.count("Trained by different code and in different environments: the parameters alone") == 1
@@ -254,8 +254,8 @@ def test_only_the_report_is_written_and_what_is_no_revision_is_refused(
     content = report.read_bytes()
     refused = reported.run("python", "-m", "src.report", "main", "nowhere", check=False)
     assert output(refused) == (
-        "error: 'nowhere' is not accepted (unknown Git revision 'nowhere'); "
-        "accepted: workspace, a commit, a branch, a tag or the name of an experiment\n"
+        "error: 'nowhere' is invalid (unknown Git revision 'nowhere'); "
+        "expected workspace, a commit, a branch, a tag or the name of an experiment\n"
     )
     assert refused.returncode == 1
     assert report.read_bytes() == content
@@ -263,14 +263,14 @@ def test_only_the_report_is_written_and_what_is_no_revision_is_refused(
     monkeypatch.chdir(reported.path)
     with Repo() as repo:
         for name in ("", "main:params.yaml", "main^{tree}", "main..faster", "-h", "refs/exps", "a b"):
-            with pytest.raises(UserError, match=r"is not accepted .*; accepted: workspace, a commit"):
+            with pytest.raises(UserError, match=r"is invalid .*; expected workspace, a commit"):
                 resolve(repo, name)
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "", "report.html/"])
 def test_a_report_is_not_written_over_what_is_no_page(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["report", "--out", name])
-    with pytest.raises(UserError, match=f"--out: {name!r} is not accepted; accepted: a name that ends in"):
+    with pytest.raises(UserError, match=f"--out: {name!r} is invalid; expected a name that ends in"):
         main()
 
 

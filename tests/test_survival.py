@@ -82,7 +82,7 @@ def epochs(lines: Iterable[str]) -> list[int]:
 
 def gone_on_from(lines: Iterable[str]) -> int:
     """The epoch of the checkpoint that was used; 0 for none."""
-    start = "going on from the checkpoint of epoch "
+    start = "resuming from the checkpoint of epoch "
     return next((int(line.removeprefix(start)) for line in lines if line.startswith(start)), 0)
 
 

@@ -412,9 +412,7 @@ def test_an_unknown_name_is_refused_before_any_training(clone: Clone) -> None:
     result = clone.run(sys.executable, "-m", "stages.train", check=False, TRACKERS="tensorbord,wandb")
     assert result.returncode == 1
     assert result.stdout == ""
-    assert (
-        result.stderr == f"error: TRACKERS: 'tensorbord' is not accepted; accepted: {', '.join(ACCEPTED)}\n"
-    )
+    assert result.stderr == f"error: TRACKERS: 'tensorbord' is invalid; expected {', '.join(ACCEPTED)}\n"
 
 
 TRAIN_AND_LIST = """

@@ -121,7 +121,7 @@ def test_told_of_every_epoch_and_free_to_stop(params: Params) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"batch_size": 20}, "batch_size: 50 and 20 cannot be trained together; accepted: one value; "),
+        ({"batch_size": 20}, "batch_size: 50 and 20 cannot be trained together; expected one value; "),
         ({"activation": "Tanh"}, "activation: ReLU and Tanh cannot be trained together; "),
     ],
 )
@@ -144,4 +144,4 @@ def test_networks_that_cannot_be_stacked_are_refused(
 ) -> None:
     with pytest.raises(UserError) as refused:
         train_together(TRAIN, VAL, configurations(params, **{key: value}), CPU)
-    assert str(refused.value) == f"{key}: {value} cannot be trained together; accepted: one of {accepted}"
+    assert str(refused.value) == f"{key}: {value} cannot be trained together; expected one of {accepted}"

@@ -29,8 +29,8 @@ class Provenance:
     """What trained a revision.
 
     Attributes:
-        environment: versions, processor, device and threads, as `environment` of `src.runtime.devices` names them;
-            None where they are not recorded.
+        environment: versions, processor, device and threads; see `environment` of `src.runtime.devices`. None
+            where they are not recorded.
         code: the MD5 of every file or folder of code that training depends on, by its path; None where it is
             not recorded.
         environment_problem, code_problem: what to say where that is None.

@@ -59,7 +59,7 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     if drawn < classes:
         raise UserError(
             f"val_fraction: {fraction:g} of {len(labels)} images is {drawn}, "
-            f"fewer than the {classes} classes; accepted here: at least {classes / len(labels):.2g}"
+            f"fewer than the {classes} classes; expected here: at least {classes / len(labels):.2g}"
         )
     rest, part = train_test_split(np.arange(len(labels)), test_size=drawn, stratify=labels, random_state=seed)
     return np.sort(rest), np.sort(part)

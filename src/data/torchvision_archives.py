@@ -124,5 +124,5 @@ def read_images(images_file: Path, labels_file: Path, label_dimensions: int, cla
         labels = labels[:, 0]
     if labels.min() < 0 or labels.max() >= classes:
         wrong = labels.max() if labels.max() >= classes else labels.min()
-        raise UserError(f"{labels_file}: holds the label {wrong}; accepted: 0 to {classes - 1}")
+        raise UserError(f"{labels_file}: holds the label {wrong}; expected 0 to {classes - 1}")
     return Images(images, labels.astype(np.uint8))

@@ -94,7 +94,7 @@ def per_class_f1(per_class: pd.DataFrame) -> Figure:
     axes.plot(per_class["precision"], rows, "D", color=ORANGE, markeredgecolor="black", label="precision")
     axes.plot(per_class["recall"], rows, "o", color=GREEN, markeredgecolor="black", label="recall")
     for row, f1 in zip(rows, per_class["f1"], strict=True):
-        axes.text(1.005, row, f"{f1:.3f}", transform=axes.get_yaxis_transform(), va="center")
+        axes.text(1.005, float(row), f"{f1:.3f}", transform=axes.get_yaxis_transform(), va="center")
     lowest = per_class[["precision", "recall", "f1"]].to_numpy().min()
     axes.set_yticks(
         rows, [f"{name}  ({n:,})" for name, n in zip(per_class["class"], per_class["support"], strict=True)]

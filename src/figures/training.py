@@ -9,7 +9,7 @@ from src.figures.style import BLUE, GREY, ORANGE, VERMILION
 
 
 def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
-    """Loss and accuracy of the training and validation split by epoch, the kept epoch marked.
+    """Loss and accuracy of the training and validation split by epoch, the best epoch marked.
 
     Args:
         history: `plots/history.csv`; its first row is epoch 0.
@@ -29,13 +29,13 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
         ):
             values = history[f"{split}_{measure}"] * scale
             axes.plot(history["epoch"], values, color=colour, marker=marker, markersize=4, label=name)
-        axes.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1.2, label=f"kept: epoch {best_epoch}")
+        axes.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1.2, label=f"best: epoch {best_epoch}")
         axes.set(xlabel="Epoch", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
     left.set_yscale("log")
     left.legend(frameon=False)
-    figure.suptitle(f"Validation accuracy of the kept epoch: {kept['val_accuracy']:.2%}")
+    figure.suptitle(f"Validation accuracy of the best epoch: {kept['val_accuracy']:.2%}")
     return figure
 
 

@@ -43,7 +43,7 @@ def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
         elif path.is_dir():
             inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES)
             if not inside:
-                raise UserError(f"{word}: no pictures in it; accepted: {', '.join(SUFFIXES)}")
+                raise UserError(f"{word}: no pictures in it; expected {', '.join(SUFFIXES)}")
             found += [(str(one), one) for one in inside]
         else:
             found.append((word, path))

@@ -32,7 +32,7 @@ class TorchClassifier:
 
     Args:
         path: of the model's file.
-        untrained: the same network with its first weights instead, those of seed 0.
+        untrained: the same network with its initial weights instead, those of seed 0.
 
     Raises:
         UserError: see `src.networks.model_file.load_model`.

@@ -57,15 +57,15 @@ def read_picture(source: Path | bytes) -> np.ndarray:
             with Image.open(content, formats=FORMATS) as picture:
                 if picture.width * picture.height > MOST_PIXELS:
                     raise UserError(
-                        f"{picture.width:,} × {picture.height:,} pixels; accepted: {MOST_PIXELS:,} in all"
+                        f"{picture.width:,} × {picture.height:,} pixels; expected {MOST_PIXELS:,} in all"
                     )
                 picture.draft("L", (512, 512))  # a JPEG need not be decoded any larger
                 ImageOps.exif_transpose(picture, in_place=True)
                 return _grey(picture)
     except Image.DecompressionBombError:
-        raise UserError(f"too many pixels; accepted: {MOST_PIXELS:,} in all") from None
+        raise UserError(f"too many pixels; expected {MOST_PIXELS:,} in all") from None
     except Image.UnidentifiedImageError:
-        raise UserError(f"not a picture; accepted: {', '.join(FORMATS)}") from None
+        raise UserError(f"not a picture; expected {', '.join(FORMATS)}") from None
     except OSError as error:
         raise UserError(error.strerror or reason(error)) from None
     except (SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for damaged files

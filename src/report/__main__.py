@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--out", default="report.html", help="%(default)s", metavar="FILE.html")
     arguments = parser.parse_args()
     if not arguments.out.endswith(".html"):
-        raise UserError(f"--out: {arguments.out!r} is not accepted; accepted: a name that ends in .html")
+        raise UserError(f"--out: {arguments.out!r} is invalid; expected a name that ends in .html")
 
     import vl_convert
     from dvc.exceptions import DvcException
@@ -49,7 +49,8 @@ def main() -> None:
             snapshots = [load(repo, revision) for revision in revisions]
     except DvcException as error:
         raise UserError(reason(error)) from None
-    page = render(snapshots, written_with(), vl_convert.javascript_bundle())
+    vega = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub forgets the default
+    page = render(snapshots, written_with(), vega)
     write_text(Path(arguments.out), page)
     names = ", ".join(snapshot.name for snapshot in snapshots)
     print(f"{arguments.out}: {names}, {len(page.encode()) / 1e6:.1f} MB")

@@ -62,9 +62,9 @@ def style(position: int) -> tuple[str, str]:
 
 
 def curve(
-    kind: Curve, names: list[str], histories: dict[str, pd.DataFrame], kept: dict[str, int]
+    kind: Curve, names: list[str], histories: dict[str, pd.DataFrame], kept: dict[str, int | None]
 ) -> dict[str, Any]:
-    """Lines of all revisions by epoch, dashed for training, with the kept epoch's point larger.
+    """Lines of all revisions by epoch, dashed for training, with the best epoch's point larger.
 
     Args:
         names: all revisions, which decides their colours.
@@ -72,7 +72,7 @@ def curve(
         kept: the epoch whose weights were kept, where it is known.
     """
     measure = kind.title.lower()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"revision": name, "line": line, "epoch": int(epoch), measure: float(f"{value:.5g}")}
         | ({"weights": "kept"} if line == "validation" and kept.get(name) == epoch else {})
         for name, history in histories.items()

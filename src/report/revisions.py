@@ -10,6 +10,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -153,8 +154,8 @@ def resolve(repo: Repo, name: str) -> Revision:
     commit = git("rev-parse", "--verify", "--quiet", f"{found}^{{commit}}") if found else None
     if commit is None:
         raise UserError(
-            f"{name!r} is not accepted ({why}); "
-            f"accepted: {WORKSPACE}, a commit, a branch, a tag or the name of an experiment"
+            f"{name!r} is invalid ({why}); "
+            f"expected {WORKSPACE}, a commit, a branch, a tag or the name of an experiment"
         )
     return Revision(name, commit.decode().strip())
 
@@ -175,13 +176,15 @@ def load(repo: Repo, revision: Revision) -> Snapshot:
             problems[path] = f"cannot be read: {reason(error).replace(f'{Path.cwd()}/', '')}"
             return {}
 
-    metrics, tables, pictures = {}, {}, {}
+    metrics: dict[str, Any] = {}
+    tables: dict[str, pd.DataFrame] = {}
+    pictures: dict[str, Any] = {}
     for path in dict.fromkeys([*METRICS, *revision.files("metrics", ".json")]):
         if path == ENVIRONMENT:  # no metric: it is part of `provenance`
             continue
         metrics |= read(path, lambda content: flat(json.loads(content)))
     for path, columns in COLUMNS.items():
-        tables |= read(path, lambda content, columns=columns: parse_table(content, columns))
+        tables |= read(path, partial(parse_table, columns=columns))
     for path in revision.files("plots", ".png"):
         pictures |= read(path, _checked_png)
     stages = read("dvc.yaml", lambda _: read_stages(repo, revision)).get("dvc.yaml", ())
@@ -198,7 +201,7 @@ def load(repo: Repo, revision: Revision) -> Snapshot:
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """`{"macro": {"f1": 1}}` → `{"macro.f1": 1}`."""
-    result = {}
+    result: dict[str, Any] = {}
     for key, value in values.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return result

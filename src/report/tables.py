@@ -66,7 +66,8 @@ def signed(value: float, form: str = "+.2f") -> str:
 def parameters(snapshots: list[Snapshot]) -> dict[str, Any]:
     """Every key with its value in each revision, those that differ apart."""
     keys = dict.fromkeys(key for snapshot in snapshots for key in snapshot.parameters)
-    differing, same = {}, {}
+    differing: dict[str, list[Any]] = {}
+    same: dict[str, list[Any]] = {}
     for key in keys:
         values = [
             snapshot.parameters.get(key, snapshot.problems.get(str(PARAMS_FILE), ABSENT))

@@ -40,7 +40,7 @@ def select_device() -> torch.device:
         return torch.device(next(name for name, present in at_hand.items() if present))
     if not at_hand.get(wanted, False):
         present = ", ".join(name for name, present in at_hand.items() if present)
-        raise UserError(f"{DEVICE_VARIABLE}: {wanted!r} is not accepted; accepted here: auto, {present}")
+        raise UserError(f"{DEVICE_VARIABLE}: {wanted!r} is invalid; expected here: auto, {present}")
     return torch.device(wanted)
 
 
@@ -56,7 +56,7 @@ def set_up_process() -> torch.device:
     """
     threads = os.environ.get(THREADS_VARIABLE) or "1"
     if not threads.isdecimal() or int(threads) < 1:
-        raise UserError(f"{THREADS_VARIABLE}: {threads!r} is not accepted; accepted: an integer ≥ 1")
+        raise UserError(f"{THREADS_VARIABLE}: {threads!r} is invalid; expected an integer ≥ 1")
     torch.set_num_threads(int(threads))
     # cuBLAS asks for a fixed workspace before it promises the same sums twice.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

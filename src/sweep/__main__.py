@@ -74,15 +74,15 @@ def parse_grid(words: list[str], base: dict[str, Any], code: str = "") -> list[C
         code: anything else that decides the results; part of the names.
 
     Raises:
-        UserError: a word is no `key=values`, a key comes twice, or a combination is not accepted.
+        UserError: a word is no `key=values`, a key comes twice, or a combination is invalid.
     """
     choices: dict[str, list[str]] = {}
     for word in words:
         key, separator, values = word.partition("=")
         if not separator or not key or not all(value.strip() for value in values.split(",")):
-            raise UserError(f"{word!r} is not accepted; accepted: key=value,value,…, such as lr=0.01,0.05")
+            raise UserError(f"{word!r} is invalid; expected key=value,value,…, such as lr=0.01,0.05")
         if key in choices:
-            raise UserError(f"{key} is given twice; accepted: {key}=value,value,…")
+            raise UserError(f"{key} is given twice; expected {key}=value,value,…")
         choices[key] = list(dict.fromkeys(value.strip() for value in values.split(",")))
     grid = []
     for chosen in itertools.product(*choices.values()):
@@ -239,7 +239,7 @@ def refuse_full_disk() -> None:
     free = shutil.disk_usage(WORKSPACES).free
     if free < LEAST_FREE:
         raise UserError(
-            f"{WORKSPACES}: {free / 1e6:.1f} MB of the disk are free; accepted: at least "
+            f"{WORKSPACES}: {free / 1e6:.1f} MB of the disk are free; expected at least "
             f"{LEAST_FREE / 1e6:.0f} MB; the queue is as it was"
         )
 
@@ -252,7 +252,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if arguments.workers < 1:
-        raise UserError(f"--workers: {arguments.workers} is not accepted; accepted: an integer ≥ 1")
+        raise UserError(f"--workers: {arguments.workers} is invalid; expected an integer ≥ 1")
     base = read(Params).model_dump()
     uncommitted = subprocess.run(
         ("git", "diff", "HEAD", "--", "dvc.yaml", "src", "stages"), capture_output=True, text=True, check=True

@@ -67,7 +67,7 @@ class Tracker(Protocol):
         """End the training.
 
         Args:
-            metrics: of the kept epoch.
+            metrics: of the best epoch.
             model: the file of the kept weights.
 
         Returns:
@@ -96,7 +96,7 @@ def named_trackers() -> list[str]:
     names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
     for name in filter(None, names):
         if name not in ACCEPTED:
-            raise UserError(f"{VARIABLE}: {name!r} is not accepted; accepted: {', '.join(ACCEPTED)}")
+            raise UserError(f"{VARIABLE}: {name!r} is invalid; expected {', '.join(ACCEPTED)}")
     return list(dict.fromkeys(filter(None, names)))
 
 
@@ -125,7 +125,7 @@ class TrackedTraining:
         """Log what has been added since the last call.
 
         Args:
-            history: every epoch so far, where a checkpoint is gone on from, too.
+            history: every epoch so far, also where training resumes from a checkpoint.
             weights: at the end of the last of them.
         """
         if not self._names:

@@ -129,7 +129,7 @@ class TrainingResult:
 
     Attributes:
         history: one row per epoch, epoch 0 first.
-        best: the kept epoch.
+        best: the best epoch.
         weights: the network's state dict at the end of `best`, contiguous and on the CPU.
     """
 
@@ -155,7 +155,7 @@ def _refuse_single_images(model: nn.Module, count: int, batch_size: int) -> None
     if normalised and (batch_size == 1 or count % batch_size == 1):
         raise UserError(
             f"batch_size: {batch_size} leaves a batch of one of the {count:,} training images, of which "
-            "batch norm has no statistics; accepted with this model: another size"
+            "batch norm has no statistics; expected with this model: another size"
         )
 
 
@@ -378,7 +378,7 @@ def train_on_splits(
     Args:
         train_split, val_split: as `prepare` writes them.
         network: `model`, `input`, `activation`, `pooling`, `dropout` and `init`, as in `params.yaml`.
-        settings: see `Optimization`; its seed also gives the first weights.
+        settings: see `Optimization`; its seed also gives the initial weights.
         device: where to compute.
         snapshot, on_epoch, on_step: see `train`.
 

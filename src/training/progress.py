@@ -40,7 +40,7 @@ class TrainingProgress:
             self.first, self.started = row.epoch, time.monotonic()
             if self.first > 0:
                 self.bar.update(self.first * self.steps_per_epoch)
-                tqdm.write(f"going on from the checkpoint of epoch {self.first}", file=sys.stderr)
+                tqdm.write(f"resuming from the checkpoint of epoch {self.first}", file=sys.stderr)
         facts = (
             f"train loss {row.train_loss:.4f}, validation loss {row.val_loss:.4f}, "
             f"validation accuracy {row.val_accuracy:.2%}"

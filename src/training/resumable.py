@@ -1,4 +1,4 @@
-"""A training that survives: shown while it runs, and gone on from where it was killed."""
+"""A training that survives: shown while it runs, and resumed where it was killed."""
 
 from __future__ import annotations
 

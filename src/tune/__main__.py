@@ -75,7 +75,7 @@ def claim(folder: Path, decides: dict[str, Any]) -> None:
     if settings.exists() and settings.read_text() != text:
         then, now = json.loads(settings.read_text()), json.loads(text)
         differ = ", ".join(key for key in now if now[key] != then.get(key))
-        raise UserError(f"--name: {folder.name!r} is a search with another {differ}; accepted: another name")
+        raise UserError(f"--name: {folder.name!r} is a search with another {differ}; expected another name")
     settings.parent.mkdir(parents=True, exist_ok=True)
     write_text(settings, text)
 
@@ -106,10 +106,10 @@ def main() -> None:
         if not lowest <= getattr(options, name) <= highest:
             option = "--" + name.replace("_", "-")
             raise UserError(
-                f"{option}: {getattr(options, name)} is not accepted; accepted: {lowest} to {highest:,}"
+                f"{option}: {getattr(options, name)} is invalid; expected {lowest} to {highest:,}"
             )
     if options.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", options.name):
-        raise UserError(f"--name: {options.name!r} is not accepted; accepted: letters, digits, . _ and -")
+        raise UserError(f"--name: {options.name!r} is invalid; expected letters, digits, . _ and -")
     base = read(RunParams).model_dump()
     space = read_space(options.space, base)
     decides = {

@@ -62,7 +62,7 @@ def read_space(path: Path, base: dict[str, Any]) -> dict[str, Domain]:
         base: every other parameter; each bound and choice is validated together with these.
 
     Raises:
-        UserError: the file is missing, is not YAML, or holds a key or a value that is not accepted.
+        UserError: the file is missing, is not YAML, or holds a key or a value that is invalid.
     """
     try:
         values = read_yaml(path)
@@ -75,10 +75,10 @@ def read_space(path: Path, base: dict[str, Any]) -> dict[str, Domain]:
 
 def _domain(key: object, value: object, base: dict[str, Any], source: str) -> Domain:
     if key not in KEYS:
-        raise UserError(f"{source}: {key!r} cannot be searched; accepted: {', '.join(KEYS)}")
+        raise UserError(f"{source}: {key!r} cannot be searched; expected {', '.join(KEYS)}")
     form = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else (None, None)
     kind, ends = form
-    wrong = UserError(f"{source}: {key}: {value!r} is not accepted; accepted: {FORMS}")
+    wrong = UserError(f"{source}: {key}: {value!r} is invalid; expected {FORMS}")
     if kind not in ("choice", "uniform", "log_uniform", "integer") or not isinstance(ends, list) or not ends:
         raise wrong
     for one in ends:
@@ -90,9 +90,7 @@ def _domain(key: object, value: object, base: dict[str, Any], source: str) -> Do
     if kind == "integer" and not all(isinstance(one, int) for one in ends):
         raise wrong
     if kind != "integer" and TrainParams.model_fields[str(key)].annotation is int:
-        raise UserError(
-            f"{source}: {key}: {value!r} is not accepted; accepted: integer: [low, high] or choice"
-        )
+        raise UserError(f"{source}: {key}: {value!r} is invalid; expected integer: [low, high] or choice")
     if kind == "log_uniform" and ends[0] <= 0:
         raise wrong
     return Domain(kind, (ends[0], ends[1]))

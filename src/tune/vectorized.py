@@ -186,7 +186,7 @@ def train_together(
     network, settings = configurations[0].network, configurations[0].settings
     tensors = network_tensors(train_split, val_split, network, device)
     augmentation = augmentation_of(train_split, settings)
-    # Not by the threads: PyTorch draws first weights from the one generator that they would share.
+    # Not by the threads: PyTorch draws initial weights from the one generator that they would share.
     networks = [_build(one, len(train_split.class_names)).to(device) for one in configurations]
     threads = torch.get_num_threads()
     parts = min(threads, len(configurations)) if device.type == "cpu" else 1
@@ -229,7 +229,7 @@ def refuse_network(key: str, value: str) -> None:
     """Raise a `UserError` where a network of this `model` or `activation` cannot be trained together."""
     if value not in TOGETHER[key]:
         raise UserError(
-            f"{key}: {value} cannot be trained together; accepted: one of {', '.join(TOGETHER[key])}"
+            f"{key}: {value} cannot be trained together; expected one of {', '.join(TOGETHER[key])}"
         )
 
 
@@ -241,7 +241,7 @@ def _refuse_unlike(configurations: Sequence[Configuration]) -> None:
             if key not in VARIED and values[key] != first[key]:
                 raise UserError(
                     f"{key}: {first[key]} and {values[key]} cannot be trained together; "
-                    f"accepted: one value; different ones of {', '.join(VARIED)}"
+                    f"expected one value; different ones of {', '.join(VARIED)}"
                 )
     for key in TOGETHER:
         refuse_network(key, first[key])

@@ -32,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     setups = {path.stem: path for path in sorted((FOLDER / "setups").glob("*.json"))}
     if arguments.setup not in setups:
-        raise UserError(f"{arguments.setup!r} is no setup; accepted: one of {', '.join(setups)}")
+        raise UserError(f"{arguments.setup!r} is no setup; expected one of {', '.join(setups)}")
     source = str(setups[arguments.setup])
     values = json.loads(setups[arguments.setup].read_text())["params"] | {"seed": arguments.seed}
     data = parse(values, PrepareParams, whole=RunParams, source=source)

@@ -61,8 +61,8 @@ def stratified_folds(part: Split, folds: int, val_fraction: float, seed: int) ->
     smallest = int(np.unique(part.labels, return_counts=True)[1].min())
     if folds > smallest:
         raise UserError(
-            f"folds: {folds} is not accepted, a class has only {smallest:,} training images; "
-            f"accepted here: an integer ≥ 2 and ≤ {smallest}"
+            f"folds: {folds} is invalid, a class has only {smallest:,} training images; "
+            f"expected here: an integer ≥ 2 and ≤ {smallest}"
         )
     draw = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for number, (rest, held_out) in enumerate(draw.split(part.labels, part.labels), start=1):

@@ -1,1 +1,1 @@
-"""How the kept model does on images that are shifted, rotated, noisy, blurred or pale."""
+"""How the best model does on images that are shifted, rotated, noisy, blurred or pale."""

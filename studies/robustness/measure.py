@@ -1,4 +1,4 @@
-"""The kept model and the validation split → its accuracy on corrupted images, as a table and a figure.
+"""The best model and the validation split → its accuracy on corrupted images, as a table and a figure.
 
 The validation split, since robustness is a thing to choose a model by; the test split is read in `evaluate`
 alone.
