@@ -88,6 +88,32 @@ class Clone:
         return os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
 
+# What a machine may lack. Any other skip fails a run on a CI service, where all packages are installed.
+ALLOWED_SKIPS = (
+    "no CUDA device",
+    "no MNIST here",
+    "LENET_DATA_ROOT names no folder",
+    "no mount namespaces here",
+    "none of chromium",
+    "needs Debian's package chromium",
+    "qemu-x86_64 is not on the PATH",
+    "this processor",
+)
+
+
+def unexpected_skips(config: pytest.Config) -> list[str]:
+    """The reasons of tests that were skipped and should not have been."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reports = reporter.stats.get("skipped", []) if reporter else []
+    reasons = [str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports]
+    return [reason for reason in reasons if not reason.startswith(ALLOWED_SKIPS)]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if os.environ.get("CI") and unexpected_skips(session.config) and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which studies are not of the committed code. No mistake: some of them take hours to make anew."""
     if outdated := committed.outdated_studies():
@@ -95,6 +121,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             "studies made with earlier code or another model "
             f"(dvc repro studies/<name>/dvc.yaml makes them anew): {', '.join(outdated)}"
         )
+    for why in unexpected_skips(terminalreporter.config):
+        terminalreporter.write_line(f"skipped, which fails on a CI service: {why}")
 
 
 def output(result: subprocess.CompletedProcess[str]) -> str:

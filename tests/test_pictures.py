@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 import zlib
 from pathlib import Path
@@ -82,11 +83,11 @@ def test_a_picture_of_nothing_is_refused(shade: int) -> None:
 GREY = np.asarray(seven())
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "JPEG"])
-@pytest.mark.parametrize("mode", ["L", "RGB", "P", "1"])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [*itertools.product(["PNG", "BMP", "GIF"], ["L", "RGB", "P", "1"]), ("JPEG", "L"), ("JPEG", "RGB")],
+)
 def test_formats_and_colours(kind: str, mode: str) -> None:
-    if (kind, mode) in (("JPEG", "P"), ("JPEG", "1")):
-        pytest.skip("there is none")
     found = read_picture(encoded(seven().convert(mode), kind))
     assert found.dtype == np.uint8
     assert np.abs(found.astype(int) - GREY).mean() < 3
