@@ -45,8 +45,9 @@ bench: .venv/installed
 	dvc repro --quiet studies/export/dvc.yaml
 	python -m benchmarks.prediction
 
-# The pipeline twice from scratch in two folders, on 1 and on 2 threads: every output byte for byte the same?
-repro-check: .venv/installed
+# The commit from nothing in several ways, by a worker, in a search, on emulated processors (with qemu-user on
+# the PATH): every output byte for byte the same?
+repro-check: .venv/installed .venv/tune
 	python -m benchmarks.repeatability
 
 # The environment is complete once this file is there; a changed requirements.txt brings it up to date.
