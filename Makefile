@@ -1,43 +1,46 @@
 # The two commands of a newcomer are `make repro` and `make test`. Nothing here is needed by DVC itself:
 # with an environment of your own, `pip install -r requirements.txt` and `dvc repro` do the same.
 .DELETE_ON_ERROR:
-.PHONY: repro export test test-slow lint sweep report tune bench results repro-check audit requirements
+.PHONY: help repro export test test-slow lint sweep report tune bench results repro-check same-results audit requirements
 
 PYTHON ?= python3
 # DVC runs the stages with the first `python` on the PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-repro: .venv/installed
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+
+repro: .venv/installed  ## install what is missing and run the pipeline
 	dvc repro
 	@changed=$$(git status --porcelain); commit=$$(git rev-parse --short HEAD); if [ -z "$$changed" ]; \
 	then echo "every file is as in commit $$commit"; else echo "not as in commit $$commit:"; echo "$$changed"; fi
 
 # The best model as models/model.onnx and models/model.pt2.
-export: .venv/installed
+export: .venv/installed  ## write the best model as ONNX and as an exported program
 	dvc repro studies/export/dvc.yaml
 
 # Most tests wait for one `dvc` or another to start: two at a time.
-test: .venv/installed .venv/tune .venv/trackers lint
+test: .venv/installed .venv/tune .venv/trackers lint  ## lint and the test suite
 	pytest --numprocesses 2 --dist worksteal
 
 # Minutes long: trainings and stages killed again and again, and the queue.
-test-slow: .venv/installed .venv/tune .venv/trackers
+test-slow: .venv/installed .venv/tune .venv/trackers  ## tests that take minutes: kills, searches, emulated processors
 	pytest -m slow
 
-lint: .venv/installed
+lint: .venv/installed  ## ruff and mypy
 	ruff check
 	ruff format --check
 	mypy
 
 # make sweep GRID='lr=0.01,0.05 optimizer=SGD,Adam' [WORKERS=2]
-sweep: .venv/installed
+sweep: .venv/installed  ## GRID='lr=0.01,0.05 optimizer=SGD,Adam' [WORKERS=2]: a grid of experiments
 	@python -m src.sweep $(if $(WORKERS),--workers $(WORKERS)) $(GRID)
 
 # make report REVS='main lr-0.01': one HTML file that needs no network
-report: .venv/installed
+report: .venv/installed  ## REVS='main lr-0.01': revisions side by side in one HTML file
 	@python -m src.report $(REVS)
 
-bench: .venv/installed
+bench: .venv/installed  ## measure speed; every figure in docs/benchmarks.md
 	python -m benchmarks.pipeline
 	python -m benchmarks.time_to_accuracy
 	python -m benchmarks.throughput
@@ -46,9 +49,13 @@ bench: .venv/installed
 	dvc repro --quiet studies/export/dvc.yaml
 	python -m benchmarks.prediction
 
-# The pipeline twice from scratch in two folders, on 1 and on 2 threads: every output byte for byte the same?
-repro-check: .venv/installed
+# The commit from nothing in several ways, by a worker, in a search, on emulated processors (with qemu-user on
+# the PATH): every output byte for byte the same?
+repro-check: .venv/installed .venv/tune  ## prove that this commit gives the same bytes, however it is run
 	python -m benchmarks.repeatability
+
+same-results: .venv/installed  ## A=main B=HEAD: two revisions give the same bytes, after a refactoring
+	@python -m benchmarks.same_results $(A) $(B)
 
 # The environment is complete once this file is there; a changed requirements.txt brings it up to date.
 # Compiling the bytecode once spares every later process the time to do so.
@@ -70,16 +77,16 @@ repro-check: .venv/installed
 	touch $@
 
 # make tune SAMPLES=20
-tune: .venv/tune
+tune: .venv/tune  ## SAMPLES=20: search for better parameters
 	@python -m src.tune $(if $(SAMPLES),--samples $(SAMPLES))
 
 # The README's table of results: hours on a laptop, from nothing; interrupted, it goes on where it was.
-results: .venv/installed
+results: .venv/installed  ## run the study behind the table of results: hours
 	dvc repro studies/benchmark/dvc.yaml
 	python -m studies.benchmark.readme
 
 # Known vulnerabilities of the pinned versions, asked of https://osv.dev.
-audit: .venv/installed
+audit: .venv/installed  ## known vulnerabilities of the pinned packages
 	@.venv/bin/uv tool run --quiet --from pip-audit==2.10.1 pip-audit --vulnerability-service osv \
 		--require-hashes --disable-pip --progress-spinner off \
 		--requirement requirements.txt --requirement requirements-tune.txt \
@@ -90,7 +97,7 @@ audit: .venv/installed
 # The lock files anew, with the newest versions that fit.
 COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate \
 	--generate-hashes --no-emit-index-url --custom-compile-command 'make requirements'
-requirements: .venv/installed
+requirements: .venv/installed  ## pin the newest versions that fit
 	$(COMPILE) requirements.in --output-file requirements.txt
 	$(COMPILE) requirements-tune.in --constraint requirements.txt --output-file requirements-tune.txt
 	$(COMPILE) requirements-trackers.in --constraint requirements.txt --constraint requirements-tune.txt \

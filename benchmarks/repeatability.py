@@ -1,8 +1,11 @@
-"""Is the pipeline bit-identical? `make repro-check`, or `python -m benchmarks.repeatability`.
+"""Does one commit give the same bytes, however it is run? `python -m benchmarks.repeatability` says.
 
-Clones HEAD into two folders and runs `dvc repro` in each from nothing, on 1 and on 2 threads, and compares
-the SHA-256 of every output. Fails if one differs between the two folders; between 1 and 2 threads the
-differences are counted and the accuracies shown.
+Runs the pipeline of HEAD from nothing in several ways: in two folders, on one core and on all of them, while
+other programs want every core, by a worker of DVC's queue, as a trial of a Ray search, and, shortened, on
+emulated processors of Intel and of AMD. Compares the SHA-256 of every output, prints a table of what differs,
+and fails if anything does. On a processor without AVX2 the ways are compared with each other only.
+
+What is run lies in clones of HEAD, so changes that are not committed do not count.
 """
 
 from __future__ import annotations
@@ -14,74 +17,332 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from src.runtime.devices import THREADS_VARIABLE
-from src.runtime.errors import UserError, run
-from src.runtime.yaml_text import read_yaml
+import psutil
+from ruamel.yaml import YAML
+from torch import Tensor
 
-FOLDERS = ("first", "a folder with a longer name/second")
+from src.data.splits import Split, load_split
+from src.networks.model_file import load_model
+from src.params import RunParams, parse, read
+from src.runtime.devices import DEVICE_VARIABLE, THREADS_VARIABLE, cores, set_up_process
+from src.runtime.errors import UserError, reason, run
+from src.runtime.files import GrowingTable
+from src.runtime.processor import PINNED, REFERENCE, has_avx2
+from src.training.loop import Epoch, train_on_splits
+from src.training.optimization import Optimization
+
+# By the name of what they are of; SHA-256 unless said otherwise.
+Hashes = dict[str, str]
+
+EMULATOR = "qemu-x86_64"
+# As `qemu-x86_64 -cpu help` names them: one that MKL knows as Intel's, and one that it knows as AMD's.
+EMULATED = {"Intel Haswell": "Haswell-noTSX", "AMD EPYC": "EPYC"}
+# An emulated step takes about thirty times as long.
+SHORT_STAGES = ("prepare", "train", "evaluate")
+SHORT_PARAMS = {"dataset": "Digits", "epochs": 2, "warmup_epochs": 0}
+
+HISTORY, MODEL = "plots/history.csv", "models/model.pt"
+ENVIRONMENT = "metrics/environment.json"
+
+# Of one core, the first argument, for as long as the process lives whose number is the second.
+BUSY = """
+import os, sys
+os.sched_setaffinity(0, {int(sys.argv[1])})
+while os.getppid() == int(sys.argv[2]):
+    pass
+"""
+
+
+class SkippedError(Exception):
+    """This machine lacks what a way of running needs; says what."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one way of running.
+
+    Attributes:
+        way: its name.
+        files: how many were compared.
+        result: in words.
+        good: whether nothing differed and nothing failed.
+    """
+
+    way: str
+    files: int
+    result: str
+    good: bool = True
+
+
+def environment() -> dict[str, str]:
+    """The environment for commands in clones: that of a new shell, with the CPU to compute on."""
+    # This process is pinned, and what it starts would be so too, whether or not the clone sees to it.
+    dropped = {*PINNED, THREADS_VARIABLE}
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    # Without the user's own settings of DVC: they may name a cache in which the results already are.
+    no_settings = dict.fromkeys(("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"), ".dvc/none")
+    return kept | no_settings | {DEVICE_VARIABLE: "cpu"}
+
+
+def call(folder: Path, *command: str) -> str:
+    """Run a command in a clone and return its standard output.
+
+    Raises:
+        UserError: it fails; with the line that says why.
+    """
+    result = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
+    if result.returncode:
+        lines = [line.strip() for line in (result.stdout + result.stderr).splitlines() if line.strip()]
+        errors = [line for line in lines if line.lower().startswith("error")] or lines[-1:]
+        raise UserError(f"{' '.join(command)}: {reason(Exception(*errors[:1]))}")
+    return result.stdout
+
+
+def outputs(folder: Path, *stages: str) -> list[str]:
+    """The paths of what the named stages of `dvc.yaml` write; where none is named, all of them."""
+    pipeline = YAML(typ="safe").load(folder / "dvc.yaml")["stages"]
+    return [
+        next(iter(out)) if isinstance(out, dict) else out
+        for stage in stages or pipeline
+        for kind in ("outs", "metrics", "plots")
+        for out in pipeline[stage].get(kind, [])
+    ]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def clone_without_results(folder: Path) -> None:
+    """Clone HEAD, and remove from the clone all that its pipeline writes."""
+    call(Path.cwd(), "git", "clone", "--quiet", ".", str(folder))
+    remove_results(folder)
+
+
+def remove_results(folder: Path) -> None:
+    for name in [*outputs(folder), "dvc.lock"]:
+        (folder / name).unlink(missing_ok=True)
+
+
+def reproduce(folder: Path, where: Callable[[], AbstractContextManager[None]] = nullcontext) -> Hashes:
+    """`dvc repro` from nothing, in the surroundings that `where` makes: every output and dvc.lock."""
+    clone_without_results(folder)
+    with where():
+        call(folder, "dvc", "repro")
+    return {name: sha256(folder / name) for name in [*outputs(folder), "dvc.lock"]}
 
 
 @contextmanager
-def fresh_clone(folder: Path) -> Iterator[Path]:
-    """A clone of HEAD in `folder`, removed afterwards."""
-    subprocess.run(["git", "clone", "--quiet", ".", str(folder)], check=True)
+def one_core() -> Iterator[None]:
+    """What is started in this block has one core of all."""
+    if not hasattr(os, "sched_setaffinity"):
+        raise SkippedError("this system holds no process to a core")
+    usable = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(usable)})
     try:
-        yield folder
+        yield
     finally:
-        shutil.rmtree(folder)
+        os.sched_setaffinity(0, usable)
 
 
-def reproduce(folder: Path, threads: int) -> tuple[dict[str, str], float]:
-    """Run the pipeline in a clone from nothing.
+@contextmanager
+def busy_cores() -> Iterator[None]:
+    """During this block another process keeps each core busy."""
+    if not hasattr(os, "sched_setaffinity"):
+        raise SkippedError("this system holds no process to a core")
+    busy: list[subprocess.Popen[bytes]] = []
+    try:
+        for core in os.sched_getaffinity(0):
+            command = (sys.executable, "-c", BUSY, str(core), str(os.getpid()))
+            busy.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+        yield
+        if any(process.poll() is not None for process in busy):
+            raise UserError("the processes that were to keep the cores busy ended early")
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
-    Returns:
-        The SHA-256 of every output and of dvc.lock, and the test accuracy, a fraction.
 
-    Raises:
-        UserError: the pipeline fails; with the end of what it printed.
-    """
-    environment = os.environ | {THREADS_VARIABLE: str(threads)}
-    # The clone's dvc.lock is that of HEAD: without --force DVC would compare, and run nothing that it has.
-    command = ["dvc", "repro", "--force", "--no-run-cache"]
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    if result.returncode:
-        raise UserError(f"dvc repro failed in {folder}:\n{(result.stdout + result.stderr)[-2000:]}")
-    lock: Any = read_yaml(folder / "dvc.lock")
-    outs = [out["path"] for stage in lock["stages"].values() for out in stage["outs"]]
-    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in [*outs, "dvc.lock"]}
-    return hashes, json.loads((folder / "metrics/test.json").read_text())["accuracy"]
+def by_queue_worker(folder: Path) -> Hashes:
+    """An experiment with the committed parameters through DVC's queue: every output and dvc.lock."""
+    clone_without_results(folder)
+    # DVC drops an experiment that changes nothing: its baseline has no results at all.
+    call(folder, "git", "config", "user.name", "Benchmark")
+    call(folder, "git", "config", "user.email", "benchmark@example.org")
+    call(folder, "git", "commit", "--all", "--quiet", "--message=Without results")
+    seed = YAML(typ="safe").load(folder / "params.yaml")["seed"]
+    call(folder, sys.executable, "-m", "src.sweep", "--workers", "1", f"seed={seed}")
+    call(folder, "dvc", "exp", "apply", call(folder, "dvc", "exp", "list", "--name-only").strip())
+    return {name: sha256(folder / name) for name in [*outputs(folder), "dvc.lock"]}
+
+
+def weights_sha256(weights: dict[str, Tensor]) -> str:
+    """Of a network's weights in the order of their names: each name, type and shape, and the bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def as_ray_trial(folder: Path) -> tuple[Hashes, Hashes]:
+    """The training of a clone in which the pipeline has run, and the same one as a trial: the network's
+    weights and its history."""
+    if missing := [name for name in ("ray", "optuna") if find_spec(name) is None]:
+        raise SkippedError(f"{missing[0]} is not installed (requirements-tune.txt)")
+    expected = {
+        "weights": weights_sha256(load_model(folder / MODEL).weights),
+        HISTORY: sha256(folder / HISTORY),
+    }
+    # In the clone, so that Ray hands its workers the code of HEAD.
+    program = "from benchmarks.repeatability import print_trial; print_trial()"
+    return expected, json.loads(call(folder, sys.executable, "-c", program).splitlines()[-1])
+
+
+def print_trial() -> None:
+    """Train in Ray's process for a trial, as the current directory says, and print `Hashes` as JSON."""
+    import ray
+
+    from src.tune.ray_search import Resources, _connect
+
+    params, data = read(RunParams).model_dump(), Path("data/prepared")
+    splits = [load_split(data / f"{name}.npz") for name in ("train", "val")]
+    _connect(Resources(address=None, cpus=1, gpus=0))
+    try:
+        print(json.dumps(ray.get(ray.remote(num_cpus=1)(trial).remote(params, *splits))))
+    finally:
+        ray.shutdown()
+
+
+def trial(values: dict[str, object], train: Split, val: Split) -> Hashes:
+    params = parse(values, RunParams, whole=RunParams)
+    settings = Optimization(**params.optimization())
+    trained, result = train_on_splits(train, val, params.network(), settings, set_up_process())
+    with tempfile.TemporaryDirectory() as temporary:
+        history = Path(temporary) / "history.csv"
+        GrowingTable(history, Epoch).update(result.history)
+        return {"weights": weights_sha256(trained.weights), HISTORY: sha256(history)}
+
+
+@cache
+def short_run(folder: Path, *emulator: str) -> Hashes:
+    """The stages that compute, with a short training, from nothing: every output; the same run only once."""
+    clone_without_results(folder)
+    return run_short(folder, *emulator)
+
+
+def run_short(folder: Path, *emulator: str) -> Hashes:
+    """Shorten the training in a clone, and run its stages that compute: every output."""
+    yaml = YAML()
+    params = yaml.load(folder / "params.yaml")
+    yaml.dump(params | SHORT_PARAMS, folder / "params.yaml")
+    for stage in SHORT_STAGES:
+        # Without DVC, which would take minutes.
+        call(folder, *emulator, sys.executable, "-m", f"stages.{stage}")
+    return {name: sha256(folder / name) for name in outputs(folder, *SHORT_STAGES)}
+
+
+def why_not_emulated() -> str | None:
+    """Why nothing can be compared with an emulated processor here."""
+    if shutil.which(EMULATOR) is None:
+        return f"{EMULATOR} is not on the PATH"
+    return None if has_avx2() else f"this processor is not one of {REFERENCE}"
+
+
+def emulated(folder: Path, processor: str) -> tuple[Hashes, Hashes]:
+    """The short run, and the same one on an emulated processor."""
+    if why := why_not_emulated():
+        raise SkippedError(why)
+    return short_run(folder / "native"), short_run(folder / processor, EMULATOR, "-cpu", processor)
+
+
+def committed(folder: Path) -> tuple[Hashes, Hashes]:
+    """What HEAD's dvc.lock says, and what that of the clone says in which the pipeline has run."""
+    environments = (
+        json.loads(call(folder, "git", "show", f"HEAD:{ENVIRONMENT}")),
+        json.loads((folder / ENVIRONMENT).read_text()),
+    )
+    then, now = (set(environment.items()) for environment in environments)
+    differing = {name for name, _ in then ^ now}
+    # On a processor of the class, other bits are a defect.
+    if differing - ({"bits"} if has_avx2() else set()):
+        words = (f"{name} {environments[1].get(name)}" for name in sorted(differing))
+        raise SkippedError(f"not compared: HEAD was run elsewhere than on {', '.join(words)}")
+    return recorded(call(folder, "git", "show", "HEAD:dvc.lock")), recorded((folder / "dvc.lock").read_text())
+
+
+def recorded(lock: str) -> Hashes:
+    """The MD5 that a `dvc.lock` holds of code, data and results, and the SHA-256 of the file itself."""
+    stages = YAML(typ="safe").load(lock)["stages"].values()
+    found = {file["path"]: file["md5"] for stage in stages for file in [*stage["deps"], *stage["outs"]]}
+    return found | {"dvc.lock": hashlib.sha256(lock.encode()).hexdigest()}
+
+
+def attempt(way: str, run_both: Callable[[], tuple[Hashes, Hashes]]) -> Row:
+    """Run in one way, and compare with what was to be expected."""
+    print(f"{way} …", file=sys.stderr, flush=True)
+    try:
+        expected, found = run_both()
+    except SkippedError as why:
+        return Row(way, 0, f"skipped: {why}")
+    except UserError as error:
+        return Row(way, 0, f"failed: {error}", good=False)
+    names = {**expected, **found}
+    differing = [name for name in names if expected.get(name) != found.get(name)]
+    if differing:
+        return Row(way, len(names), f"{len(differing)} DIFFER: {', '.join(differing)}", good=False)
+    return Row(way, len(names), "the same")
+
+
+def check(folder: Path) -> Iterator[Row]:
+    """Run in every way, each in folders of its own below `folder`."""
+    everywhere = f"all cores ({cores()})"
+    print(f"{everywhere} …", file=sys.stderr, flush=True)
+    first = reproduce(folder / "first")
+    yield Row(everywhere, len(first), "what the next three are compared with")
+    ways = {
+        "one core, another folder": partial(reproduce, folder / "with a longer name" / "second", one_core),
+        "all cores, each of them busy": partial(reproduce, folder / "busy", busy_cores),
+        "a worker of DVC's queue": partial(by_queue_worker, folder / "queue"),
+    }
+    for way, run_it in ways.items():
+        yield attempt(way, lambda run_it=run_it: (first, run_it()))
+    yield attempt("a trial of a Ray search", partial(as_ray_trial, folder / "first"))
+    for name, processor in EMULATED.items():
+        yield attempt(f"emulated {name}, short", partial(emulated, folder / "emulated", processor))
+    yield attempt("the commit's own results", partial(committed, folder / "first"))
+
+
+def end_processes(folder: Path) -> None:
+    """End what still runs in a folder: a worker of DVC's queue waits some seconds for more to do."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(folder):
+                process.kill()
 
 
 def main() -> None:
-    results: dict[int, tuple[dict[str, str], float]] = {}
-    different = []
-    with tempfile.TemporaryDirectory(prefix="repeatability-") as temporary:
-        for threads in (1, 2):
-            hashes = []
-            for name in FOLDERS:
-                print(f"{threads} thread(s), folder {name!r} …", file=sys.stderr, flush=True)
-                with fresh_clone(Path(temporary) / name) as folder:
-                    results[threads] = reproduce(folder, threads)
-                hashes.append(results[threads][0])
-            print(f"\n{threads} thread(s), twice from scratch:")
-            for output, first in hashes[0].items():
-                same = hashes[1].get(output) == first
-                print(f"  {'same     ' if same else 'DIFFERENT'} {first[:16]} {output}")
-                different += [] if same else [f"{output} ({threads} threads)"]
-    (one, one_accuracy), (two, two_accuracy) = results[1], results[2]
-    same = [name for name in one if one[name] == two[name]]
-    print(
-        f"\n1 against 2 threads: {len(same)} of {len(one)} outputs are the same; "
-        f"test accuracy {one_accuracy:.2%} and {two_accuracy:.2%}"
-    )
-    if different:
-        raise UserError(f"not repeatable: {', '.join(different)}")
-    print("repeatable: every output of both runs is the same, byte for byte, on 1 and on 2 threads")
+    with tempfile.TemporaryDirectory(prefix="repeatability-", ignore_cleanup_errors=True) as temporary:
+        folder = Path(temporary).resolve()
+        try:
+            rows = list(check(folder))
+        finally:
+            end_processes(folder)
+    width = max(len(row.way) for row in rows)
+    print(f"\n{'run':{width}}  files  result")
+    for row in rows:
+        print(f"{row.way:{width}}  {row.files or '':>5}  {row.result}")
+    if bad := [row.way for row in rows if not row.good]:
+        raise UserError(f"not repeatable: {'; '.join(bad)}")
+    print("repeatable: nothing differs")
 
 
 if __name__ == "__main__":

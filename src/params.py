@@ -48,39 +48,81 @@ Pooling = Literal["max", "avg"]
 class PrepareParams(_Group):
     """What `prepare` reads: which images, and how they are split."""
 
-    dataset: DatasetName
-    val_fraction: Annotated[float, Field(gt=0, le=0.5), BeforeValidator(_fraction)]
-    split_seed: Seed
+    dataset: DatasetName = Field(description="The images to train on and to test with.")
+    val_fraction: Annotated[float, Field(gt=0, le=0.5), BeforeValidator(_fraction)] = Field(
+        description="Share of the official training images that is held out as the validation split, "
+        "stratified by class; may be written as a fraction, such as `1/6`."
+    )
+    split_seed: Seed = Field(description="Seed of the draw of the validation split.")
 
 
 class NetworkParams(_Group):
     """The network's shape and its initial weights."""
 
-    model: ModelName
-    input: InputMode
-    activation: Activation
-    pooling: Pooling
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    init: Literal["default", "kaiming_normal"]
+    model: ModelName = Field(
+        description="Network architecture: LeNet-5 as it is usually built today, LeNet-5 as published in "
+        "1998, or a network of 3×3 convolutions with batch norm."
+    )
+    input: InputMode = Field(
+        description="How 28×28 images become 32×32: enlarged by bilinear interpolation, or padded with "
+        "two background pixels on each side; `convnet` takes 28×28 and ignores it."
+    )
+    activation: Activation = Field(description="Activation function of `lenet5`.")
+    pooling: Pooling = Field(description="2×2 pooling of `lenet5`: maximum or average.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="Probability that `lenet5` drops a unit after fc1 and fc2 while training; 0 for no "
+        "dropout."
+    )
+    init: Literal["default", "kaiming_normal"] = Field(
+        description="Initial weights of `lenet5`: PyTorch's own, or those of He et al. 2015."
+    )
 
 
 class OptimizationParams(_Group):
     """How the weights are trained."""
 
-    optimizer: Literal["SGD", "RMSprop", "Adam", "AdamW"]
-    lr: Annotated[float, Field(gt=0)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    schedule: Literal["constant", "cosine", "onecycle"]
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)]
-    warmup_epochs: Annotated[int, Field(ge=0)]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    clip_norm: Annotated[float, Field(ge=0)]
-    augment: Literal["none", "affine", "shift_flip"]
-    ema: Annotated[float, Field(ge=0, lt=1)]
-    patience: Annotated[int, Field(ge=0)]
-    seed: Seed
+    optimizer: Literal["SGD", "RMSprop", "Adam", "AdamW"] = Field(
+        description="Optimizer; `SGD` with Nesterov momentum."
+    )
+    lr: Annotated[float, Field(gt=0)] = Field(
+        description="Learning rate: the peak of `onecycle`, the initial value of `cosine`; `1e-3` and "
+        "`0.001` are the same."
+    )
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="Momentum of `SGD` and `RMSprop`.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        description="L2 penalty; decoupled from the gradient for `AdamW`."
+    )
+    schedule: Literal["constant", "cosine", "onecycle"] = Field(
+        description="Learning rate schedule, stepped after every batch."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        description="Images per step; a smaller last batch is used, too."
+    )
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(description="Passes over the training images.")
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        description="Epochs in which the learning rate rises, fewer than `epochs`; for `onecycle`, 0 "
+        "means three tenths of all epochs."
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="Share of the target that is spread over all classes."
+    )
+    clip_norm: Annotated[float, Field(ge=0)] = Field(
+        description="Largest norm of the gradient; 0 for no clipping."
+    )
+    augment: Literal["none", "affine", "shift_flip"] = Field(
+        description="Random changes, drawn anew for every training image and epoch: `affine` rotates by "
+        "up to 10°, scales, shears and shifts a little; `shift_flip` shifts by at most one "
+        "pixel, and mirrors where that keeps the class (`FashionMNIST`)."
+    )
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="Decay of a moving average of the weights, which is evaluated and saved in their "
+        "place; 0 for none."
+    )
+    patience: Annotated[int, Field(ge=0)] = Field(
+        description="Epochs without improvement on the validation split after which training stops; "
+        "0 for never."
+    )
+    seed: Seed = Field(description="Seed of the initial weights, the batch order, dropout and augmentation.")
 
 
 # Pydantic lists the fields of the last base first: this order is that of params.yaml.
@@ -103,7 +145,9 @@ class RunParams(TrainParams, PrepareParams):
 class CrossvalParams(_Group):
     """What cross-validation reads besides `RunParams`."""
 
-    folds: Annotated[int, Field(ge=2)]
+    folds: Annotated[int, Field(ge=2)] = Field(
+        description="Number of folds of the cross-validation study; the pipeline does not read it."
+    )
 
 
 class Params(CrossvalParams, RunParams):

@@ -86,7 +86,7 @@ def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None
     assert "times" not in study.read("studies/benchmark/dvc.lock")
 
     study.run("python", "-m", "studies.benchmark.readme")
-    table = study.read("README.md").split(BEGIN)[1].split(END)[0]
+    table = study.read(str(README)).split(BEGIN)[1].split(END)[0]
     assert f"{100 * summary['test_accuracy_mean'][0]:.2f} %" in table
     assert "(n = 2)" in table
     assert "paired by seed, n = 2" in table
@@ -112,5 +112,5 @@ def test_the_committed_table_in_the_readme_is_the_one_of_the_committed_results(t
 
 
 def test_a_readme_without_the_markers_is_refused() -> None:
-    with pytest.raises(UserError, match=r"README\.md: the line `<!-- results"):
+    with pytest.raises(UserError, match=r"docs/results\.md: the line `<!-- results"):
         with_results("# A title\n", "| table |\n")

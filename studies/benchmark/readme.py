@@ -1,6 +1,6 @@
-"""The README's table of results, from the study's summary: `python -m studies.benchmark.readme`.
+"""The table of results in docs/results.md, from the study's summary: `python -m studies.benchmark.readme`.
 
-Writes what stands between the two markers in README.md anew.
+Writes what stands between the two markers anew.
 """
 
 import json
@@ -15,7 +15,7 @@ from src.runtime.files import write_text
 from src.runtime.yaml_text import read_yaml
 from studies.benchmark.results import difference
 
-README = Path("README.md")
+README = Path("docs/results.md")
 FOLDER = Path("studies/benchmark")
 BEGIN, END = "<!-- results: written by `make results` -->\n", "<!-- end of results -->\n"
 # Both poolings and their activations, with nothing else changed.
@@ -76,7 +76,7 @@ def _duration(seconds: float) -> str:
 
 
 def with_results(readme: str, results: str) -> str:
-    """The text of README.md with the text between its markers replaced.
+    """The text of the page with the text between its markers replaced.
 
     Raises:
         UserError: it lacks the markers.

@@ -1,0 +1,179 @@
+"""What the texts say: links lead somewhere, commands run, names exist, and generated parts are up to date."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from src import parameter_reference
+from src.params import Params
+from src.runtime.errors import UserError
+from tests import committed
+from tests.conftest import ROOT, Clone
+
+TEXTS = [path.relative_to(ROOT) for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")))]
+# These name what there was, too.
+HISTORY = {Path("CHANGELOG.md"), Path("LOG.md")}
+
+# Commands that cannot run here follow a comment with the reason.
+SKIPPED = "<!-- not tested here: "
+# What readers of docs/data-and-networks.md are shown how to write.
+TO_BE_WRITTEN = {"src/data/shapes.py", "src/networks/allconv.py"}
+OLD_FILES = ("-o", ".venv/installed", "-o", ".venv/tune", "-o", ".venv/trackers")
+
+
+def read(name: Path | str) -> str:
+    return (ROOT / name).read_text()
+
+
+def without_code(text: str) -> str:
+    """A text without blocks of code, and with inline code as it is shown."""
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.M | re.S)
+
+
+def code(text: str) -> list[str]:
+    """Every line of a block of code, and every inline piece."""
+    blocks = re.findall(r"^ *```[^\n]*\n(.*?)^ *```$", text, flags=re.M | re.S)
+    return [
+        *re.findall(r"`([^`\n]+)`", without_code(text)),
+        *(line for b in blocks for line in b.splitlines()),
+    ]
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", without_code(text), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", TEXTS, ids=str)
+def test_links_lead_somewhere(name: Path) -> None:
+    text = re.sub(r"`[^`\n]*`", "", without_code(read(name)))
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    for link in links:
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / name.parent / path).resolve() if path else ROOT / name
+        assert target.exists(), link
+        assert ROOT in (target, *target.parents), link
+        if anchor:
+            assert anchor in anchors(target.read_text()), link
+
+
+@pytest.mark.parametrize("name", sorted({*TEXTS} - HISTORY), ids=str)
+def test_what_the_texts_name_exists(name: Path) -> None:
+    targets = set(re.findall(r"^([\w./-]+):", read("Makefile"), flags=re.M))
+    for piece in code(read(name)):
+        for target in re.findall(r"(?:^|\$ )make (?!-)([\w./-]+)", piece):
+            assert target in targets, piece
+        for module in re.findall(
+            r"python -m ((?:src|stages|studies|benchmarks|tests)(?:\.\w+)+)(?![.\w<])", piece
+        ):
+            path = ROOT.joinpath(*module.split("."))
+            assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), piece
+        for path in re.findall(
+            r"(?<![\w./<~-])((?:src|stages|studies|benchmarks|tests|docs)/[\w./-]+)(?![\w<{*])", piece
+        ):
+            assert (ROOT / path).exists() or path in TO_BE_WRITTEN, piece
+
+
+def test_the_readme_is_short() -> None:
+    assert len(read("README.md").splitlines()) <= 200
+
+
+def test_the_reference_of_the_parameters_is_up_to_date() -> None:
+    page = read(parameter_reference.PAGE)
+    assert page == parameter_reference.with_reference(page), "python -m src.parameter_reference writes it"
+    assert all(field.description for field in Params.model_fields.values())
+    rows = [line for line in read("README.md").splitlines() if re.match(r"\| `\w+` \|", line)]
+    assert len(rows) == 6
+    assert set(rows) <= set(page.splitlines()), "they are rows of docs/parameters.md"
+
+
+def test_a_reference_without_markers_is_refused() -> None:
+    with pytest.raises(UserError, match=r"docs/parameters\.md: the lines `<!-- parameters"):
+        parameter_reference.with_reference("# Parameters\n")
+
+
+def test_the_results_in_the_readme_are_those_of_the_benchmark() -> None:
+    """A study with other seeds, such as your own, says nothing about them."""
+    summary = list(csv.DictReader(io.StringIO(committed.text("studies/benchmark/summary.csv"))))
+    rows = re.findall(
+        r"^\| (\w+) \| `(\w+)`, (\S+) \| ([\d.]+) % ± ([\d.]+) \(n = (\d+)\)", read("README.md"), flags=re.M
+    )
+    assert len(rows) == 4
+    for dataset, model, recipe, mean, sd, n in rows:
+        for row in summary:
+            if (row["dataset"], row["model"], row["recipe"], row["n"]) == (dataset, model, recipe, n):
+                assert mean == f"{100 * float(row['test_accuracy_mean']):.2f}"
+                assert sd == f"{100 * float(row['test_accuracy_sd']):.2f}"
+
+
+def commands(name: str) -> list[str]:
+    """The commands after `$ ` in the blocks of a page, but for those that cannot run here."""
+    found = []
+    for before, block in re.findall(r"([^\n]*)\n```console\n(.*?)^```$", read(name), flags=re.M | re.S):
+        if not before.startswith(SKIPPED):
+            found += [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+    return found
+
+
+def experiments(clone: Clone) -> list[str]:
+    return clone.dvc("exp", "list", "--all-commits", "--name-only").stdout.split()
+
+
+def run_as_written(clone: Clone, command: str) -> str:
+    """Run a command of a text in a shell.
+
+    The digest in the name of a sweep's experiment is that of the parameters here, which are other ones; and
+    `make` leaves the environment as it is.
+    """
+    for prefix in re.findall(r"([\w.-]+-)[0-9a-f]{6}\b", command):
+        (there,) = [
+            name for name in experiments(clone) if re.fullmatch(re.escape(prefix) + "[0-9a-f]{6}", name)
+        ]
+        command = re.sub(re.escape(prefix) + r"[0-9a-f]{6}\b", there, command)
+    if command.startswith("make "):
+        command = " ".join(("make", *OLD_FILES, command.removeprefix("make ")))
+    return clone.run("bash", "-c", command).stdout
+
+
+def wait_for_the_queue(clone: Clone) -> None:
+    until = time.monotonic() + 200
+    while re.search("Queued|Running", status := clone.dvc("queue", "status").stdout):
+        assert time.monotonic() < until, status
+        if "0 active, 0 idle" in status:  # DVC's workers may stop early
+            clone.dvc("queue", "start", "-j", "2")
+        time.sleep(1)
+    assert "Failed" not in status
+
+
+def test_the_commands_of_the_readme_and_of_experiments_run_in_their_order(clone: Clone) -> None:
+    printed: dict[str, str] = {}
+    for page in ("README.md", "docs/experiments.md"):
+        for command in commands(page):
+            printed[command] = run_as_written(clone, command)
+            if command.startswith("dvc exp run -n"):
+                assert "params.yaml" in clone.git("status", "--short"), "the text says so"
+            if command.startswith("git checkout . "):
+                assert clone.git("status", "--short") == ""
+            if command.startswith("dvc queue start"):
+                wait_for_the_queue(clone)
+    listed = experiments(clone)
+    text = read("README.md") + read("docs/experiments.md")
+    named = set(re.findall(r"dvc exp run (?:--queue )?-n ([\w.-]+)", "\n".join(printed)))
+    of_sweeps = {found[0] for found in re.findall(r"((?:[a-z]+-[\w.]+-?)+-)([0-9a-f]{6})\b", text)}
+    assert named == {"lr-0.01", "tanh-avg", "batch-32"}
+    assert named <= set(listed)
+    assert len(of_sweeps) == 4
+    assert {re.sub("[0-9a-f]{6}$", "", name) for name in listed} >= of_sweeps
+    tables = [output for command, output in printed.items() if command.startswith("dvc exp show")]
+    assert all("lr-0.01" in table for table in tables), "whoever reads on needs the names"
+    assert "up to date" in printed["dvc status dvc.yaml"]
+    assert clone.git("status", "--short") == ""
