@@ -275,7 +275,7 @@ def committed(folder: Path) -> tuple[Hashes, Hashes]:
     # On a processor of the class, other bits are a defect.
     if differing - ({"bits"} if has_avx2() else set()):
         words = (f"{name} {environments[1].get(name)}" for name in sorted(differing))
-        raise SkippedError(f"not compared: HEAD was run elsewhere than on {', '.join(words)}")
+        raise SkippedError(f"HEAD's results are of another environment; here: {', '.join(words)}")
     return recorded(call(folder, "git", "show", "HEAD:dvc.lock")), recorded((folder / "dvc.lock").read_text())
 
 
@@ -302,6 +302,10 @@ def attempt(way: str, run_both: Callable[[], tuple[Hashes, Hashes]]) -> Row:
     return Row(way, len(names), "the same")
 
 
+def beside(expected: Hashes, run_it: Callable[[], Hashes]) -> tuple[Hashes, Hashes]:
+    return expected, run_it()
+
+
 def check(folder: Path) -> Iterator[Row]:
     """Run in every way, each in folders of its own below `folder`."""
     everywhere = f"all cores ({cores()})"
@@ -314,7 +318,7 @@ def check(folder: Path) -> Iterator[Row]:
         "a worker of DVC's queue": partial(by_queue_worker, folder / "queue"),
     }
     for way, run_it in ways.items():
-        yield attempt(way, lambda run_it=run_it: (first, run_it()))
+        yield attempt(way, partial(beside, first, run_it))
     yield attempt("a trial of a Ray search", partial(as_ray_trial, folder / "first"))
     for name, processor in EMULATED.items():
         yield attempt(f"emulated {name}, short", partial(emulated, folder / "emulated", processor))

@@ -1,10 +1,11 @@
-"""The table of all parameters in docs/parameters.md: `python -m src.parameter_reference` writes it.
+"""The tables of parameters in the texts: `python -m src.parameter_reference` writes them.
 
 What a parameter means, and which values it takes, is written once, in `src.params`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +15,7 @@ from src.params import CrossvalParams, NetworkParams, OptimizationParams, Params
 from src.runtime.errors import UserError, run
 from src.runtime.files import write_text
 
-PAGE = Path("docs/parameters.md")
+PAGE, README = Path("docs/parameters.md"), Path("README.md")
 BEGIN = "<!-- parameters: written by `python -m src.parameter_reference` -->\n"
 END = "<!-- end of parameters -->\n"
 GROUPS: dict[str, type[BaseModel]] = {
@@ -23,18 +24,20 @@ GROUPS: dict[str, type[BaseModel]] = {
     "Training": OptimizationParams,
     "Cross-validation": CrossvalParams,
 }
+# For the README.
+MOST_USED = ("dataset", "model", "augment", "optimizer", "lr", "epochs")
 
 
 def reference() -> str:
     """A Markdown table for each group of parameters: key, values and meaning."""
-    sections = []
-    for title, group in GROUPS.items():
-        rows = [
-            f"| `{key}` | {values(key)} | {Params.model_fields[key].description} |"
-            for key in group.model_fields
-        ]
-        sections.append("\n".join([f"### {title}\n", "| key | values | meaning |", "|---|---|---|", *rows]))
-    return "\n" + "\n\n".join(sections) + "\n\n"
+    sections = [f"### {title}\n\n{table(list(group.model_fields))}" for title, group in GROUPS.items()]
+    return "\n" + "\n".join(sections) + "\n"
+
+
+def table(keys: Sequence[str]) -> str:
+    """A Markdown table of some parameters."""
+    rows = [f"| `{key}` | {values(key)} | {Params.model_fields[key].description} |" for key in keys]
+    return "\n".join(["| key | values | meaning |", "|---|---|---|", *rows]) + "\n"
 
 
 def values(key: str) -> str:
@@ -43,8 +46,18 @@ def values(key: str) -> str:
     return ", ".join(f"`{choice}`" for choice in choices) or accepted(key)
 
 
-def with_reference(page: str) -> str:
-    """The text of docs/parameters.md with the tables between its markers replaced.
+def pages() -> dict[Path, str]:
+    """The pages with such tables, by their paths, as they should be.
+
+    Raises:
+        UserError: one of them lacks its markers.
+    """
+    written = {PAGE: reference(), README: table(MOST_USED)}
+    return {path: with_tables(path, path.read_text(), tables) for path, tables in written.items()}
+
+
+def with_tables(path: Path, page: str, tables: str) -> str:
+    """The text of a page with the tables between its markers replaced.
 
     Raises:
         UserError: it lacks the markers.
@@ -52,12 +65,13 @@ def with_reference(page: str) -> str:
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise UserError(f"{PAGE}: the lines `{BEGIN.strip()}` and `{END.strip()}` are missing")
-    return before + BEGIN + reference() + END + after
+        raise UserError(f"{path}: the lines `{BEGIN.strip()}` and `{END.strip()}` are missing")
+    return before + BEGIN + tables + END + after
 
 
 def main() -> None:
-    write_text(PAGE, with_reference(PAGE.read_text()))
+    for path, page in pages().items():
+        write_text(path, page)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from src import parameter_reference
+from src.data.dataset import Dataset
+from src.networks.build import count_parameters
 from src.params import Params
 from src.runtime.errors import UserError
 from tests import committed
@@ -87,18 +93,38 @@ def test_the_readme_is_short() -> None:
     assert len(read("README.md").splitlines()) <= 200
 
 
-def test_the_reference_of_the_parameters_is_up_to_date() -> None:
-    page = read(parameter_reference.PAGE)
-    assert page == parameter_reference.with_reference(page), "python -m src.parameter_reference writes it"
+def test_the_tables_of_parameters_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(field.description for field in Params.model_fields.values())
-    rows = [line for line in read("README.md").splitlines() if re.match(r"\| `\w+` \|", line)]
-    assert len(rows) == 6
-    assert set(rows) <= set(page.splitlines()), "they are rows of docs/parameters.md"
+    monkeypatch.chdir(ROOT)
+    for path, page in parameter_reference.pages().items():
+        assert read(path) == page, "python -m src.parameter_reference writes it"
 
 
-def test_a_reference_without_markers_is_refused() -> None:
-    with pytest.raises(UserError, match=r"docs/parameters\.md: the lines `<!-- parameters"):
-        parameter_reference.with_reference("# Parameters\n")
+def test_a_page_without_markers_is_refused() -> None:
+    with pytest.raises(UserError, match=r"README\.md: the lines `<!-- parameters"):
+        parameter_reference.with_tables(Path("README.md"), "# A title\n", "| key |\n")
+
+
+def test_the_modules_that_readers_are_shown_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = read("docs/data-and-networks.md")
+    shapes, allconv = re.findall(r"^```python\n(.*?)^```$", text, flags=re.M | re.S)
+    images = np.arange(6 * 28 * 28, dtype=np.uint8).reshape(6, 28, 28)
+    arrays = {f"{part}_images": images for part in ("train", "test")}
+    arrays |= {f"{part}_labels": np.arange(6, dtype=np.uint8) % 3 for part in ("train", "test")}
+    archive = tmp_path / "Shapes" / "shapes.npz"
+    archive.parent.mkdir()
+    np.savez(archive, **arrays)
+    monkeypatch.setenv("LENET_DATA_ROOT", str(tmp_path))
+    md5 = hashlib.md5(archive.read_bytes()).hexdigest()
+    written: dict[str, Any] = {}
+    exec(re.sub('md5="[0-9a-f]{32}"', f'md5="{md5}"', shapes), written)
+    assert isinstance(written["DATASET"], Dataset)
+    assert np.array_equal(written["DATASET"].load().test.images, images)
+
+    exec(allconv, written)
+    network = written["NETWORK"](**dict.fromkeys(written["NETWORK"].parameters_taken, 0.1))
+    assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    assert f"\n{count_parameters(network):,} trainable parameters\n" in text
 
 
 def test_the_results_in_the_readme_are_those_of_the_benchmark() -> None:
@@ -141,6 +167,8 @@ def run_as_written(clone: Clone, command: str) -> str:
         command = re.sub(re.escape(prefix) + r"[0-9a-f]{6}\b", there, command)
     if command.startswith("make "):
         command = " ".join(("make", *OLD_FILES, command.removeprefix("make ")))
+    if command.startswith("dvc queue start"):  # its workers would keep the pipe open
+        command += " >/dev/null 2>&1"
     return clone.run("bash", "-c", command).stdout
 
 
@@ -150,7 +178,7 @@ def wait_for_the_queue(clone: Clone) -> None:
         assert time.monotonic() < until, status
         if "0 active, 0 idle" in status:  # DVC's workers may stop early
             clone.dvc("queue", "start", "-j", "2")
-        time.sleep(1)
+        time.sleep(3)
     assert "Failed" not in status
 
 
@@ -171,7 +199,7 @@ def test_the_commands_of_the_readme_and_of_experiments_run_in_their_order(clone:
     of_sweeps = {found[0] for found in re.findall(r"((?:[a-z]+-[\w.]+-?)+-)([0-9a-f]{6})\b", text)}
     assert named == {"lr-0.01", "tanh-avg", "batch-32"}
     assert named <= set(listed)
-    assert len(of_sweeps) == 4
+    assert len(of_sweeps) == 2
     assert {re.sub("[0-9a-f]{6}$", "", name) for name in listed} >= of_sweeps
     tables = [output for command, output in printed.items() if command.startswith("dvc exp show")]
     assert all("lr-0.01" in table for table in tables), "whoever reads on needs the names"

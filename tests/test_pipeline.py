@@ -66,7 +66,7 @@ def test_results_have_their_documented_shape(reproduced: Clone) -> None:
     assert float(kept["val_accuracy"]) == train["val_accuracy"]
     assert len(tables["steps"]) == 2 * 12
     right = [row["actual"] == row["predicted"] for row in tables["predictions"]]
-    assert test["accuracy"] == sum(right) / 360
+    assert test["accuracy"] == float(f"{sum(right) / 360:.6g}")
     assert sum(int(row["count"]) for row in tables["confusion"]) == 360
 
 
@@ -91,7 +91,7 @@ def test_what_changes_decides_what_runs(clone: Clone) -> None:
     changes = [
         ("params.yaml", "lr:", "lr: 0.01 #", STAGES[1:]),
         ("params.yaml", "split_seed:", "split_seed: 5 #", STAGES),
-        ("src/figures/figures.py", "GREY", "GRAY", ["plot"]),
+        ("src/figures/style.py", "GREY", "GRAY", ["plot"]),
         ("src/evaluation/metrics.py", "zero_division=0", "zero_division=1", ["evaluate", "plot"]),
         ("src/training/loop.py", "model.train()", "model.train(True)", STAGES[1:]),
         ("src/data/archives.py", "TIMEOUT_SECONDS = 30.0", "TIMEOUT_SECONDS = 31.0", STAGES),

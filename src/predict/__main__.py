@@ -9,7 +9,6 @@ exit code is then 1.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -20,6 +19,7 @@ from src.predict.classifiers import Classifier, TorchClassifier, open_classifier
 from src.predict.pictures import SUFFIXES
 from src.predict.predictions import BATCH, Prediction, as_csv, as_json, as_table, choices, predict
 from src.runtime.errors import UserError, run
+from src.runtime.files import json_text
 
 MODEL = Path("models/model.pt")
 PREPARED = Path("data/prepared")
@@ -64,7 +64,7 @@ def evaluate_split(name: str, classifier: Classifier, model: Path) -> None:
     if split.dataset != classifier.dataset:
         raise UserError(f"{model} was trained on {classifier.dataset}, {path} holds {split.dataset}")
     logits = classifier.logits(split.images)
-    print(json.dumps(evaluate(logits, split.labels, split.class_names).metrics, indent=2))
+    print(json_text(evaluate(logits, split.labels, split.class_names).metrics), end="")
 
 
 def watched(predictions: Iterable[Prediction], total: int) -> Iterator[Prediction]:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import ctypes
+import functools
 import math
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from src.runtime.errors import run
+from src.runtime.errors import UserError, run
+
+if TYPE_CHECKING:
+    import psutil
 
 PARAMS_FILE = Path("params.yaml")
 
 # Set by DVC for the commands of its stages.
 STAGE_VARIABLE = "DVC_STAGE"
+
+# What may stand between DVC and a stage: not every shell becomes the only command that it is given.
+_SHELLS = {"sh", "ash", "bash", "dash", "fish", "ksh", "mksh", "zsh"}
 
 
 def repository() -> Path:
@@ -41,8 +47,6 @@ def run_stage(main: Callable[[], None]) -> None:
     again; it waits here until the survivor has stopped writing.
     """
     stage = os.environ.get(STAGE_VARIABLE) or Path(sys.argv[0]).stem
-    if STAGE_VARIABLE in os.environ and sys.platform == "linux":
-        _end_with_dvc()
 
     def alone() -> None:
         path = Path(".dvc", "tmp", "stages", f"{quote(stage, safe='')}.lock")
@@ -54,6 +58,7 @@ def run_stage(main: Callable[[], None]) -> None:
             print(f"{stage}: a process of an earlier run is still at work here; waiting", file=sys.stderr)
             held = lock.acquire()
         with held:
+            _dvc()  # while it is certainly there
             try:
                 main()
             except BaseException:
@@ -61,16 +66,6 @@ def run_stage(main: Callable[[], None]) -> None:
                 raise
 
     run(alone)
-
-
-def _end_with_dvc() -> None:
-    """Have the kernel end this process when `dvc` is killed: nobody would take its results.
-
-    Bash, dash and zsh become the command that DVC gives them; where another shell stands between, this
-    process goes on to its end, and the next run of the stage waits for it.
-    """
-    pr_set_pdeathsig = 1  # <sys/prctl.h>
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _show_git_the_parameters() -> None:
@@ -83,3 +78,28 @@ def _show_git_the_parameters() -> None:
     if STAGE_VARIABLE in os.environ and PARAMS_FILE.exists():
         later = math.floor(PARAMS_FILE.stat().st_mtime) + 1
         os.utime(PARAMS_FILE, (later, later))
+
+
+def stop_if_abandoned() -> None:
+    """End a stage whose `dvc` was killed: nobody will take its results, and the next run waits for it.
+
+    Raises:
+        UserError: DVC started this process and has ended since.
+    """
+    dvc = _dvc()
+    if dvc is None:
+        return
+    import psutil
+
+    if not dvc.is_running() or dvc.status() == psutil.STATUS_ZOMBIE:
+        raise UserError("the dvc process that started this stage is gone; run the same command again")
+
+
+@functools.cache
+def _dvc() -> psutil.Process | None:
+    """The process that started this stage; None where that was not DVC."""
+    if STAGE_VARIABLE not in os.environ:
+        return None
+    import psutil  # only where DVC is: what else imports this module runs on a machine with PyTorch alone
+
+    return next((each for each in psutil.Process().parents() if each.name() not in _SHELLS), None)

@@ -13,7 +13,7 @@ from src.data.splits import Split
 from src.networks.model_file import TrainedModel
 from src.params import TrainParams
 from src.runtime.devices import environment
-from src.runtime.workspace import repository
+from src.runtime.workspace import repository, stop_if_abandoned
 from src.training.checkpoints import checkpoints_of, training_key
 from src.training.loop import Progress, TrainingResult, steps_per_epoch, train_on_splits
 from src.training.optimization import Optimization
@@ -58,6 +58,10 @@ def resumable_training(
             on_epoch(progress)
             shown.on_epoch(progress)
 
+        def after_step() -> None:
+            stop_if_abandoned()
+            shown.on_step()
+
         trained = train_on_splits(
             train,
             val,
@@ -66,7 +70,7 @@ def resumable_training(
             device,
             snapshot=checkpoints.latest(),
             on_epoch=after_epoch,
-            on_step=shown.on_step,
+            on_step=after_step,
         )
         shown.close()
         yield trained
