@@ -188,7 +188,7 @@ def test_every_key_is_commented_with_its_choices() -> None:
 
 
 def _comments(params: str) -> dict[str, str]:
-    lines = [line.partition("  # ") for line in params.splitlines() if line and not line.startswith("#")]
+    lines = [line.partition(" # ") for line in params.splitlines() if line and not line.startswith("#")]
     return {value.split(":")[0]: comment for value, _, comment in lines}
 
 
