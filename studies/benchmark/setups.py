@@ -22,9 +22,10 @@ def code_digest() -> str:
     """SHA-256 over the modules that a run is made of: what this stage depends on but for its own script."""
     pipeline: Any = read_yaml(FOLDER / "dvc.yaml")
     digest = hashlib.sha256()
-    for name in sorted(pipeline["stages"]["setups"]["deps"]):
-        if Path(name) != FOLDER / "setups.py":
-            digest.update(hashlib.sha256(Path(name).read_bytes()).digest())
+    for dependency in map(Path, sorted(pipeline["stages"]["setups"]["deps"])):
+        for path in sorted(dependency.rglob("*.py")) if dependency.is_dir() else [dependency]:
+            if path != FOLDER / "setups.py":
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
