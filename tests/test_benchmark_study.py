@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from ruamel.yaml import YAML
 
 from src.runtime.errors import UserError
 from studies.benchmark.readme import BEGIN, END, README, with_results
+from studies.benchmark.setups import code_digest
 from studies.benchmark.table import GROUPS
 from tests import committed
 from tests.conftest import ROOT, Clone, output
@@ -114,3 +116,19 @@ def test_the_committed_table_in_the_readme_is_the_one_of_the_committed_results(t
 def test_a_readme_without_the_markers_is_refused() -> None:
     with pytest.raises(UserError, match=r"docs/results\.md: the line `<!-- results"):
         with_results("# A title\n", "| table |\n")
+
+
+def test_the_digest_of_the_code_follows_what_a_run_is_made_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("src", "studies"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    monkeypatch.chdir(tmp_path)
+    digests = [code_digest()]
+    for name in ("src/training/loop.py", "src/report/page.py", "studies/benchmark/run.py"):
+        with Path(name).open("a") as file:
+            file.write("# changed\n")
+        digests.append(code_digest())
+    assert digests[1] != digests[0]
+    assert digests[2] == digests[1], "no run makes a report"
+    assert digests[3] != digests[2]
