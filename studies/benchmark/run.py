@@ -16,7 +16,7 @@ from src.data.dataset import split_dataset
 from src.evaluation.metrics import evaluate
 from src.networks.build import count_parameters, predict_logits
 from src.params import PrepareParams, RunParams, TrainParams, parse
-from src.runtime.devices import environment, set_up_process
+from src.runtime.devices import bit_class, environment, set_up_process
 from src.runtime.errors import UserError
 from src.runtime.files import write_json
 from src.runtime.workspace import run_stage
@@ -64,6 +64,7 @@ def main() -> None:
             "wall_seconds": round(time.monotonic() - started, 1),
             "processor_seconds": round(time.process_time() - worked, 1),
             "cores": os.cpu_count(),
+            "processor": bit_class(device),
             **environment(device),
         }
         write_json(FOLDER / "times" / name, facts)
