@@ -37,6 +37,7 @@ def pin() -> None:
     """
     if not has_avx2():
         return
+    os.environ.pop("NPY_ENABLE_CPU_FEATURES", None)  # NumPy refuses to load with both
     for name, value in PINNED.items():
         if os.environ.get(name) != value:
             os.environ[name] = value
