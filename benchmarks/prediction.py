@@ -24,10 +24,11 @@ from src.data.splits import load_split
 from src.predict.classifiers import open_classifier
 from src.predict.predictions import predict
 from src.runtime.errors import run
+from src.runtime.paths import MODEL, ONNX, TEST_SPLIT
 
 PICTURES = 10_000
 ROUNDS = 5
-MODELS = (Path("models/model.pt"), Path("models/model.onnx"))
+MODELS = (MODEL, ONNX)
 
 
 def encoded(image: np.ndarray) -> bytes:
@@ -37,7 +38,7 @@ def encoded(image: np.ndarray) -> bytes:
 
 
 def main() -> None:
-    split = load_split(Path("data/prepared/test.npz"))
+    split = load_split(TEST_SPLIT)
     distinct = [encoded(image) for image in split.images[:1000]]
     pictures = [("picture", one) for one in itertools.islice(itertools.cycle(distinct), PICTURES)]
     classifiers = {path: open_classifier(path) for path in MODELS}

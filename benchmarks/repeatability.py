@@ -31,6 +31,7 @@ from torch import Tensor
 from src.data.splits import Split, load_split
 from src.networks.model_file import load_model
 from src.params import RunParams, parse, read
+from src.runtime import paths
 from src.runtime.devices import DEVICE_VARIABLE, THREADS_VARIABLE, cores, set_up_process
 from src.runtime.errors import UserError, reason, run
 from src.runtime.files import GrowingTable
@@ -48,8 +49,8 @@ EMULATED = {"Intel Haswell": "Haswell-noTSX", "AMD EPYC": "EPYC"}
 SHORT_STAGES = ("prepare", "train", "evaluate")
 SHORT_PARAMS = {"dataset": "Digits", "epochs": 2, "warmup_epochs": 0}
 
-HISTORY, MODEL = "plots/history.csv", "models/model.pt"
-ENVIRONMENT = "metrics/environment.json"
+HISTORY, MODEL = str(paths.HISTORY), str(paths.MODEL)
+ENVIRONMENT = str(paths.ENVIRONMENT)
 
 # Of one core, the first argument, for as long as the process lives whose number is the second.
 BUSY = """
@@ -213,8 +214,8 @@ def print_trial() -> None:
 
     from src.tune.ray_search import Resources, _connect
 
-    params, data = read(RunParams).model_dump(), Path("data/prepared")
-    splits = [load_split(data / f"{name}.npz") for name in ("train", "val")]
+    params = read(RunParams).model_dump()
+    splits = [load_split(path) for path in (paths.TRAIN_SPLIT, paths.VAL_SPLIT)]
     _connect(Resources(address=None, cpus=1, gpus=0))
     try:
         print(json.dumps(ray.get(ray.remote(num_cpus=1)(trial).remote(params, *splits))))

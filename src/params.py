@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 
 from src.runtime.errors import UserError
-from src.runtime.workspace import PARAMS_FILE
+from src.runtime.paths import PARAMS_FILE
 from src.runtime.yaml_text import read_yaml
 
 # The largest seed that NumPy, scikit-learn and PyTorch all accept.

@@ -1,7 +1,5 @@
 """The best model and the test split, read here and nowhere else → metrics, tables and examples."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
@@ -14,20 +12,16 @@ from src.networks.model_file import load_model
 from src.runtime.devices import set_up_process
 from src.runtime.errors import UserError
 from src.runtime.files import write_json, write_table
+from src.runtime.paths import EXAMPLES, MODEL, PLOTS, TEST_METRICS, TEST_SPLIT
 from src.runtime.workspace import run_stage
 
-MODEL = Path("models/model.pt")
-TEST = Path("data/prepared/test.npz")
-METRICS = Path("metrics/test.json")
-PLOTS = Path("plots")
-EXAMPLES = Path("data/test_examples.npz")
 MISTAKES_SHOWN = 20
 
 
 def main() -> None:
-    trained, split = load_model(MODEL), load_split(TEST)
+    trained, split = load_model(MODEL), load_split(TEST_SPLIT)
     if trained.dataset != split.dataset:
-        raise UserError(f"{MODEL} was trained on {trained.dataset}, {TEST} holds {split.dataset}")
+        raise UserError(f"{MODEL} was trained on {trained.dataset}, {TEST_SPLIT} holds {split.dataset}")
     device = set_up_process()
     network = trained.build().to(device)
     inputs = trained.prepare_input(torch.from_numpy(split.images).to(device))
@@ -50,7 +44,7 @@ def main() -> None:
     save_examples(examples, EXAMPLES)
     for name in ("per_class", "confusion", "predictions", "calibration"):
         write_table(PLOTS / f"{name}.csv", getattr(evaluation, name))
-    write_json(METRICS, evaluation.metrics)
+    write_json(TEST_METRICS, evaluation.metrics)
     accuracy = evaluation.metrics["accuracy"]
     print(f"{split.dataset}: test accuracy {accuracy:.2%} on {len(split.labels):,} images")
 

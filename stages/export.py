@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-from pathlib import Path
 
 import torch
 
@@ -11,17 +10,14 @@ from src.export.formats import OPSET, TOLERANCE, agreement, checked, export_prog
 from src.networks.model_file import load_model
 from src.predict.classifiers import OnnxClassifier, TorchClassifier
 from src.runtime.files import replacing, write_json
+from src.runtime.paths import EXPORT_METRICS, MODEL, ONNX, PROGRAM, TRAIN_SPLIT
 from src.runtime.workspace import run_stage
 
-MODEL = Path("models/model.pt")
-IMAGES = Path("data/prepared/train.npz")  # not the test split: that is read in `evaluate` alone
-ONNX, PROGRAM = Path("models/model.onnx"), Path("models/model.pt2")
-METRICS = Path("metrics/export.json")
 COMPARED = 1000
 
 
 def main() -> None:
-    trained, images = load_model(MODEL), load_split(IMAGES).images[:COMPARED]
+    trained, images = load_model(MODEL), load_split(TRAIN_SPLIT).images[:COMPARED]
     program = export_program(trained)
     digest = hashlib.sha256(MODEL.read_bytes()).hexdigest()
     with replacing(ONNX) as temporary:
@@ -40,7 +36,9 @@ def main() -> None:
     }
     # Not by how much they differ: ONNX Runtime chooses its kernels by the processor.
     metrics = {"images": len(images), "opset": OPSET, "tolerance": TOLERANCE}
-    write_json(METRICS, metrics | {name: {"same_class": each.same_class} for name, each in found.items()})
+    write_json(
+        EXPORT_METRICS, metrics | {name: {"same_class": each.same_class} for name, each in found.items()}
+    )
     largest = ", ".join(f"{name} {each.largest_difference:.2g}" for name, each in found.items())
     print(
         f"both answer as {MODEL} on {len(images):,} images; the largest difference of two logits: {largest}"

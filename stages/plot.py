@@ -1,7 +1,6 @@
 """Tables and examples → figures."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 
@@ -9,13 +8,9 @@ from src.data.splits import load_split
 from src.evaluation.examples import load_examples
 from src.figures import evaluation, images, training
 from src.runtime.files import replacing
+from src.runtime.paths import EXAMPLES, PLOTS, TEST_METRICS, TRAIN_METRICS, TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import run_stage
 from src.tracking.trackers import named_trackers, track_plots
-
-PREPARED = Path("data/prepared")
-EXAMPLES = Path("data/test_examples.npz")
-METRICS = Path("metrics")
-PLOTS = Path("plots")
 
 
 def table(name: str) -> pd.DataFrame:
@@ -26,9 +21,9 @@ def table(name: str) -> pd.DataFrame:
 
 def main() -> None:
     trackers = named_trackers()
-    trained, tested = (json.loads((METRICS / f"{name}.json").read_text()) for name in ("train", "test"))
+    trained, tested = (json.loads(path.read_text()) for path in (TRAIN_METRICS, TEST_METRICS))
     examples, predictions = load_examples(EXAMPLES), table("predictions")
-    train, val = load_split(PREPARED / "train.npz"), load_split(PREPARED / "val.npz")
+    train, val = load_split(TRAIN_SPLIT), load_split(VAL_SPLIT)
     drawn = {
         "samples_train": images.sample_images(train, f"{train.dataset}: training split"),
         "samples_val": images.sample_images(val, f"{val.dataset}: validation split"),

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 
 from src.data.splits import load_split
 from src.networks.build import build_model, count_parameters, summary
@@ -10,21 +9,16 @@ from src.networks.model_file import save_model
 from src.params import RunParams, TrainParams, read
 from src.runtime.devices import environment, set_up_process
 from src.runtime.files import GrowingTable, rounded, write_json
+from src.runtime.paths import ENVIRONMENT, HISTORY, MODEL, STEPS, TRAIN_METRICS, TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import run_stage
 from src.tracking.trackers import TrackedTraining, named_trackers
 from src.training.loop import Epoch, Progress, Step
 from src.training.resumable import resumable_training
 
-TRAIN, VAL = Path("data/prepared/train.npz"), Path("data/prepared/val.npz")
-MODEL = Path("models/model.pt")
-METRICS, ENVIRONMENT = Path("metrics/train.json"), Path("metrics/environment.json")
-HISTORY = Path("plots/history.csv")
-STEPS = Path("plots/steps.csv")
-
 
 def main() -> None:
     params, trackers, device = read(TrainParams), named_trackers(), set_up_process()
-    train, val = load_split(TRAIN), load_split(VAL)
+    train, val = load_split(TRAIN_SPLIT), load_split(VAL_SPLIT)
     network = build_model(params.network(), seed=params.seed, num_classes=len(train.class_names))
     print(summary(network), flush=True)
     tracked = TrackedTraining(trackers, read(RunParams).model_dump(), network)
@@ -36,14 +30,16 @@ def main() -> None:
         steps.update(progress.steps)
         tracked.on_epoch(progress.history, progress.snapshot().state.model)
 
-    training = resumable_training(params, train, val, device, files=[TRAIN, VAL], on_epoch=on_epoch)
+    training = resumable_training(
+        params, train, val, device, files=[TRAIN_SPLIT, VAL_SPLIT], on_epoch=on_epoch
+    )
     with tracked, training as (trained, result):
         save_model(trained, MODEL)
         best = asdict(result.best)
         metrics = {key: best[key] for key in ("val_accuracy", "val_loss", "train_accuracy", "train_loss")}
         metrics |= {"best_epoch": result.best.epoch, "epochs": result.history[-1].epoch}
         metrics |= {"parameters": count_parameters(network)}
-        write_json(METRICS, metrics)
+        write_json(TRAIN_METRICS, metrics)
         write_json(ENVIRONMENT, environment(device) | {"dvc": version("dvc")})
         tracked.trained(rounded(metrics), MODEL)
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-ENVIRONMENT = "metrics/environment.json"
-LOCK, METRICS = "dvc.lock", "metrics/train.json"
-DATA = "data/"
+from src.runtime import paths
+
+ENVIRONMENT, LOCK, METRICS = str(paths.ENVIRONMENT), str(paths.LOCK_FILE), str(paths.TRAIN_METRICS)
+DATA = f"{paths.PREPARED.parts[0]}/"
 NOT_RECORDED = "not recorded"
 
 # The keys of an environment that are said in another way; all others are names of programs.

@@ -9,9 +9,8 @@ import pandas as pd
 
 from src.compare.provenance import Provenance, differing, read_provenance
 from src.runtime.errors import UserError, reason
-from src.runtime.workspace import PARAMS_FILE
+from src.runtime.paths import PARAMS_FILE, PREDICTIONS
 
-PREDICTIONS = "plots/predictions.csv"
 WORKSPACE = "workspace"
 
 
@@ -25,7 +24,7 @@ def read_predictions(revision: str) -> pd.DataFrame:
 
     rev = None if revision == WORKSPACE else revision
     try:
-        text = dvc.api.read(PREDICTIONS, rev=rev)
+        text = dvc.api.read(str(PREDICTIONS), rev=rev)
         table = pd.read_csv(io.StringIO(text), dtype={"actual": str, "predicted": str}, keep_default_na=False)
         return table[["index", "actual", "predicted"]]
     except Exception as error:  # dvc, git and pandas each raise their own

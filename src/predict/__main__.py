@@ -20,9 +20,8 @@ from src.predict.pictures import SUFFIXES
 from src.predict.predictions import BATCH, Prediction, as_csv, as_json, as_table, choices, predict
 from src.runtime.errors import UserError, run
 from src.runtime.files import json_text
+from src.runtime.paths import MODEL, PREPARED
 
-MODEL = Path("models/model.pt")
-PREPARED = Path("data/prepared")
 SPLITS = ("train", "val", "test")
 # A grid of more than these is too small to look at.
 MOST_PLOTTED = 48

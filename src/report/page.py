@@ -17,6 +17,7 @@ from markupsafe import Markup
 from src.report.charts import CURVES, Curve, curve, differences, style
 from src.report.revisions import ABSENT, HISTORY, Snapshot, Stage
 from src.report.tables import Judgement, judge, matrix, metrics, parameters, shown, signed, training
+from src.runtime.paths import TRAIN_METRICS
 
 # What a picture of `plots/` shows; the name of another stands for itself.
 PICTURES = {
@@ -137,9 +138,9 @@ def _charts(snapshots: list[Snapshot], judgements: list[Judgement]) -> dict[str,
     names = [snapshot.name for snapshot in snapshots]
     histories = _histories(snapshots)
     kept = {
-        snapshot.name: snapshot.metrics["metrics/train.json"].get("best_epoch")
+        snapshot.name: snapshot.metrics[str(TRAIN_METRICS)].get("best_epoch")
         for snapshot in snapshots
-        if "metrics/train.json" in snapshot.metrics
+        if str(TRAIN_METRICS) in snapshot.metrics
     }
     charts = {name: curve(kind, names, histories, kept) for name, kind in CURVES.items()} if histories else {}
     comparisons = {judged.name: judged.result for judged in judgements if judged.result}

@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
-from src.compare.provenance import ENVIRONMENT, Provenance, read_provenance
-from src.compare.revisions import PREDICTIONS, WORKSPACE
-from src.params import PARAMS_FILE
+from src.compare.provenance import Provenance, read_provenance
+from src.compare.revisions import WORKSPACE
+from src.runtime import paths
 from src.runtime.errors import UserError, reason
+from src.runtime.paths import PARAMS_FILE
 from src.runtime.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-HISTORY, CONFUSION = "plots/history.csv", "plots/confusion.csv"
-METRICS = ("metrics/train.json", "metrics/test.json")
+HISTORY, CONFUSION, PREDICTIONS = str(paths.HISTORY), str(paths.CONFUSION), str(paths.PREDICTIONS)
+ENVIRONMENT = str(paths.ENVIRONMENT)
+METRICS = (str(paths.TRAIN_METRICS), str(paths.TEST_METRICS))
 ABSENT = "not in this revision"
 PNG = b"\x89PNG\r\n\x1a\n"
 

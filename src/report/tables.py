@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.compare.provenance import caveat, describe_code, differing_code, differing_environment, value_words
-from src.compare.revisions import PREDICTIONS
 from src.evaluation.paired import Comparison, compare, verdict
-from src.params import PARAMS_FILE
-from src.report.revisions import ABSENT, CONFUSION, Snapshot
+from src.report.revisions import ABSENT, CONFUSION, PREDICTIONS, Snapshot
 from src.runtime.errors import UserError
+from src.runtime.paths import PARAMS_FILE
 
 LONGEST = 60
 

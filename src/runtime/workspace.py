@@ -14,11 +14,10 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 
 from src.runtime.errors import UserError, run
+from src.runtime.paths import PARAMS_FILE
 
 if TYPE_CHECKING:
     import psutil
-
-PARAMS_FILE = Path("params.yaml")
 
 # Set by DVC for the commands of its stages.
 STAGE_VARIABLE = "DVC_STAGE"

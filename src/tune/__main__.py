@@ -27,11 +27,11 @@ from src.data.splits import load_split
 from src.params import RunParams, read
 from src.runtime.errors import UserError, run
 from src.runtime.files import replacing, write_table, write_text
+from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import repository
 from src.tune.search_space import SPACE_FILE, Domain, read_space
 from src.tune.trials import Trial, best_first, command, search_figure, table
 
-TRAIN, VAL = Path("data/prepared/train.npz"), Path("data/prepared/val.npz")
 TABLE, FIGURE = Path("metrics/tune.csv"), Path("plots/tune.png")
 SEARCHES = Path(".dvc/tmp/tune")
 
@@ -132,7 +132,7 @@ def main() -> None:
             trials = engine(
                 space,
                 base,
-                (load_split(TRAIN), load_split(VAL)),
+                (load_split(TRAIN_SPLIT), load_split(VAL_SPLIT)),
                 folder,
                 samples=options.samples,
                 seed=options.seed,

@@ -12,12 +12,10 @@ from dvc.repo import Repo
 from dvc.repo.experiments.refs import ExpRefInfo
 from ruamel.yaml import YAML
 
-from src.params import PARAMS_FILE
 from src.runtime.errors import UserError, reason
 from src.runtime.files import json_text
+from src.runtime.paths import PARAMS_FILE, TRAIN_METRICS
 from src.tune.trials import Trial
-
-METRICS = "metrics/train.json"
 
 
 def record(trials: list[Trial], prefix: str) -> list[str]:
@@ -39,7 +37,9 @@ def record(trials: list[Trial], prefix: str) -> list[str]:
     with Repo() as repo:
         outputs = {out.fspath for out in repo.index.outs}
         tracked = _git("ls-files", "-z").split("\0")
-        results = [name for name in tracked if str(Path.cwd() / name) in outputs and name != METRICS]
+        results = [
+            name for name in tracked if str(Path.cwd() / name) in outputs and name != str(TRAIN_METRICS)
+        ]
     head = _git("rev-parse", "HEAD")
     names = []
     for trial in trials:
@@ -49,7 +49,7 @@ def record(trials: list[Trial], prefix: str) -> list[str]:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
             _git("read-tree", head, **index)
             _git("update-index", "--force-remove", "-z", "--stdin", given="\0".join(results), **index)
-            for name, text in ((str(PARAMS_FILE), _params(trial)), (METRICS, _metrics(trial))):
+            for name, text in ((str(PARAMS_FILE), _params(trial)), (str(TRAIN_METRICS), _metrics(trial))):
                 blob = _git("hash-object", "-w", "--stdin", given=text)
                 _git("update-index", "--add", "--cacheinfo", f"100644,{blob},{name}", **index)
             tree = _git("write-tree", **index)

@@ -13,17 +13,17 @@ from src.networks.build import predict_logits
 from src.params import Params, TrainParams, read
 from src.runtime.devices import set_up_process
 from src.runtime.files import write_json, write_table
+from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import run_stage
 from src.training.resumable import resumable_training
 from studies.crossval.folds import joined, overall, scores_by_class, stratified_folds
 
-TRAIN, VAL = Path("data/prepared/train.npz"), Path("data/prepared/val.npz")
 RESULTS = Path("studies/crossval")
 
 
 def main() -> None:
     params, training, device = read(Params), read(TrainParams), set_up_process()
-    part = joined(load_split(TRAIN), load_split(VAL))
+    part = joined(load_split(TRAIN_SPLIT), load_split(VAL_SPLIT))
     rows, evaluations, logits, labels = [], [], [], []
     # Every fold's last checkpoint stays until all results are written: what is done is not trained again.
     with ExitStack() as until_written:
@@ -31,7 +31,9 @@ def main() -> None:
             facts = {"fold": fold.number, **params.model_dump()}
             print(f"fold {fold.number} of {params.folds}", flush=True)
             trained, result = until_written.enter_context(
-                resumable_training(training, fold.train, fold.val, device, facts=facts, files=[TRAIN, VAL])
+                resumable_training(
+                    training, fold.train, fold.val, device, facts=facts, files=[TRAIN_SPLIT, VAL_SPLIT]
+                )
             )
             images = torch.from_numpy(fold.held_out.images).to(device)
             network = trained.build().to(device)

@@ -15,20 +15,19 @@ from src.networks.model_file import load_model
 from src.runtime.devices import set_up_process
 from src.runtime.errors import UserError
 from src.runtime.files import replacing, write_table
+from src.runtime.paths import MODEL, VAL_SPLIT
 from src.runtime.workspace import run_stage
 from studies.robustness.corruptions import corrupt, robustness
 from studies.robustness.figure import robustness as robustness_figure
 
-MODEL = Path("models/model.pt")
-VAL = Path("data/prepared/val.npz")
 RESULTS = Path("studies/robustness")
 SEED = 0
 
 
 def main() -> None:
-    trained, split = load_model(MODEL), load_split(VAL)
+    trained, split = load_model(MODEL), load_split(VAL_SPLIT)
     if trained.dataset != split.dataset:
-        raise UserError(f"{MODEL} was trained on {trained.dataset}, {VAL} holds {split.dataset}")
+        raise UserError(f"{MODEL} was trained on {trained.dataset}, {VAL_SPLIT} holds {split.dataset}")
     device = set_up_process()
     network = trained.build().to(device)
 

@@ -1,0 +1,25 @@
+"""Where the pipeline keeps its files, seen from its root; `dvc.yaml` declares the same paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PARAMS_FILE, PIPELINE_FILE, LOCK_FILE = Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock")
+
+PREPARED = Path("data/prepared")
+TRAIN_SPLIT, VAL_SPLIT, TEST_SPLIT = (PREPARED / f"{split}.npz" for split in ("train", "val", "test"))
+EXAMPLES = Path("data/test_examples.npz")
+
+MODEL = Path("models/model.pt")
+ONNX, PROGRAM = Path("models/model.onnx"), Path("models/model.pt2")
+
+METRICS = Path("metrics")
+TRAIN_METRICS, TEST_METRICS = METRICS / "train.json", METRICS / "test.json"
+EXPORT_METRICS = METRICS / "export.json"
+ENVIRONMENT = METRICS / "environment.json"
+
+PLOTS = Path("plots")
+HISTORY, STEPS = PLOTS / "history.csv", PLOTS / "steps.csv"
+PREDICTIONS = PLOTS / "predictions.csv"
+CONFUSION, PER_CLASS = PLOTS / "confusion.csv", PLOTS / "per_class.csv"
+CALIBRATION = PLOTS / "calibration.csv"
