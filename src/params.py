@@ -38,6 +38,7 @@ class _Group(BaseModel):
 
 
 # A name stands for a module: `Digits` for src/data/digits.py, `lenet5` for src/networks/lenet5.py.
+BUILT_IN = ("Digits", "MNIST", "FashionMNIST", "KMNIST", "QMNIST")
 DatasetName = Literal["Digits", "MNIST", "FashionMNIST", "KMNIST", "QMNIST"]
 ModelName = Literal["lenet5", "lenet5_1998", "convnet"]
 InputMode = Literal["resize", "pad"]

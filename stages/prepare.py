@@ -1,7 +1,7 @@
 """Raw files → training, validation and test split: uint8 images, labels, statistics."""
 
-from src.data.dataset import split_dataset
 from src.data.splits import save_split
+from src.data.splitting import split_dataset
 from src.params import PrepareParams, read
 from src.runtime.paths import TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import run_stage

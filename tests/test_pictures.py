@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from src.predict.pictures import prepare_picture, read_picture
 
 from src.data.dataset import dataset
-from src.predict.pictures import prepare_picture, read_picture
 from src.runtime.errors import UserError
 
 MNIST, FASHION = dataset("MNIST").placement, dataset("FashionMNIST").placement

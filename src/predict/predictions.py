@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from src.data.pictures import Prepared, prepare_picture, read_picture
+from src.data.splits import ImageFormat
 from src.predict.classifiers import Classifier
-from src.predict.pictures import Placement, Prepared, prepare_picture, read_picture
 from src.runtime.errors import UserError
 
 BATCH = 256
@@ -26,14 +27,14 @@ class Prediction:
 
     Attributes:
         file: the picture, as given.
-        grey: uint8 [H, W], as it was read; none for one that could not be.
+        pixels: uint8 [H, W] or [H, W, 3], as it was read; none for one that could not be.
         prepared: as the model saw it.
         probabilities: float64 [C], softmax.
         problem: why there is none.
     """
 
     file: str
-    grey: np.ndarray | None = None
+    pixels: np.ndarray | None = None
     prepared: Prepared | None = None
     probabilities: np.ndarray | None = None
     problem: str = ""
@@ -46,28 +47,28 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def predict(
-    pictures: Iterable[tuple[str, Path | bytes]], classifier: Classifier, placement: Placement
+    pictures: Iterable[tuple[str, Path | bytes]], classifier: Classifier, image_format: ImageFormat
 ) -> Iterator[Prediction]:
     """Ask a model what is in pictures, in order, some hundred at a time.
 
     Args:
         pictures: a name for each, and its file or the bytes of one.
         classifier: the model.
-        placement: of the dataset that it was trained on.
+        image_format: of the images that it was trained on.
     """
     remaining = iter(pictures)
     while batch := list(itertools.islice(remaining, BATCH)):
-        read = [_read(name, source, placement) for name, source in batch]
+        read = [_read(name, source, image_format) for name, source in batch]
         images = [one.prepared.image for one in read if one.prepared]
         answers = iter(softmax(classifier.logits(np.stack(images))) if images else ())
         for one in read:
-            yield Prediction(one.file, one.grey, one.prepared, next(answers)) if one.prepared else one
+            yield Prediction(one.file, one.pixels, one.prepared, next(answers)) if one.prepared else one
 
 
-def _read(name: str, source: Path | bytes, placement: Placement) -> Prediction:
+def _read(name: str, source: Path | bytes, image_format: ImageFormat) -> Prediction:
     try:
-        grey = read_picture(source)
-        return Prediction(name, grey, prepare_picture(grey, placement))
+        pixels = read_picture(source, image_format.channels)
+        return Prediction(name, pixels, prepare_picture(pixels, image_format))
     except UserError as error:
         return Prediction(name, problem=str(error))
 

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from src.params import Params, parse, read
-from src.runtime.devices import cores
 from src.runtime.errors import UserError, reason, run
+from src.runtime.processor import cores
 from src.runtime.yaml_text import parse_yaml
 from src.sweep.workers import queue_workers
 

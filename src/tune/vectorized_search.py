@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from src.data.splits import Split
 from src.params import RunParams, parse
-from src.runtime.devices import THREADS_VARIABLE, cores, set_up_process
+from src.runtime.devices import THREADS_VARIABLE, set_up_process
 from src.runtime.files import write_text
+from src.runtime.processor import cores
 from src.training.loop import DivergenceError, Epoch, TrainingResult
 from src.training.optimization import Optimization
 from src.tune.search_space import Domain

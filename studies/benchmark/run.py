@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from src.data.dataset import split_dataset
+from src.data.splitting import split_dataset
 from src.evaluation.metrics import evaluate
 from src.networks.build import count_parameters, predict_logits
 from src.params import PrepareParams, RunParams, TrainParams, parse
