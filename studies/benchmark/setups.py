@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from src.params import RunParams, parse
+from src.runtime.digests import code_digests, stage_dependencies
 from src.runtime.files import write_text
 from src.runtime.workspace import run_stage
 from src.runtime.yaml_text import read_yaml
@@ -20,12 +21,10 @@ FOLDER = Path("studies/benchmark")
 
 def code_digest() -> str:
     """SHA-256 over the modules that a run is made of: what this stage depends on but for its own script."""
-    pipeline: Any = read_yaml(FOLDER / "dvc.yaml")
     digest = hashlib.sha256()
-    for dependency in map(Path, sorted(pipeline["stages"]["setups"]["deps"])):
-        for path in sorted(dependency.rglob("*.py")) if dependency.is_dir() else [dependency]:
-            if path != FOLDER / "setups.py":
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for path, content in code_digests(stage_dependencies(FOLDER / "dvc.yaml", "setups")).items():
+        if Path(path) != FOLDER / "setups.py":
+            digest.update(bytes.fromhex(content))
     return digest.hexdigest()
 
 
