@@ -37,7 +37,6 @@ from src.runtime.errors import UserError, reason, run
 from src.runtime.files import GrowingTable
 from src.runtime.processor import PINNED, REFERENCE, has_avx2
 from src.training.loop import Epoch, train_on_splits
-from src.training.optimization import Optimization
 
 # By the name of what they are of; SHA-256 unless said otherwise.
 Hashes = dict[str, str]
@@ -225,8 +224,7 @@ def print_trial() -> None:
 
 def trial(values: dict[str, object], train: Split, val: Split) -> Hashes:
     params = parse(values, RunParams, whole=RunParams)
-    settings = Optimization(**params.optimization())
-    trained, result = train_on_splits(train, val, params.network(), settings, set_up_process())
+    trained, result = train_on_splits(train, val, params.network(), params, set_up_process())
     with tempfile.TemporaryDirectory() as temporary:
         history = Path(temporary) / "history.csv"
         GrowingTable(history, Epoch).update(result.history)

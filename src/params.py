@@ -133,10 +133,6 @@ class TrainParams(OptimizationParams, NetworkParams):
         """The keys of `NetworkParams` with their values."""
         return self.model_dump(include=set(NetworkParams.model_fields))
 
-    def optimization(self) -> dict[str, Any]:
-        """The keys of `OptimizationParams` with their values."""
-        return self.model_dump(include=set(OptimizationParams.model_fields))
-
 
 class RunParams(TrainParams, PrepareParams):
     """All that decides one training and its data."""

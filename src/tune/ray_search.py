@@ -25,7 +25,6 @@ from src.runtime.devices import THREADS_VARIABLE, set_up_process
 from src.runtime.errors import UserError, reason
 from src.runtime.processor import PINNED
 from src.training.loop import DivergenceError, Progress, has_ended, train_on_splits
-from src.training.optimization import Optimization
 from src.tune.search_space import Domain
 from src.tune.trials import Trial
 
@@ -149,17 +148,16 @@ def _train_trial(
     # Ray's copies are shared and read-only, which PyTorch warns of; nothing writes into them.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     params = parse(base | values_of(config, space), RunParams, whole=RunParams)
-    settings = Optimization(**params.optimization())
     last: dict[str, Any] = {}
 
     def report(progress: Progress) -> None:
         row, best = progress.history[-1], progress.best
         measured = {key: getattr(best, key) for key in MEASURES}
         last.update(measured | {"best_epoch": best.epoch, "epoch": row.epoch})
-        tune.report(last | {"ended": has_ended(row, best, settings)})
+        tune.report(last | {"ended": has_ended(row, best, params)})
 
     try:
-        train_on_splits(train, val, params.network(), settings, set_up_process(), on_epoch=report)
+        train_on_splits(train, val, params.network(), params, set_up_process(), on_epoch=report)
     except DivergenceError as error:
         tune.report(last | {"diverged": str(error)})
 

@@ -22,10 +22,9 @@ from src.params import RunParams, parse
 from src.runtime.devices import THREADS_VARIABLE, cores, set_up_process
 from src.runtime.files import write_text
 from src.training.loop import DivergenceError, Epoch, TrainingResult
-from src.training.optimization import Optimization
 from src.tune.search_space import Domain
 from src.tune.trials import Trial
-from src.tune.vectorized import VARIED, Configuration, refuse_network, train_together
+from src.tune.vectorized import VARIED, refuse_network, train_together
 
 
 def vectorized_search(
@@ -120,11 +119,8 @@ def propose(space: dict[str, Domain], trials: list[Trial], count: int, seed: int
 def _train_round(
     values: list[dict[str, Any]], splits: tuple[Split, Split], device: torch.device, done: int, samples: int
 ) -> list[TrainingResult | DivergenceError]:
-    configurations = []
-    for one in values:
-        params = parse(one, RunParams, whole=RunParams)
-        configurations.append(Configuration(params.network(), Optimization(**params.optimization())))
-    epochs, count = configurations[0].settings.epochs, len(configurations)
+    params = [parse(one, RunParams, whole=RunParams) for one in values]
+    epochs, count = params[0].epochs, len(params)
     title = f"trials {done + 1} to {done + count} of {samples}"
     highest = {"epoch": 0, "accuracy": 0.0}
     with tqdm(total=epochs * count, unit="epoch", desc=title, disable=not sys.stderr.isatty()) as bar:
@@ -138,7 +134,7 @@ def _train_round(
                 highest["epoch"] = row.epoch
                 print(f"{title}: epoch {row.epoch}/{epochs}, {facts}", file=sys.stderr, flush=True)
 
-        return train_together(*splits, configurations, device, on_epoch=on_epoch)
+        return train_together(*splits, params, device, on_epoch=on_epoch)
 
 
 def _as_trial(
