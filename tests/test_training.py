@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -27,7 +29,7 @@ from src.training.loop import (
     train,
     train_on_splits,
 )
-from tests.conftest import bright_squares, changed
+from tests.conftest import ROOT, bright_squares, changed
 
 CPU = torch.device("cpu")
 NETWORK = {
@@ -339,3 +341,26 @@ def test_no_step_waits_for_the_device(settings: OptimizationParams, augment: str
         )
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+PYTORCH_ALONE = """
+import json, sys, types
+for name in ("pydantic", "pydantic_core", "dvc", "filelock", "ruamel", "yaml", "pandas", "sklearn", "psutil"):
+    sys.modules[name] = None  # as if it were not installed
+import torch
+from src.networks.build import build_model
+from src.training.loop import train
+settings = types.SimpleNamespace(**json.loads(sys.argv[1]))
+for model, size in (("lenet5", 32), ("lenet5_1998", 32), ("convnet", 28)):
+    network = {"model": model, "activation": "ReLU", "pooling": "max", "dropout": 0.1, "init": "default"}
+    images, labels = torch.zeros(20, 1, size, size), torch.arange(20) % 10
+    result = train(build_model(network, seed=0), images, labels, images, labels, settings)
+    assert len(result.history) == 3
+"""
+
+
+def test_trains_where_only_pytorch_and_numpy_are_installed(settings: OptimizationParams) -> None:
+    values = changed(settings, epochs=2, batch_size=10, ema=0.9).model_dump_json()
+    command = (sys.executable, "-c", PYTORCH_ALONE, values)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
