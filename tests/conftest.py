@@ -15,7 +15,7 @@ from hypothesis import settings
 from ruamel.yaml import YAML
 
 from src.data.splits import Split
-from src.params import Params, parse
+from src.params import Group, Params, parse
 from tests import committed
 
 # Tests run two at a time, and some of them two clones at a time: with a thread each they do not contend.
@@ -133,6 +133,11 @@ def output(result: subprocess.CompletedProcess[str]) -> str:
 def params() -> Params:
     """The committed parameters."""
     return parse(YAML(typ="safe").load(committed.params_text()), Params)
+
+
+def changed(params: Group, **values: object) -> Group:
+    """Parameters with other values, which are not validated."""
+    return params.model_copy(update=values)
 
 
 def copy_repository(folder: Path) -> None:

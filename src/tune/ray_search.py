@@ -28,7 +28,6 @@ from src.runtime.devices import THREADS_VARIABLE, set_up_process
 from src.runtime.errors import UserError, reason
 from src.runtime.processor import PINNED
 from src.training.loop import DivergenceError, Progress, has_ended, train_on_splits
-from src.training.optimization import Optimization
 from src.tune.early_stopping import grace_epochs
 from src.tune.engine import Problem
 from src.tune.ray_protection import refuse_open_cluster
@@ -163,7 +162,6 @@ def _train_trial(
     # Ray's copies are shared and read-only, which PyTorch warns of; nothing writes into them.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     params = parse(_values(config, base, space), RunParams, whole=RunParams)
-    settings = Optimization(**params.optimization())
     epoch = 0
 
     def report(progress: Progress) -> None:
@@ -171,11 +169,11 @@ def _train_trial(
         row, best = progress.history[-1], progress.best
         epoch = row.epoch
         # Its status, if this is the last report.
-        status = "finished" if has_ended(row, best, settings) else "stopped"
+        status = "finished" if has_ended(row, best, params) else "stopped"
         tune.report(measures(best) | {"epoch": epoch, "status": status})
 
     try:
-        train_on_splits(train, val, params.network(), settings, set_up_process(), on_epoch=report)
+        train_on_splits(train, val, params.network(), params, set_up_process(), on_epoch=report)
     except UserError as error:  # of these values; what befalls the process is left to Ray
         status = "diverged" if isinstance(error, DivergenceError) else "failed"
         tune.report(

@@ -75,8 +75,9 @@ def best_first(trials: list[Trial]) -> list[Trial]:
     """
     ranked = []
     for trial in trials:
-        left_model = trial.val_accuracy is not None and trial.val_loss is not None
-        if left_model and trial.status not in ("diverged", "failed") and trial.confirms is None:
+        if trial.status in ("diverged", "failed") or trial.confirms is not None:
+            continue
+        if trial.val_accuracy is not None and trial.val_loss is not None:
             ranked.append((rank(trial.val_accuracy, trial.val_loss, f"{trial.trial:09d}"), trial))
     return [trial for _, trial in sorted(ranked, key=lambda pair: pair[0])]
 

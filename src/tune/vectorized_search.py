@@ -22,11 +22,10 @@ from src.params import RunParams, parse
 from src.runtime.devices import THREADS_VARIABLE, cores, set_up_process
 from src.runtime.files import write_text
 from src.training.loop import DivergenceError, Epoch, TrainingResult
-from src.training.optimization import Optimization
 from src.tune.engine import Problem
 from src.tune.search_space import Domain
 from src.tune.trials import DIVERGED_ACCURACY, Trial, measures
-from src.tune.vectorized import VARIED, Configuration, refuse_network, train_together
+from src.tune.vectorized import VARIED, refuse_network, train_together
 
 
 @dataclass(frozen=True)
@@ -163,11 +162,8 @@ def _train_round(
     reached: list[int],
 ) -> list[TrainingResult | DivergenceError]:
     """Train configurations together, show how far they are, and note in `reached` the epoch of each."""
-    configurations = []
-    for each in values:
-        params = parse(each, RunParams, whole=RunParams)
-        configurations.append(Configuration(params.network(), Optimization(**params.optimization())))
-    epochs, count = configurations[0].settings.epochs, len(configurations)
+    params = [parse(each, RunParams, whole=RunParams) for each in values]
+    epochs, count = params[0].epochs, len(params)
     title = f"trials {first} to {first + count - 1} of {total}"
     latest, highest = 0, 0.0
     with tqdm(total=epochs * count, unit="epoch", desc=title, disable=not sys.stderr.isatty()) as bar:
@@ -183,7 +179,7 @@ def _train_round(
                 latest = row.epoch
                 print(f"{title}: epoch {row.epoch}/{epochs}, {facts}", file=sys.stderr, flush=True)
 
-        return train_together(*problem.splits, configurations, device, on_epoch=on_epoch)
+        return train_together(*problem.splits, params, device, on_epoch=on_epoch)
 
 
 def _as_trial(
