@@ -1,4 +1,4 @@
-"""The interval of a paired difference: its coverage, computed exactly, and the verdict that follows from it."""
+"""The interval of a paired difference, with its coverage computed exactly, and the verdict from it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Comparison:
     p_value: float
     only_a: int
     only_b: int
-    identical: bool = False
+    identical: bool
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
@@ -119,6 +119,8 @@ def mcnemar(only_a: int, only_b: int) -> float:
 def verdict(result: Comparison) -> str:
     """Whether the difference is one to believe: whether its interval excludes 0."""
     low, high = result.interval
+    if result.identical:
+        return "no difference to believe: both predict the same class for every image"
     if low <= 0 <= high:
         return "no difference to believe: this much comes about by chance"
     return "a difference of this size would hardly come about by chance, for these images and these seeds"
