@@ -179,7 +179,8 @@ def reproduced(fresh_clone: Callable[[], Clone]) -> Clone:
     """A clone in which `dvc repro` has run and its results are committed. Not to be changed: see `clone`."""
     clone = fresh_clone()
     clone.dvc("repro")
-    clone.git("commit", "--quiet", "--all", "--message=Results")
+    clone.git("add", "--all")
+    clone.git("commit", "--quiet", "--message=Results")
     return clone
 
 
