@@ -16,7 +16,7 @@ CLOTHES = [
     "Bag",
     "Ankle boot",
 ]
-FORMAT = ImageFormat(placement=Placement(28, by_mass=False, full_contrast=False))
+FORMAT = ImageFormat(placement=Placement(28, by_mass=False, full_contrast=True))
 DATASET = Dataset(
     CLOTHES,
     from_torchvision("FashionMNIST", CLOTHES),
