@@ -54,7 +54,7 @@ def choose_examples(
         indices=chosen,
         images=split.images[chosen],
         mapped=mapped,
-        network_input=inputs[mapped, 0].cpu().numpy(),
+        network_input=inputs[mapped].permute(1, 2, 0).squeeze(2).cpu().numpy(),
         feature_maps={name: channels[0].cpu().numpy() for name, channels in maps.items()},
     )
 

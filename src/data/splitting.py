@@ -11,19 +11,14 @@ import numpy as np
 from src.data.dataset import Dataset, Images, Parts, dataset
 from src.data.own import own_dataset
 from src.data.splits import Split, pixel_statistics, stratified_split
-from src.params import BUILT_IN
+from src.params import BUILT_IN, PrepareParams
 from src.runtime.errors import UserError
 
 SHOWN = 3
 
 
 def split_dataset(
-    name: str,
-    val_fraction: float,
-    split_seed: int,
-    test_fraction: float,
-    *,
-    report: Callable[[str], None] = lambda line: None,
+    params: PrepareParams, *, report: Callable[[str], None] = lambda line: None
 ) -> tuple[Split, Split, Split]:
     """The training, validation and test split of a dataset.
 
@@ -32,13 +27,13 @@ def split_dataset(
     are those of the training split that is left.
 
     Args:
-        name: of a built-in dataset, or of a folder of `data/own`.
-        val_fraction, split_seed, test_fraction: see `src.params.PrepareParams`.
+        params: the dataset, and how it is divided.
         report: called with each line that a person should know: what was guessed, skipped or found twice.
 
     Raises:
         UserError: the images cannot be had or are too few, or the same picture is in two classes.
     """
+    name = params.dataset
     facts = dataset(name) if name in BUILT_IN else own_dataset(name)
     parts = facts.load()
     for note in parts.notes:
@@ -47,10 +42,10 @@ def split_dataset(
     if is_own:
         refuse_contradictions(parts, facts.class_names)
     if parts.test is None:
-        rest, drawn = share_by_content(parts.train, test_fraction, seed=name)
+        rest, drawn = share_by_content(parts.train, params.test_fraction, seed=name)
         parts = replace(parts, train=parts.train.subset(rest), test=parts.train.subset(drawn))
     if parts.val is None:
-        rest, drawn = stratified_split(parts.train.labels, val_fraction, split_seed)
+        rest, drawn = stratified_split(parts.train.labels, params.val_fraction, params.split_seed)
         parts = replace(parts, train=parts.train.subset(rest), val=parts.train.subset(drawn))
     if is_own:
         report(describe(facts))

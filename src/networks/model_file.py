@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from src.data.splits import ImageFormat
 from src.networks.build import INPUT_MODES, build_model, network_input
 from src.networks.network import Network
 from src.runtime.errors import UserError, reason
@@ -26,6 +27,7 @@ class TrainedModel:
         class_names: the class names, in the order of the logits.
         mean: of the training images' pixels, in units of full intensity.
         std: the standard deviation of the same pixels.
+        format: of the images that it was trained on, and that pictures are made like.
         network: `model`, `input`, `activation`, `pooling`, `dropout` and `init`, as in `params.yaml`.
         weights: the network's state dict, contiguous and on the CPU.
     """
@@ -34,14 +36,22 @@ class TrainedModel:
     class_names: list[str]
     mean: float
     std: float
+    format: ImageFormat
     network: dict[str, Any]
     weights: dict[str, Tensor]
 
     def build(self) -> Network:
         """The network with its trained weights, in evaluation mode."""
-        model = build_model(self.network, seed=0, num_classes=len(self.class_names))
+        model = self.untrained()
         model.load_state_dict(self.weights)
         return model.eval()
+
+    def untrained(self) -> Network:
+        """The network as it was before training, in evaluation mode."""
+        network = build_model(
+            self.network, seed=0, num_classes=len(self.class_names), image_format=self.format
+        )
+        return network.eval()
 
     def prepare_input(self, images: Tensor) -> Tensor:
         """`network_input` with this model's statistics and input mode."""
@@ -52,7 +62,7 @@ def save_model(model: TrainedModel, path: Path) -> None:
     """Write `model` to `path`, whole or not at all; equal models give equal bytes."""
     # torch.save names the archive inside after the file; a buffer keeps a temporary name out of the bytes.
     buffer = io.BytesIO()
-    torch.save(asdict(model), buffer)
+    torch.save(asdict(model) | {"format": model.format.json()}, buffer)
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 
@@ -68,7 +78,8 @@ def load_model(path: Path) -> TrainedModel:
         # torch.load does not look at the checksums in the archive that it reads.
         if damaged := zipfile.ZipFile(io.BytesIO(content)).testzip():
             raise ValueError(f"{damaged} is damaged")
-        model = TrainedModel(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+        values = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        model = TrainedModel(**values | {"format": ImageFormat.from_json(values["format"])})
         _check_types(model)
         model.build()
     except FileNotFoundError:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from src.data.splits import ImageFormat
 from src.runtime.errors import UserError, reason
 
 
@@ -17,13 +18,15 @@ class Classifier(Protocol):
     Attributes:
         dataset: the name of the dataset that it was trained on.
         class_names: in the order of the logits.
+        format: of the images that it was trained on.
     """
 
     dataset: str
     class_names: list[str]
+    format: ImageFormat
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits, float32 [N, C], of images, uint8 [N, 28, 28], background 0."""
+        """Logits, float32 [N, C], of images, uint8 [N, *format.shape]."""
         ...
 
 
@@ -39,18 +42,14 @@ class TorchClassifier:
     """
 
     def __init__(self, path: Path, *, untrained: bool = False) -> None:
-        from src.networks.build import build_model
         from src.networks.model_file import load_model
         from src.runtime.devices import set_up_process
 
         self._device = set_up_process()
         self._trained = load_model(path)
         self.dataset, self.class_names = self._trained.dataset, self._trained.class_names
-        network = (
-            build_model(self._trained.network, seed=0, num_classes=len(self.class_names))
-            if untrained
-            else self._trained.build()
-        )
+        self.format = self._trained.format
+        network = self._trained.untrained() if untrained else self._trained.build()
         self._network = network.to(self._device)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -84,6 +83,7 @@ class OnnxClassifier:
             )
             known = self._session.get_modelmeta().custom_metadata_map
             self.dataset, self.class_names = known["dataset"], json.loads(known["class_names"])
+            self.format = ImageFormat.from_json(known["format"])
         except Exception as error:  # ONNX Runtime has types of its own for each kind of damage
             raise UserError(f"{path}: not a model written by this project ({reason(error)})") from None
 

@@ -40,7 +40,7 @@ def main() -> None:
 
     device = set_up_process()
     started, worked = time.monotonic(), time.process_time()
-    train, val, test = split_dataset(data.dataset, data.val_fraction, data.split_seed)
+    train, val, test = split_dataset(data)
     with resumable_training(params, train, val, device, facts=data.model_dump()) as (model, result):
         network = model.build().to(device)
         logits = predict_logits(network, model.prepare_input(torch.from_numpy(test.images).to(device)))
