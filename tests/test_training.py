@@ -111,7 +111,7 @@ def test_validation_accuracy_decides_and_loss_between_equals() -> None:
 
 def test_kept_weights_are_those_of_the_best_epoch(settings: OptimizationParams) -> None:
     # A rate this high loses what was learnt again and again, so that the best epoch is not the last.
-    settings = changed(settings, optimizer="SGD", lr=0.3, schedule="constant", epochs=12)
+    settings = changed(settings, optimizer="SGD", lr=0.12, schedule="constant", epochs=12)
     result = run(settings)
     best = max(result.history, key=lambda row: (row.val_accuracy, -row.val_loss))
     assert result.best == best
@@ -177,7 +177,7 @@ def test_learns_from_splits_and_knows_how_to_feed_the_network(settings: Optimiza
 
 
 def test_early_stopping_ends_after_as_many_epochs_without_a_better_one(settings: OptimizationParams) -> None:
-    settings = changed(settings, optimizer="SGD", lr=0.3, schedule="constant", epochs=12)
+    settings = changed(settings, optimizer="SGD", lr=0.12, schedule="constant", epochs=12)
     whole = run(settings)
     stopped = run(changed(settings, patience=2))
     last = len(stopped.history) - 1
@@ -289,7 +289,7 @@ def test_goes_on_from_any_epoch_as_if_it_had_never_stopped(
 
 
 def test_a_stopped_training_does_not_go_on(settings: OptimizationParams) -> None:
-    settings = changed(settings, optimizer="SGD", lr=0.3, schedule="constant", epochs=12, patience=2)
+    settings = changed(settings, optimizer="SGD", lr=0.12, schedule="constant", epochs=12, patience=2)
     snapshots: list[Snapshot] = []
     whole = run(settings, on_epoch=lambda now: snapshots.append(copy.deepcopy(now.snapshot())))
     again = run(settings, snapshot=snapshots[-1])
