@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from src.data.splits import ImageFormat
 from src.networks.network import Network
+from src.runtime.seeds import derived_seed
 
 INPUT_MODES = ("resize", "pad")
 MNIST_FORMAT = ImageFormat(size=28, channels=1)
@@ -31,7 +32,7 @@ def build_model(
 
     Args:
         network: `model`, and the parameters that the class of this network takes.
-        seed: of the initial weights.
+        seed: of the experiment; the initial weights follow from it.
         num_classes: the number of logits.
         image_format: of the images that it is to classify.
 
@@ -40,7 +41,7 @@ def build_model(
     """
     chosen = network_class(network["model"])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(derived_seed(seed, "initial weights"))
         model = chosen(
             **{key: network[key] for key in chosen.accepts},
             **({} if chosen.input_size else {"image_size": image_format.size}),
