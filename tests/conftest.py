@@ -15,7 +15,7 @@ from hypothesis import settings
 from ruamel.yaml import YAML
 
 from src.data.splits import Split
-from src.params import Params, parse
+from src.params import Group, Params, parse
 from tests import committed
 
 # Tests run two at a time, and some of them two clones at a time: with a thread each they do not contend.
@@ -135,6 +135,11 @@ def params() -> Params:
     return parse(YAML(typ="safe").load(committed.params_text()), Params)
 
 
+def changed(params: Group, **values: object) -> Group:
+    """Parameters with other values, which are not validated."""
+    return params.model_copy(update=values)
+
+
 def copy_repository(folder: Path) -> None:
     """Copy this repository into a folder: the code of the working tree, parameters and results of HEAD."""
     command = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
@@ -174,7 +179,8 @@ def reproduced(fresh_clone: Callable[[], Clone]) -> Clone:
     """A clone in which `dvc repro` has run and its results are committed. Not to be changed: see `clone`."""
     clone = fresh_clone()
     clone.dvc("repro")
-    clone.git("commit", "--quiet", "--all", "--message=Results")
+    clone.git("add", "--all")
+    clone.git("commit", "--quiet", "--message=Results")
     return clone
 
 

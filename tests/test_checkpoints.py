@@ -27,11 +27,11 @@ def snapshot(epoch: int) -> Snapshot:
         model=weights,
         optimizer={"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
         schedule={"last_epoch": epoch},
-        averaged={},
-        order=[torch.Generator().get_state()],
-        random=[torch.get_rng_state()],
+        ema_model={},
+        generators=[torch.Generator().get_state()],
+        global_generators=[torch.get_rng_state()],
         best_epoch=0,
-        weights=weights,
+        best_weights=weights,
     )
     history = [Epoch(number, 0.1, 1 / (3 + number), 0.2, 0.5, 0.5) for number in range(epoch + 1)]
     return Snapshot(history, [Step(1 + number // 2, 1 + number, 0.1) for number in range(2 * epoch)], state)

@@ -1,23 +1,21 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from src.params import Params, TrainParams
-from src.training.optimization import Optimization, build_optimizer, build_schedule
+from src.params import OptimizationParams, Params
+from src.training.optimization import build_optimizer, build_schedule
+from tests.conftest import changed
 
 SCHEDULES = list(Params.model_fields["schedule"].annotation.__args__)
 
 
 @pytest.fixture
-def settings(params: Params) -> Optimization:
-    values = TrainParams.model_validate(params.model_dump(include=set(TrainParams.model_fields)))
-    return replace(Optimization(**values.optimization()), optimizer="SGD", lr=0.1, momentum=0.5, epochs=10)
+def settings(params: Params) -> OptimizationParams:
+    return changed(params, optimizer="SGD", lr=0.1, momentum=0.5, epochs=10)
 
 
-def rates(settings: Optimization, steps_per_epoch: int = 10) -> list[float]:
+def rates(settings: OptimizationParams, steps_per_epoch: int = 10) -> list[float]:
     """The learning rate of every step."""
     optimizer = build_optimizer([torch.nn.Parameter(torch.zeros(1))], settings)
     scheduler = build_schedule(optimizer, settings, steps_per_epoch)
@@ -31,8 +29,8 @@ def rates(settings: Optimization, steps_per_epoch: int = 10) -> list[float]:
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_schedules_have_their_shape(settings: Optimization, schedule: str) -> None:
-    found = rates(replace(settings, schedule=schedule))
+def test_schedules_have_their_shape(settings: OptimizationParams, schedule: str) -> None:
+    found = rates(changed(settings, schedule=schedule))
     peak = found.index(max(found))
     assert max(found) == pytest.approx(0.1, rel=0.01)
     if schedule == "constant":
@@ -48,8 +46,8 @@ def test_schedules_have_their_shape(settings: Optimization, schedule: str) -> No
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_the_rate_rises_over_the_warmup_epochs(settings: Optimization, schedule: str) -> None:
-    found = rates(replace(settings, schedule=schedule, warmup_epochs=5))
+def test_the_rate_rises_over_the_warmup_epochs(settings: OptimizationParams, schedule: str) -> None:
+    found = rates(changed(settings, schedule=schedule, warmup_epochs=5))
     assert found[0] < 0.01
     assert found[:49] == sorted(found[:49])
     assert max(found) == pytest.approx(0.1, rel=0.01)

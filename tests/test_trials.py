@@ -9,8 +9,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from src.params import Params
+from src.tune.figure import search_figure
 from src.tune.search_space import Domain
-from src.tune.trials import Trial, best_first, command, search_figure, table
+from src.tune.trials import Trial, best_first, command, table
 
 SPACE = {"lr": Domain("log_uniform", (1e-3, 0.1)), "activation": Domain("choice", ("ReLU", "Tanh"))}
 

@@ -33,7 +33,7 @@ def build_model(network: dict[str, Any], *, seed: int, num_classes: int = 10) ->
     chosen = network_class(network["model"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return chosen(**{key: network[key] for key in chosen.parameters_taken}, num_classes=num_classes)
+        return chosen(**{key: network[key] for key in chosen.accepts}, num_classes=num_classes)
 
 
 def network_input(images: Tensor, network: dict[str, Any], *, mean: float, std: float) -> Tensor:

@@ -15,7 +15,7 @@ def unread_keys(params: RunParams) -> dict[str, str]:
     network = network_class(params.model)
     unread = dict.fromkeys(CrossvalParams.model_fields, "only the cross-validation study reads it")
     for key in NetworkParams.model_fields:
-        if key not in ("model", "input", *network.parameters_taken):
+        if key not in ("model", "input", *network.accepts):
             unread[key] = f"{params.model} does not read it"
     if network.input_size == IMAGE_SIZE:
         unread["input"] = f"{params.model} is fed the images in their own size"
