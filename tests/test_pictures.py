@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from src.predict.pictures import prepare_picture, read_picture
 
 from src.data.dataset import dataset
+from src.data.pictures import prepare_picture, read_picture
 from src.runtime.errors import UserError
 
-MNIST, FASHION = dataset("MNIST").placement, dataset("FashionMNIST").placement
+MNIST, FASHION = dataset("MNIST").format, dataset("FashionMNIST").format
 
 
 def seven(size: tuple[int, int] = (60, 80), ink: int = 0, paper: int = 255) -> Image.Image:

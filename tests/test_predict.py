@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from src.data.dataset import dataset, split_dataset
+from src.data.dataset import dataset
+from src.data.splitting import split_dataset
 from src.networks.model_file import save_model
 from src.params import Params
 from src.predict.classifiers import TorchClassifier
@@ -139,7 +140,7 @@ def test_no_picture_at_all_is_still_a_table() -> None:
 
 def test_enlarged_inverted_mnist_pictures_are_recognised(params: Params, tmp_path: Path) -> None:
     try:
-        train, val, test = split_dataset("MNIST", params.val_fraction, params.split_seed)
+        train, val, test = split_dataset(params.model_copy(update={"dataset": "MNIST"}))
     except UserError as absent:
         pytest.skip(f"no MNIST here: {absent}")
     part = replace(train, images=train.images[:20_000], labels=train.labels[:20_000])
@@ -151,7 +152,7 @@ def test_enlarged_inverted_mnist_pictures_are_recognised(params: Params, tmp_pat
         file = tmp_path / f"{index}.png"
         Image.fromarray(255 - image).resize((84, 84), Image.Resampling.NEAREST).save(file)
         files.append((str(index), file))
-    found = list(predict_pictures(files, TorchClassifier(tmp_path / "model.pt"), dataset("MNIST").placement))
+    found = list(predict_pictures(files, TorchClassifier(tmp_path / "model.pt"), dataset("MNIST").format))
     assert all(one.prepared is not None and one.prepared.inverted for one in found)
     right = [one.probabilities.argmax() == label for one, label in zip(found, test.labels, strict=False)]
     assert np.mean(right) >= 0.97

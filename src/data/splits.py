@@ -80,9 +80,9 @@ class Split:
         mean: of the pixels of the training part, over all channels, in units of full intensity (0 to 1).
         std: the standard deviation of the same pixels, same units.
         mirror_symmetric: whether a mirror image is of the same class.
-        format: of the images.
         images: uint8 [N, *format.shape].
         labels: indices into `class_names`, uint8 [N], or uint16 for more than 256 classes.
+        format: of the images.
     """
 
     dataset: str
@@ -90,9 +90,9 @@ class Split:
     mean: float
     std: float
     mirror_symmetric: bool
-    format: ImageFormat
     images: np.ndarray
     labels: np.ndarray
+    format: ImageFormat = ImageFormat()
 
 
 def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -146,9 +146,9 @@ def save_split(split: Split, path: Path) -> None:
         "mean": np.array(split.mean),
         "std": np.array(split.std),
         "mirror_symmetric": np.array(split.mirror_symmetric),
-        "format": np.array(split.format.json()),
         "images": split.images,
         "labels": split.labels,
+        "format": np.array(split.format.json()),
     }
     write_arrays(path, arrays)
 
@@ -195,7 +195,7 @@ def load_split(path: Path) -> Split:
         mean=float(mean),
         std=float(std),
         mirror_symmetric=bool(arrays["mirror_symmetric"]),
-        format=image_format,
         images=images,
         labels=labels,
+        format=image_format,
     )

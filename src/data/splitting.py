@@ -55,8 +55,8 @@ def split_dataset(
 
     def split(images: Images | None) -> Split:
         assert images is not None
-        described = (facts.class_names, mean, std, facts.mirror_symmetric, facts.format)
-        return Split(name, *described, images.images, images.labels)
+        described = (facts.class_names, mean, std, facts.mirror_symmetric)
+        return Split(name, *described, images.images, images.labels, facts.format)
 
     return split(parts.train), split(parts.val), split(parts.test)
 
