@@ -58,7 +58,7 @@ def test_laid_out_for_training_logits_and_gradients_are_the_same(name: str) -> N
     assert laid_out.state_dict().keys() == plain.state_dict().keys()
     generator = torch.Generator().manual_seed(0)
     for count in (1, 7, 64):
-        images = torch.randn(count, 1, plain.input_size, plain.input_size, generator=generator)
+        images = torch.randn(count, *plain.input_shape, generator=generator)
         labels = torch.randint(10, (count,), generator=generator)
         for model in (plain, laid_out):
             model.zero_grad()
@@ -179,7 +179,7 @@ def test_convnet_has_its_layers() -> None:
 @pytest.mark.parametrize("name", get_args(ModelName))
 def test_feature_maps_belong_to_the_forward_pass(name: str) -> None:
     model = build_model(NETWORK | {"model": name}, seed=0).eval()
-    images = normal(3, 1, model.input_size, model.input_size)
+    images = normal(3, *model.input_shape)
     maps = model.feature_maps(images)
     last = list(maps.values())[-1]
     if name == "convnet":

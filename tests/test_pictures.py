@@ -58,7 +58,9 @@ def test_clothes_fill_the_field_and_keep_their_shade_where_the_dataset_does(
 ) -> None:
     picture = np.zeros((90, 60), np.uint8)
     picture[20:80, 15:45] = 100
-    prepared = prepare_picture(picture, replace(FASHION, full_contrast=full_contrast))
+    prepared = prepare_picture(
+        picture, replace(FASHION, placement=replace(FASHION.placement, full_contrast=full_contrast))
+    )
     assert not prepared.inverted
     assert np.flatnonzero(prepared.image.any(axis=1)).tolist() == list(range(28))
     assert np.flatnonzero(prepared.image.any(axis=0)).tolist() == list(range(7, 21))

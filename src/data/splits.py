@@ -58,9 +58,9 @@ class ImageFormat:
         Raises:
             ValueError, TypeError, KeyError: the text is something else.
         """
-        values: dict[str, Any] = json.loads(text)
-        placement = values.pop("placement")
-        image_format = cls(**values, placement=None if placement is None else Placement(**placement))
+        values: dict[str, Any] = dict(json.loads(text))
+        placement = values["placement"]
+        image_format = cls(**values | {"placement": None if placement is None else Placement(**placement)})
         if image_format.size not in SIZES or image_format.channels not in CHANNELS:
             raise ValueError(f"images of {image_format.size} pixels and {image_format.channels} channels")
         return image_format

@@ -27,20 +27,20 @@ class TrainedModel:
         class_names: the class names, in the order of the logits.
         mean: of the training images' pixels, in units of full intensity.
         std: the standard deviation of the same pixels.
-        format: of the images that it was trained on, and that pictures are made like.
         network: `model`, `input`, `activation`, `pooling`, `dropout` and `init`, as in `params.yaml`.
         seed: of the training; its initial weights follow from it.
         weights: the network's state dict, contiguous and on the CPU.
+        format: of the images that it was trained on, and that pictures are made like.
     """
 
     dataset: str
     class_names: list[str]
     mean: float
     std: float
-    format: ImageFormat
     network: dict[str, Any]
     seed: int
     weights: dict[str, Tensor]
+    format: ImageFormat = ImageFormat()
 
     def build(self) -> Network:
         """The network with its trained weights, in evaluation mode."""
