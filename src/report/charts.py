@@ -77,7 +77,7 @@ def curve(
         "description": f"Line chart: {measure} by epoch of {', '.join(histories)}.",
         **_shared(names, rows, HEIGHT),
         "encoding": {
-            "x": {"field": "epoch", "type": "quantitative", "axis": {"tickMinStep": 1, "format": "d"}},
+            "x": {"field": "epoch", "type": "quantitative", "axis": _epoch_axis(rows)},
             "y": _curve_axis(kind, rows),
             "color": _revisions(names, "color"),
         },
@@ -108,6 +108,12 @@ def _curve_rows(
 
 def _short(value: float) -> float:
     return float(f"{value:.5g}")
+
+
+def _epoch_axis(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Without halves of epochs, which Vega-Lite shows where there are few."""
+    epochs = sorted({row["epoch"] for row in rows})
+    return {"format": "d"} | ({"values": epochs} if len(epochs) <= 8 else {})
 
 
 def _curve_axis(kind: Curve, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from src.report.revisions import ABSENT, CONFUSION, Snapshot, is_number
 from src.runtime.paths import PARAMS_FILE, TEST_METRICS
 
 LONGEST = 60
+PLUS_MINUS = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 
 
 def shown(value: object) -> str:
@@ -64,7 +65,7 @@ def metrics(snapshots: list[Snapshot]) -> dict[str, dict[str, list[dict[str, str
                 comparable = path != str(TEST_METRICS) and is_number(value) and is_number(first)
                 change = value - first if comparable else 0
                 deviation = snapshot.deviations.get(path, {}).get(key)
-                text = shown(value) if deviation is None else f"{shown(value)} ± {deviation:.2g}"
+                text = shown(value) if deviation is None else f"{shown(value)}{PLUS_MINUS}{deviation:.2g}"
                 cells.append({"text": text, "change": signed(change, "+.5g") if change else ""})
             files[path][key] = cells
     return files
