@@ -37,7 +37,6 @@ from src.runtime.errors import UserError, reason, run
 from src.runtime.files import GrowingTable
 from src.runtime.processor import PINNED, REFERENCE, has_avx2
 from src.training.loop import Epoch, train_on_splits
-from src.training.optimization import Optimization
 
 # By the name of what they are of; SHA-256 unless said otherwise.
 Hashes = dict[str, str]
@@ -210,23 +209,22 @@ def as_ray_trial(folder: Path) -> tuple[Hashes, Hashes]:
 
 def print_trial() -> None:
     """Train in Ray's process for a trial, as the current directory says, and print `Hashes` as JSON."""
+    from src.tune.ray_protection import protect_ray
+
+    protect_ray(None)
     import ray
 
-    from src.tune.ray_search import Resources, _connect
+    from src.tune.ray_search import ray_runtime
 
     params = read(RunParams).model_dump()
     splits = [load_split(path) for path in (paths.TRAIN_SPLIT, paths.VAL_SPLIT)]
-    _connect(Resources(address=None, cpus=1, gpus=0))
-    try:
+    with ray_runtime(None):
         print(json.dumps(ray.get(ray.remote(num_cpus=1)(trial).remote(params, *splits))))
-    finally:
-        ray.shutdown()
 
 
 def trial(values: dict[str, object], train: Split, val: Split) -> Hashes:
     params = parse(values, RunParams, whole=RunParams)
-    settings = Optimization(**params.optimization())
-    trained, result = train_on_splits(train, val, params.network(), settings, set_up_process())
+    trained, result = train_on_splits(train, val, params.network(), params, set_up_process())
     with tempfile.TemporaryDirectory() as temporary:
         history = Path(temporary) / "history.csv"
         GrowingTable(history, Epoch).update(result.history)

@@ -36,7 +36,6 @@ def tensor_loop(raw: Path, model: str, batch_size: int) -> float:
     from src.params import TrainParams, read
     from src.runtime.devices import set_up_process
     from src.training.loop import train
-    from src.training.optimization import Optimization
 
     params = read(TrainParams)
     device = set_up_process()
@@ -45,8 +44,7 @@ def tensor_loop(raw: Path, model: str, batch_size: int) -> float:
     labels = torch.from_numpy(mnist.labels[:IMAGES]).to(device, torch.int64)
     network = params.network() | {"model": model}
     inputs = network_input(images, network, mean=0.1307, std=0.3081)
-    fixed = {"epochs": 2, "optimizer": "AdamW", "batch_size": batch_size}
-    settings = Optimization(**params.optimization() | fixed)
+    settings = params.model_copy(update={"epochs": 2, "optimizer": "AdamW", "batch_size": batch_size})
     ends: list[float] = []
     train(
         build_model(network, seed=0).to(device),

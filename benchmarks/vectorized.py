@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import replace
 
 from src.data.dataset import split_dataset
 from src.params import Params, read
 from src.runtime.devices import set_up_process
 from src.runtime.errors import run
 from src.training.loop import train_on_splits
-from src.training.optimization import Optimization
-from src.tune.vectorized import Configuration, train_together
+from src.tune.vectorized import train_together
 
 ROUNDS = 3
 TOGETHER = 8
@@ -27,17 +25,16 @@ def main() -> None:
     device = set_up_process()
     params = read(Params)
     train, val, _ = split_dataset("MNIST", params.val_fraction, params.split_seed)
-    settings = replace(Optimization(**params.optimization()), epochs=1)
     for name, seeds in (("one seed", [0] * TOGETHER), ("a seed for each", list(range(TOGETHER)))):
         configurations = [
-            Configuration(params.network(), replace(settings, lr=0.001 * (1 + number), seed=seed))
+            params.model_copy(update={"epochs": 1, "lr": 0.001 * (1 + number), "seed": seed})
             for number, seed in enumerate(seeds)
         ]
         ratios = []
         for number in range(1, ROUNDS + 1):
             started = time.perf_counter()
-            for one in configurations:
-                train_on_splits(train, val, one.network, one.settings, device)
+            for each in configurations:
+                train_on_splits(train, val, each.network(), each, device)
             between = time.perf_counter()
             train_together(train, val, configurations, device)
             ended = time.perf_counter()

@@ -1,10 +1,11 @@
-"""The tables of parameters in the texts: `python -m src.parameter_reference` writes them.
+"""`python -m src.parameter_reference` writes the tables of parameters and the comments of `params.yaml`.
 
-What a parameter means, and which values it takes, is written once, in `src.params`.
+What a parameter means, and which values it accepts, is written once, in `src.params`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -14,6 +15,7 @@ from pydantic import BaseModel
 from src.params import CrossvalParams, NetworkParams, OptimizationParams, Params, PrepareParams, accepted
 from src.runtime.errors import UserError, run
 from src.runtime.files import write_text
+from src.runtime.paths import PARAMS_FILE
 
 PAGE, README = Path("docs/parameters.md"), Path("README.md")
 BEGIN = "<!-- parameters: written by `python -m src.parameter_reference` -->\n"
@@ -24,6 +26,8 @@ GROUPS: dict[str, type[BaseModel]] = {
     "Training": OptimizationParams,
     "Cross-validation": CrossvalParams,
 }
+# A setting of params.yaml; a `#` within quotes, or without a space before it, begins no comment.
+LINE = re.compile(r"""(?P<setting>(?P<key>\w+):\s*("[^"]*"|'[^']*'|((?!\s#).)*?))\s*(\s#.*)?""")
 # For the README.
 MOST_USED = ("dataset", "model", "augment", "optimizer", "lr", "epochs")
 
@@ -44,6 +48,23 @@ def values(key: str) -> str:
     """What the parameter `key` accepts, in Markdown."""
     choices = get_args(Params.model_fields[key].annotation)
     return ", ".join(f"`{choice}`" for choice in choices) or accepted(key)
+
+
+def comment(key: str) -> str:
+    """What the parameter `key` means and accepts, in a line: the beginning of its description, and values."""
+    description = Params.model_fields[key].description or ""
+    meaning = re.split(r"[:;,.]? \(|[:;.](?: |$)", description)[0].replace("`", "")
+    return f"{meaning}: {accepted(key)}"
+
+
+def with_comments(text: str) -> str:
+    """The text of a params file with a new comment behind each value; all else stays as it is."""
+    lines = []
+    for line in text.splitlines():
+        found = LINE.fullmatch(line)
+        known = found and found["key"] in Params.model_fields
+        lines.append(f"{found['setting']}  # {comment(found['key'])}" if found and known else line)
+    return "\n".join(lines) + "\n"
 
 
 def pages() -> dict[Path, str]:
@@ -72,6 +93,7 @@ def with_tables(path: Path, page: str, tables: str) -> str:
 def main() -> None:
     for path, page in pages().items():
         write_text(path, page)
+    write_text(PARAMS_FILE, with_comments(PARAMS_FILE.read_text()))
 
 
 if __name__ == "__main__":

@@ -48,10 +48,10 @@ Pooling = Literal["max", "avg"]
 class PrepareParams(_Group):
     """What `prepare` reads: which images, and how they are split."""
 
-    dataset: DatasetName = Field(description="The images to train on and to test with.")
+    dataset: DatasetName = Field(description="Images to train and to test with.")
     val_fraction: Annotated[float, Field(gt=0, le=0.5), BeforeValidator(_fraction)] = Field(
-        description="Share of the official training images that is held out as the validation split, "
-        "stratified by class; may be written as a fraction, such as `1/6`."
+        description="Share of the training images that is held out as the validation split; "
+        "stratified by class, and may be written as a fraction, such as `1/6`."
     )
     split_seed: Seed = Field(description="Seed of the draw of the validation split.")
 
@@ -71,7 +71,7 @@ class NetworkParams(_Group):
     pooling: Pooling = Field(description="2×2 pooling of `lenet5`: maximum or average.")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="Probability that `lenet5` drops a unit after fc1 and fc2 while training; 0 for no "
-        "dropout."
+        "dropout (Srivastava et al. 2014)."
     )
     init: Literal["default", "kaiming_normal"] = Field(
         description="Initial weights of `lenet5`: PyTorch's own, or those of He et al. 2015."
@@ -82,7 +82,7 @@ class OptimizationParams(_Group):
     """How the weights are trained."""
 
     optimizer: Literal["SGD", "RMSprop", "Adam", "AdamW"] = Field(
-        description="Optimizer; `SGD` with Nesterov momentum."
+        description="Optimizer; `SGD` with Nesterov momentum (Sutskever et al. 2013)."
     )
     lr: Annotated[float, Field(gt=0)] = Field(
         description="Learning rate: the peak of `onecycle`, the initial value of `cosine`; `1e-3` and "
@@ -90,36 +90,38 @@ class OptimizationParams(_Group):
     )
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="Momentum of `SGD` and `RMSprop`.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(
-        description="L2 penalty; decoupled from the gradient for `AdamW`."
+        description="L2 penalty; decoupled from the gradient for `AdamW` (Loshchilov & Hutter 2019)."
     )
     schedule: Literal["constant", "cosine", "onecycle"] = Field(
-        description="Learning rate schedule, stepped after every batch."
+        description="Learning rate schedule, stepped after every batch; `cosine` falls without restarts "
+        "(Loshchilov & Hutter 2017), `onecycle` rises and falls (Smith & Topin 2019)."
     )
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         description="Images per step; a smaller last batch is used, too."
     )
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(description="Passes over the training images.")
     warmup_epochs: Annotated[int, Field(ge=0)] = Field(
-        description="Epochs in which the learning rate rises, fewer than `epochs`; for `onecycle`, 0 "
-        "means three tenths of all epochs."
+        description="Epochs in which the learning rate rises from nearly 0, fewer than `epochs` (Goyal et "
+        "al. 2017); for `onecycle`, 0 means three tenths of all epochs."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        description="Share of the target that is spread over all classes."
+        description="Share of the target that is spread over all classes (Szegedy et al. 2016)."
     )
     clip_norm: Annotated[float, Field(ge=0)] = Field(
-        description="Largest norm of the gradient; 0 for no clipping."
+        description="Largest norm of the gradient, or 0 for no clipping; a longer gradient is scaled down "
+        "(Pascanu et al. 2013)."
     )
     augment: Literal["none", "affine", "shift_flip"] = Field(
-        description="Random changes, drawn anew for every training image and epoch: `affine` rotates by "
+        description="Random changes of every training image, drawn anew in each epoch: `affine` rotates by "
         "up to 10°, scales, shears and shifts a little; `shift_flip` shifts by at most one "
         "pixel, and mirrors where that keeps the class (`FashionMNIST`)."
     )
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(
-        description="Decay of a moving average of the weights, which is evaluated and saved in their "
-        "place; 0 for none."
+        description="Decay of a moving average of the weights, or 0 for none; the average is evaluated and "
+        "saved in place of the weights (Polyak & Juditsky 1992)."
     )
     patience: Annotated[int, Field(ge=0)] = Field(
-        description="Epochs without improvement on the validation split after which training stops; "
+        description="Epochs without improvement on the validation split after which training stops, or "
         "0 for never."
     )
     seed: Seed = Field(description="Seed of the initial weights, the batch order, dropout and augmentation.")
@@ -132,10 +134,6 @@ class TrainParams(OptimizationParams, NetworkParams):
     def network(self) -> dict[str, Any]:
         """The keys of `NetworkParams` with their values."""
         return self.model_dump(include=set(NetworkParams.model_fields))
-
-    def optimization(self) -> dict[str, Any]:
-        """The keys of `OptimizationParams` with their values."""
-        return self.model_dump(include=set(OptimizationParams.model_fields))
 
 
 class RunParams(TrainParams, PrepareParams):

@@ -122,7 +122,7 @@ def test_the_modules_that_readers_are_shown_work(tmp_path: Path, monkeypatch: py
     assert np.array_equal(written["DATASET"].load().test.images, images)
 
     exec(allconv, written)
-    network = written["NETWORK"](**dict.fromkeys(written["NETWORK"].parameters_taken, 0.1))
+    network = written["NETWORK"](**dict.fromkeys(written["NETWORK"].accepts, 0.1))
     assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
     assert f"\n{count_parameters(network):,} trainable parameters\n" in text
 

@@ -35,7 +35,7 @@ def trained(**network: str) -> TrainedModel:
     chosen: dict[str, Any] = DEFAULT | network
     weights = build_model(chosen, seed=3).state_dict()
     names = [f"class “{number}”" for number in range(10)]
-    return TrainedModel("MNIST", names, 0.13, 0.31, chosen, weights)
+    return TrainedModel("MNIST", names, 0.13, 0.31, chosen, 3, weights)
 
 
 @pytest.mark.parametrize(

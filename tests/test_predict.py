@@ -20,8 +20,7 @@ from src.predict.predictions import Prediction, as_csv, as_json, as_table, softm
 from src.predict.predictions import predict as predict_pictures
 from src.runtime.errors import UserError
 from src.training.loop import train_on_splits
-from src.training.optimization import Optimization
-from tests.conftest import Clone, output
+from tests.conftest import Clone, changed, output
 
 
 @pytest.fixture
@@ -144,7 +143,7 @@ def test_enlarged_inverted_mnist_pictures_are_recognised(params: Params, tmp_pat
     except UserError as absent:
         pytest.skip(f"no MNIST here: {absent}")
     part = replace(train, images=train.images[:20_000], labels=train.labels[:20_000])
-    settings = replace(Optimization(**params.optimization()), epochs=2)
+    settings = changed(params, epochs=2)
     trained, _ = train_on_splits(part, val, params.network(), settings, torch.device("cpu"))
     save_model(trained, tmp_path / "model.pt")
     files: list[tuple[str, Path | bytes]] = []

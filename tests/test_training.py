@@ -2,33 +2,40 @@ from __future__ import annotations
 
 import copy
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from src.networks.build import build_model, predict_logits
 from src.networks.lenet5 import POOLINGS, LeNet5
-from src.params import Activation, Params, TrainParams
+from src.params import Activation, ModelName, OptimizationParams, Params
 from src.runtime.errors import UserError
+from src.runtime.seeds import Purpose, derived_seed
 from src.training.augmentation import Augmentation
 from src.training.checkpoints import Checkpoints
 from src.training.loop import (
+    NO_AUGMENTATION,
     DivergenceError,
     Epoch,
     Progress,
     Snapshot,
     Step,
+    Training,
     TrainingResult,
     steps_per_epoch,
     train,
     train_on_splits,
 )
-from src.training.optimization import Optimization
-from tests.conftest import bright_squares
+from src.training.stack import SingleNetwork
+from src.tune.vectorized import LeNet5Stack
+from tests.conftest import ROOT, bright_squares, changed
 
 CPU = torch.device("cpu")
 NETWORK = {
@@ -44,9 +51,8 @@ SCHEDULES = list(Params.model_fields["schedule"].annotation.__args__)
 
 
 @pytest.fixture
-def settings(params: Params) -> Optimization:
-    values = TrainParams.model_validate(params.model_dump(include=set(TrainParams.model_fields)))
-    return replace(Optimization(**values.optimization()), epochs=3, batch_size=12)
+def settings(params: Params) -> OptimizationParams:
+    return params.model_copy(update={"epochs": 3, "batch_size": 12})
 
 
 def arrays(count: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -55,7 +61,13 @@ def arrays(count: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.randn(count, 1, 32, 32, generator=generator) + labels.view(-1, 1, 1, 1) / 3, labels
 
 
-def run(settings: Optimization, network: dict[str, Any] = NETWORK, **callbacks: Any) -> TrainingResult:  # noqa: ANN401
+def images_for(name: str) -> tuple[Tensor, Tensor]:
+    """Images of the size that a network takes, and labels."""
+    images, labels = arrays()
+    return (images[:, :, 2:-2, 2:-2], labels) if name == "convnet" else (images, labels)
+
+
+def run(settings: OptimizationParams, network: dict[str, Any] = NETWORK, **callbacks: Any) -> TrainingResult:  # noqa: ANN401
     model = build_model(network, seed=settings.seed)
     return train(model, *arrays(), *arrays(20, seed=1), settings, **callbacks)
 
@@ -68,9 +80,9 @@ def run(settings: Optimization, network: dict[str, Any] = NETWORK, **callbacks: 
     ],
 )
 def test_one_step_changes_every_weight(
-    settings: Optimization, activation: str, pooling: str, optimizer: str, schedule: str
+    settings: OptimizationParams, activation: str, pooling: str, optimizer: str, schedule: str
 ) -> None:
-    one_step = replace(settings, optimizer=optimizer, schedule=schedule, epochs=1, batch_size=1000)
+    one_step = changed(settings, optimizer=optimizer, schedule=schedule, epochs=1, batch_size=1000)
     model = build_model(NETWORK | {"activation": activation, "pooling": pooling}, seed=0)
     before = {name: weights.clone() for name, weights in model.state_dict().items()}
     steps: list[None] = []
@@ -81,7 +93,7 @@ def test_one_step_changes_every_weight(
         assert not torch.equal(weights, before[name]), name
 
 
-def test_history_begins_before_training_and_has_a_row_per_epoch(settings: Optimization) -> None:
+def test_history_begins_before_training_and_has_a_row_per_epoch(settings: OptimizationParams) -> None:
     seen: list[Progress] = []
     steps: list[None] = []
     result = run(settings, on_epoch=seen.append, on_step=lambda: steps.append(None))
@@ -109,9 +121,9 @@ def test_validation_accuracy_decides_and_loss_between_equals() -> None:
     assert not row.better_than(row)
 
 
-def test_kept_weights_are_those_of_the_best_epoch(settings: Optimization) -> None:
+def test_kept_weights_are_those_of_the_best_epoch(settings: OptimizationParams) -> None:
     # A rate this high loses what was learnt again and again, so that the best epoch is not the last.
-    settings = replace(settings, optimizer="SGD", lr=0.3, schedule="constant", epochs=12)
+    settings = changed(settings, optimizer="SGD", lr=0.12, schedule="constant", epochs=12)
     result = run(settings)
     best = max(result.history, key=lambda row: (row.val_accuracy, -row.val_loss))
     assert result.best == best
@@ -124,7 +136,7 @@ def test_kept_weights_are_those_of_the_best_epoch(settings: Optimization) -> Non
     assert float(torch.nn.functional.cross_entropy(logits, labels)) == pytest.approx(best.val_loss, rel=1e-5)
 
 
-def test_same_seed_same_bits_other_seed_other_bits(settings: Optimization) -> None:
+def test_same_seed_same_bits_other_seed_other_bits(settings: OptimizationParams) -> None:
     network = NETWORK | {"dropout": 0.3, "activation": "RReLU"}
     torch.manual_seed(1)
     first = run(settings, network)
@@ -132,41 +144,41 @@ def test_same_seed_same_bits_other_seed_other_bits(settings: Optimization) -> No
     before = torch.random.get_rng_state()
     again = run(settings, network)
     assert torch.equal(torch.random.get_rng_state(), before), "the caller's random state is left as it was"
-    other = run(replace(settings, seed=settings.seed + 1), network)
+    other = run(changed(settings, seed=settings.seed + 1), network)
     assert first.history == again.history
     assert first.history != other.history
     for name, weights in first.weights.items():
         assert torch.equal(weights, again.weights[name])
 
 
-def test_momentum_acts_for_sgd_and_rmsprop_and_weight_decay_for_all(settings: Optimization) -> None:
+def test_momentum_acts_for_sgd_and_rmsprop_and_weight_decay_for_all(settings: OptimizationParams) -> None:
     for optimizer in OPTIMIZERS:
-        plain = run(replace(settings, optimizer=optimizer, momentum=0.0, weight_decay=0.0)).history
-        momentum = run(replace(settings, optimizer=optimizer, momentum=0.5, weight_decay=0.0)).history
-        decay = run(replace(settings, optimizer=optimizer, momentum=0.0, weight_decay=0.1)).history
+        plain = run(changed(settings, optimizer=optimizer, momentum=0.0, weight_decay=0.0)).history
+        momentum = run(changed(settings, optimizer=optimizer, momentum=0.5, weight_decay=0.0)).history
+        decay = run(changed(settings, optimizer=optimizer, momentum=0.0, weight_decay=0.1)).history
         assert (plain != momentum) == (optimizer in ("SGD", "RMSprop")), optimizer
         assert plain != decay, optimizer
 
 
 @pytest.mark.parametrize("batch_size", [1, 39, 40, 10**9])
-def test_any_batch_size_works(settings: Optimization, batch_size: int) -> None:
-    result = run(replace(settings, batch_size=batch_size, epochs=1, lr=1e-4))
+def test_any_batch_size_works(settings: OptimizationParams, batch_size: int) -> None:
+    result = run(changed(settings, batch_size=batch_size, epochs=1, lr=1e-4))
     assert len(result.history) == 2
 
 
-def test_divergence_names_the_epoch_and_the_learning_rate(settings: Optimization) -> None:
+def test_divergence_names_the_epoch_and_the_learning_rate(settings: OptimizationParams) -> None:
     seen: list[Progress] = []
     with pytest.raises(
         DivergenceError, match=r"^epoch 1: the training loss is (nan|inf) with lr: 1e\+20"
     ) as stop:
-        run(replace(settings, optimizer="SGD", lr=1e20, schedule="constant"), on_epoch=seen.append)
+        run(changed(settings, optimizer="SGD", lr=1e20, schedule="constant"), on_epoch=seen.append)
     assert "\n" not in str(stop.value)
     assert [progress.history[-1].epoch for progress in seen] == [0], "the diverged epoch is not reported"
 
 
-def test_learns_from_splits_and_knows_how_to_feed_the_network(settings: Optimization) -> None:
+def test_learns_from_splits_and_knows_how_to_feed_the_network(settings: OptimizationParams) -> None:
     network = NETWORK | {"input": "pad"}
-    settings = replace(settings, epochs=6, lr=0.003)
+    settings = changed(settings, epochs=6, lr=0.003)
     train_split, val_split = bright_squares(40), bright_squares(10, seed=1)
     model, result = train_on_splits(train_split, val_split, network, settings, CPU)
     assert result.best.val_accuracy == 1
@@ -176,57 +188,155 @@ def test_learns_from_splits_and_knows_how_to_feed_the_network(settings: Optimiza
     assert (logits.argmax(1).numpy() == val_split.labels).all()
 
 
-def test_early_stopping_ends_after_as_many_epochs_without_a_better_one(settings: Optimization) -> None:
-    settings = replace(settings, optimizer="SGD", lr=0.3, schedule="constant", epochs=12)
+def test_early_stopping_ends_after_as_many_epochs_without_a_better_one(settings: OptimizationParams) -> None:
+    settings = changed(settings, optimizer="SGD", lr=0.12, schedule="constant", epochs=12)
     whole = run(settings)
-    stopped = run(replace(settings, patience=2))
+    stopped = run(changed(settings, patience=2))
     last = len(stopped.history) - 1
     assert last < 12
     assert stopped.history == whole.history[: last + 1]
     assert stopped.best.epoch == last - 2
 
 
-def test_the_moving_average_is_evaluated_and_kept(settings: Optimization) -> None:
-    settings = replace(settings, optimizer="SGD", lr=0.05, schedule="constant")
+def averaged_by_hand(weights: list[dict[str, Tensor]], ema: float) -> dict[str, Tensor]:
+    """The average after each of some steps; first the initial weights, then those after each step."""
+    averages = {name: tensor.double() for name, tensor in weights[0].items()}
+    for step, now in enumerate(weights[1:], start=1):
+        decay = min(ema, (1 + step) / (10 + step))
+        for name, tensor in now.items():
+            averages[name] = decay * averages[name] + (1 - decay) * tensor.double()
+    return averages
+
+
+def assert_averaged(found: dict[str, Tensor], weights: list[dict[str, Tensor]], ema: float) -> None:
+    for name, expected in averaged_by_hand(weights, ema).items():
+        if name.endswith("num_batches_tracked"):
+            assert found[name] == weights[-1][name] == len(weights) - 1
+            continue
+        torch.testing.assert_close(found[name].double(), expected, rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(found[name], weights[-1][name], rtol=1e-4, atol=1e-6), name
+
+
+def cloned(model: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+# Of 8 steps the first two have a lower decay than 0.3, and the last of all a lower one than 0.99.
+@pytest.mark.parametrize("ema", [0.3, 0.99])
+@pytest.mark.parametrize("name", ["lenet5", "convnet"])
+def test_the_moving_average_by_hand_also_after_resuming(
+    settings: OptimizationParams, name: str, ema: float
+) -> None:
+    settings = changed(settings, optimizer="SGD", lr=0.05, schedule="constant", ema=ema, epochs=2)
+    images, labels = images_for(name)
+    model = build_model(NETWORK | {"model": name}, seed=0)
+    weights, snapshots = [cloned(model)], list[Snapshot]()
+    train(
+        *(model, images, labels, images, labels, settings),
+        on_step=lambda: weights.append(cloned(model)),
+        on_epoch=lambda now: snapshots.append(copy.deepcopy(now.snapshot())),
+    )
+    assert len(weights) == 1 + 2 * 4
+    assert_averaged(snapshots[1].state.ema_model, weights[:5], ema)
+    assert_averaged(snapshots[2].state.ema_model, weights, ema)
+    resumed: list[Snapshot] = []
+    train(
+        *(build_model(NETWORK | {"model": name}, seed=9), images, labels, images, labels, settings),
+        snapshot=snapshots[1],
+        on_epoch=lambda now: resumed.append(copy.deepcopy(now.snapshot())),
+    )
+    assert_averaged(resumed[-1].state.ema_model, weights, ema)
+
+
+def test_the_moving_average_of_a_stack_by_hand(settings: OptimizationParams) -> None:
+    both = [changed(settings, ema=0.3, epochs=2, lr=lr) for lr in (0.01, 0.001)]
+    networks = [build_model(NETWORK, seed=seed) for seed in (0, 1)]
+    training = Training(LeNet5Stack(networks, both), (*arrays(), *arrays(20, seed=1)), NO_AUGMENTATION)
+    weights = [[cloned(network)] for network in networks]
+
+    def on_step() -> None:
+        for network, collected in zip(networks, weights, strict=True):
+            collected.append(cloned(network))
+
+    training.run(lambda _: None, on_step)
+    assert training.average
+    for network, collected in zip(training.average.stack.networks, weights, strict=True):
+        assert len(collected) == 1 + 2 * 4
+        assert_averaged(network.state_dict(), collected, 0.3)
+
+
+def test_the_moving_average_is_evaluated_and_kept(settings: OptimizationParams) -> None:
+    settings = changed(settings, optimizer="SGD", lr=0.05, schedule="constant", ema=0.9, epochs=1)
     model = build_model(NETWORK, seed=settings.seed)
-    followed = {name: weights.clone() for name, weights in model.state_dict().items()}
-
-    def follow() -> None:
-        for name, weights in model.state_dict().items():
-            followed[name].lerp_(weights, 0.1)
-
+    averages: list[dict[str, Tensor]] = []
     result = train(
-        model, *arrays(), *arrays(20, seed=1), replace(settings, ema=0.9, epochs=1), on_step=follow
+        *(model, *arrays(), *arrays(20, seed=1), settings),
+        on_epoch=lambda now: averages.append(copy.deepcopy(now.snapshot().state.ema_model)),
     )
     assert result.best.epoch == 1
-    for name, weights in followed.items():
-        torch.testing.assert_close(result.weights[name], weights, rtol=1e-4, atol=1e-6)
-        assert not torch.allclose(result.weights[name], model.state_dict()[name], rtol=1e-4, atol=1e-6)
+    assert all(torch.equal(result.weights[name], average) for name, average in averages[1].items())
     inputs, labels = arrays(20, seed=1)
     model.load_state_dict(result.weights)
     accuracy = float((predict_logits(model, inputs).argmax(1) == labels).double().mean())
     assert accuracy == result.best.val_accuracy
 
 
-def test_gradients_are_clipped_smoothing_and_augmentation_act(settings: Optimization) -> None:
+@pytest.mark.parametrize("name", get_args(ModelName))
+def test_epoch_0_has_the_loss_of_the_epochs_after_it(settings: OptimizationParams, name: str) -> None:
+    images, labels = images_for(name)
+    model = build_model(NETWORK | {"model": name}, seed=0)
+    logits = predict_logits(model, images).double().numpy()
+    smoothed = changed(settings, epochs=1, label_smoothing=0.2)
+    first = train(model, images, labels, images, labels, smoothed).history[0]
+
+    cross_entropies, losses = [], []
+    for values, label in zip(logits, labels, strict=True):
+        total = np.log(np.exp(values).sum())
+        cross_entropies.append(total - values[label])
+        # Equation 9 of LeCun et al. 1998, of distances, has the constant class of j = 40 besides.
+        competing = np.log(np.exp(-40.0) + np.exp(values).sum()) if name == "lenet5_1998" else total
+        losses.append(competing - 0.8 * values[label] - 0.2 * values.mean())
+    assert first.train_loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert first.val_loss == pytest.approx(np.mean(cross_entropies), rel=1e-5)
+
+
+def test_every_purpose_has_its_own_generator(settings: OptimizationParams) -> None:
+    settings = changed(settings, seed=5, epochs=1)
+    seeds = {purpose: derived_seed(5, purpose) for purpose in get_args(Purpose)}
+    tensors = (*arrays(), *arrays(20, seed=1))
+    model = build_model(NETWORK, seed=5)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds["initial weights"])
+        assert torch.equal(LeNet5().conv1.weight, model.conv1.weight)
+    dropout: set[int] = set()
+    train(model, *tensors, settings, on_step=lambda: dropout.add(torch.initial_seed()))
+    assert dropout == {seeds["dropout"]}
+    pair = [LeNet5(), LeNet5()]
+    for stack in (SingleNetwork([model], [settings]), LeNet5Stack(pair, [settings, settings])):
+        training = Training(stack, tensors, NO_AUGMENTATION)
+        assert [each.initial_seed() for each in training.batch_generators] == [seeds["batch order"]]
+        assert [each.initial_seed() for each in training.augment_generators] == [seeds["augmentation"]]
+
+
+def test_gradients_are_clipped_smoothing_and_augmentation_act(settings: OptimizationParams) -> None:
     plain = run(settings).history
     for change in ({"clip_norm": 0.01}, {"label_smoothing": 0.1}, {"warmup_epochs": 2}, {"ema": 0.5}):
-        assert run(replace(settings, **change)).history != plain, change
-    assert run(replace(settings, clip_norm=1e9)).history == plain
+        assert run(changed(settings, **change)).history != plain, change
+    assert run(changed(settings, clip_norm=1e9)).history == plain
     affine = Augmentation("affine", background=0.0, mirrored=False)
     assert run(settings, augmentation=affine).history != plain
     assert run(settings, augmentation=affine).history == run(settings, augmentation=affine).history
 
 
-def test_a_batch_of_one_image_is_refused_where_batch_norm_would_fail(settings: Optimization) -> None:
+def test_a_batch_of_one_image_is_refused_where_batch_norm_would_fail(settings: OptimizationParams) -> None:
     network = NETWORK | {"model": "convnet"}
     inputs, labels = arrays()
     images = inputs[:, :, 2:-2, 2:-2]
     for batch_size in (1, 39, 13):
         model = build_model(network, seed=0)
         with pytest.raises(UserError, match=f"batch_size: {batch_size} leaves a batch of one of the 40"):
-            train(model, images, labels, images, labels, replace(settings, batch_size=batch_size))
-    train(build_model(network, seed=0), images, labels, images, labels, replace(settings, batch_size=38))
+            train(model, images, labels, images, labels, changed(settings, batch_size=batch_size))
+    train(build_model(network, seed=0), images, labels, images, labels, changed(settings, batch_size=38))
 
 
 # Everything that a snapshot has to hold besides what every training has.
@@ -247,14 +357,14 @@ class StopError(Exception):
 )
 @pytest.mark.parametrize("recipe", [{}, RECIPE], ids=["plain", "recipe"])
 def test_goes_on_from_any_epoch_as_if_it_had_never_stopped(
-    settings: Optimization,
+    settings: OptimizationParams,
     tmp_path: Path,
     recipe: dict[str, Any],
     optimizer: str,
     schedule: str,
     activation: str,
 ) -> None:
-    settings = replace(settings, optimizer=optimizer, schedule=schedule, epochs=4, lr=0.01, **recipe)
+    settings = changed(settings, optimizer=optimizer, schedule=schedule, epochs=4, lr=0.01, **recipe)
     network = NETWORK | {"activation": activation, "dropout": 0.3}
     augmentation = Augmentation(settings.augment, background=0.0, mirrored=True)
     losses: list[list[Step]] = []
@@ -288,15 +398,15 @@ def test_goes_on_from_any_epoch_as_if_it_had_never_stopped(
         assert told == list(range(stopped_after, 5)), "no epoch is trained twice"
 
 
-def test_a_stopped_training_does_not_go_on(settings: Optimization) -> None:
-    settings = replace(settings, optimizer="SGD", lr=0.3, schedule="constant", epochs=12, patience=2)
+def test_a_stopped_training_does_not_go_on(settings: OptimizationParams) -> None:
+    settings = changed(settings, optimizer="SGD", lr=0.12, schedule="constant", epochs=12, patience=2)
     snapshots: list[Snapshot] = []
     whole = run(settings, on_epoch=lambda now: snapshots.append(copy.deepcopy(now.snapshot())))
     again = run(settings, snapshot=snapshots[-1])
     assert again.history == whole.history
 
 
-def test_batch_norm_goes_on_as_if_it_had_never_stopped(settings: Optimization) -> None:
+def test_batch_norm_goes_on_as_if_it_had_never_stopped(settings: OptimizationParams) -> None:
     network = NETWORK | {"model": "convnet"}
     inputs, labels = arrays()
     images = inputs[:, :, 2:-2, 2:-2]
@@ -305,7 +415,7 @@ def test_batch_norm_goes_on_as_if_it_had_never_stopped(settings: Optimization) -
         made: list[Snapshot] = []
         model = build_model(network, seed=0)
         result = train(
-            *(model, images, labels, images, labels, replace(settings, ema=0.9)),
+            *(model, images, labels, images, labels, changed(settings, ema=0.9)),
             snapshot=snapshot,
             on_epoch=lambda now: made.append(copy.deepcopy(now.snapshot())),
         )
@@ -319,7 +429,7 @@ def test_batch_norm_goes_on_as_if_it_had_never_stopped(settings: Optimization) -
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("augment", ["affine", "shift_flip"])
-def test_no_step_waits_for_the_device(settings: Optimization, augment: str) -> None:
+def test_no_step_waits_for_the_device(settings: OptimizationParams, augment: str) -> None:
     device = torch.device("cuda")
     model = build_model(NETWORK, seed=0).to(device)
     images, labels = (tensor.to(device) for tensor in arrays())
@@ -331,7 +441,7 @@ def test_no_step_waits_for_the_device(settings: Optimization, augment: str) -> N
         taken.append(None)
         torch.cuda.set_sync_debug_mode("error" if len(taken) % steps else "default")
 
-    settings = replace(settings, epochs=2, **RECIPE | {"augment": augment})
+    settings = changed(settings, epochs=2, **RECIPE | {"augment": augment})
     augmentation = Augmentation(augment, background=0.0, mirrored=True)
     try:
         train(
@@ -341,3 +451,26 @@ def test_no_step_waits_for_the_device(settings: Optimization, augment: str) -> N
         )
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+PYTORCH_ALONE = """
+import json, sys, types
+for name in ("pydantic", "pydantic_core", "dvc", "filelock", "ruamel", "yaml", "pandas", "sklearn", "psutil"):
+    sys.modules[name] = None  # as if it were not installed
+import torch
+from src.networks.build import build_model
+from src.training.loop import train
+settings = types.SimpleNamespace(**json.loads(sys.argv[1]))
+for model, size in (("lenet5", 32), ("lenet5_1998", 32), ("convnet", 28)):
+    network = {"model": model, "activation": "ReLU", "pooling": "max", "dropout": 0.1, "init": "default"}
+    images, labels = torch.zeros(20, 1, size, size), torch.arange(20) % 10
+    result = train(build_model(network, seed=0), images, labels, images, labels, settings)
+    assert len(result.history) == 3
+"""
+
+
+def test_trains_where_only_pytorch_and_numpy_are_installed(settings: OptimizationParams) -> None:
+    values = changed(settings, epochs=2, batch_size=10, ema=0.9).model_dump_json()
+    command = (sys.executable, "-c", PYTORCH_ALONE, values)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

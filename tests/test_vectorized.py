@@ -1,23 +1,21 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from src.params import Params
+from src.params import Params, TrainParams
 from src.runtime.errors import UserError
 from src.training.loop import DivergenceError, Epoch, TrainingResult, train_on_splits
-from src.training.optimization import Optimization
-from src.tune.vectorized import Configuration, train_together
-from tests.conftest import bright_squares
+from src.tune.vectorized import train_together
+from tests.conftest import bright_squares, changed
 
 CPU = torch.device("cpu")
 TRAIN, VAL = bright_squares(30), bright_squares(10, seed=1)
 
-# What each of three networks, trained together, has for its own.
-OWN: list[dict[str, Any]] = [
+# Of three networks that are trained together.
+VARIED: list[dict[str, Any]] = [
     {"lr": 0.002, "dropout": 0.3},
     {"lr": 0.004, "dropout": 0.0, "momentum": 0.5, "weight_decay": 0.1},
     {"lr": 0.001, "dropout": 0.1, "label_smoothing": 0.2},
@@ -34,16 +32,12 @@ def threads() -> Any:  # noqa: ANN401
     torch.set_num_threads(before)
 
 
-def configurations(params: Params, **values: object) -> list[Configuration]:
-    given = []
-    for own in OWN:
-        merged = params.model_copy(update={"epochs": 3, "batch_size": 50} | values | own)
-        given.append(Configuration(merged.network(), Optimization(**merged.optimization())))
-    return given
+def configurations(params: Params, **values: object) -> list[Params]:
+    return [changed(params, **{"epochs": 3, "batch_size": 50} | values | varied) for varied in VARIED]
 
 
-def alone(one: Configuration) -> TrainingResult:
-    return train_on_splits(TRAIN, VAL, one.network, one.settings, CPU)[1]
+def alone(params: TrainParams) -> TrainingResult:
+    return train_on_splits(TRAIN, VAL, params.network(), params, CPU)[1]
 
 
 def assert_alike(together: TrainingResult | DivergenceError, single: TrainingResult) -> None:
@@ -72,18 +66,17 @@ def assert_alike(together: TrainingResult | DivergenceError, single: TrainingRes
 )
 def test_together_as_alone(params: Params, shared: dict[str, Any], seeds: tuple[int, ...]) -> None:
     given = [
-        replace(one, settings=replace(one.settings, seed=seed))
-        for one, seed in zip(configurations(params, **shared), seeds, strict=True)
+        changed(each, seed=seed) for each, seed in zip(configurations(params, **shared), seeds, strict=True)
     ]
-    for together, one in zip(train_together(TRAIN, VAL, given, CPU), given, strict=True):
-        assert_alike(together, alone(one))
+    for together, each in zip(train_together(TRAIN, VAL, given, CPU), given, strict=True):
+        assert_alike(together, alone(each))
 
 
 def test_each_stops_by_its_own_patience(params: Params) -> None:
     given = configurations(params, epochs=30, patience=2, schedule="constant")
     results = train_together(TRAIN, VAL, given, CPU)
     lengths = [len(result.history) for result in results if isinstance(result, TrainingResult)]
-    assert lengths == [len(alone(one).history) for one in given]
+    assert lengths == [len(alone(each).history) for each in given]
     assert len(set(lengths)) > 1
     assert max(lengths) < 31
 
@@ -91,7 +84,7 @@ def test_each_stops_by_its_own_patience(params: Params) -> None:
 def test_one_that_diverges_does_not_disturb_the_others(params: Params) -> None:
     given = configurations(params, optimizer="SGD", dropout=0.0)
     # In the same stack as the first.
-    given[2] = replace(given[2], settings=replace(given[2].settings, lr=1e30))
+    given[2] = changed(given[2], lr=1e30)
     results = train_together(TRAIN, VAL, given, CPU)
     assert isinstance(results[2], DivergenceError)
     assert "try a smaller lr" in str(results[2])
@@ -99,23 +92,23 @@ def test_one_that_diverges_does_not_disturb_the_others(params: Params) -> None:
     assert_alike(results[1], alone(given[1]))
 
 
-def test_told_of_every_epoch_and_free_to_stop(params: Params) -> None:
-    told: list[tuple[int, int]] = []
+def test_every_epoch_is_reported_and_may_stop_the_training(params: Params) -> None:
+    reported: list[tuple[int, int]] = []
 
     def on_epoch(index: int, row: Epoch, best: Epoch) -> None:
-        told.append((index, row.epoch))
+        reported.append((index, row.epoch))
         assert best.val_accuracy >= row.val_accuracy
         if row.epoch == 2 and stopping:
             raise KeyboardInterrupt
 
     stopping = False
     train_together(TRAIN, VAL, configurations(params), CPU, on_epoch=on_epoch)
-    assert sorted(told) == [(index, epoch) for index in range(3) for epoch in range(4)]
+    assert sorted(reported) == [(index, epoch) for index in range(3) for epoch in range(4)]
     stopping = True
-    told.clear()
+    reported.clear()
     with pytest.raises(KeyboardInterrupt):
         train_together(TRAIN, VAL, configurations(params, epochs=1000), CPU, on_epoch=on_epoch)
-    assert max(epoch for _, epoch in told) < 1000, "the other thread has stopped too"
+    assert max(epoch for _, epoch in reported) < 1000, "the other thread has stopped too"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +118,9 @@ def test_told_of_every_epoch_and_free_to_stop(params: Params) -> None:
         ({"activation": "Tanh"}, "activation: ReLU and Tanh cannot be trained together; "),
     ],
 )
-def test_unlike_configurations_are_refused(params: Params, values: dict[str, Any], message: str) -> None:
+def test_configurations_that_differ_in_more_are_refused(
+    params: Params, values: dict[str, Any], message: str
+) -> None:
     given = configurations(params)
     other = configurations(params, **values)
     with pytest.raises(UserError, match=message):

@@ -27,7 +27,7 @@ class LeNet5(Network):
         num_classes: the number of logits.
     """
 
-    parameters_taken = ("activation", "pooling", "dropout", "init")
+    accepts = ("activation", "pooling", "dropout", "init")
 
     def __init__(
         self,

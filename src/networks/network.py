@@ -12,11 +12,11 @@ class Network(nn.Module):
 
     Attributes:
         input_size: 32, or 28 for a network that takes the datasets' images as they are.
-        parameters_taken: the keys of `params.yaml` that are arguments of its constructor.
+        accepts: the keys of `params.yaml` that are arguments of its constructor.
     """
 
     input_size = 32
-    parameters_taken: tuple[str, ...] = ()
+    accepts: tuple[str, ...] = ()
 
     def lay_out_for_training(self) -> None:
         """Put the weights where training is fastest; the results are the same to rounding."""

@@ -6,25 +6,32 @@ from: for 28×28 images a per-image pipeline costs more than the network itself 
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.data.splits import Split
-from src.networks.build import build_model, network_input, predict_logits
+from src.networks.build import build_model, network_input
 from src.networks.model_file import TrainedModel
 from src.networks.network import Network
 from src.runtime.errors import UserError
+from src.runtime.seeds import Purpose, derived_seed
 from src.training.augmentation import Augmentation
-from src.training.optimization import Optimization, build_optimizer, build_schedule
+from src.training.moving_average import MovingAverage
+from src.training.optimization import build_optimizer, build_schedule
+from src.training.stack import NetworkStack, SingleNetwork, copy_weights
+
+if TYPE_CHECKING:
+    from src.params import OptimizationParams
+
+# Inputs and labels of the training split, then of the validation split; on one device.
+Tensors = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,11 +41,12 @@ class Epoch:
     Attributes:
         epoch: 0 before any training.
         lr: the learning rate of the epoch's last step; of the first step for epoch 0.
-        train_loss, train_accuracy: over the epoch's own steps, each batch as it was met (so augmented,
-            with dropout and label smoothing, and with the weights moving); for epoch 0 over all
-            training images as they are.
-        val_loss, val_accuracy: over all validation images with the weights at the epoch's end, or with
-            their moving average.
+        train_loss: what training minimises, `training_loss` of the network: with label smoothing, and with
+            a criterion of its own for `lenet5_1998`.
+        train_accuracy: as the loss, over the steps of the epoch, with augmentation, dropout and the weights
+            of each step; for epoch 0 over all training images without either.
+        val_loss, val_accuracy: the cross-entropy and the accuracy over all validation images with the weights
+            at the end of the epoch, or with their moving average.
     """
 
     epoch: int
@@ -64,10 +72,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that `train` needs to go on after an epoch as if it had never stopped.
+    """All that `train` needs to resume after an epoch as if it had never stopped.
 
-    But for the history, which grows and is only ever added to, it is as large after the last epoch as after
-    the first.
+    Only the history grows, and it is only ever added to.
 
     Attributes:
         history: every epoch so far, epoch 0 first.
@@ -89,30 +96,30 @@ class State:
 
     Attributes:
         model, optimizer, schedule: their state dicts.
-        averaged: the state dict of the moving average of the weights; empty without one.
-        order: the states of the generators that the batch order and the augmentation are drawn from.
-        random: the state of the CPU's generator, and on another device also of that device's.
-        best_epoch: the epoch whose weights are kept so far.
-        weights: those weights.
+        ema_model: the state dict of the network with the moving average of the weights; empty without one.
+        generators: the states of those that the batch order and the augmentation are drawn from.
+        global_generators: the state of the CPU's generator, and on another device also of that device's.
+        best_epoch: the best epoch so far.
+        best_weights: the weights at its end.
     """
 
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
-    averaged: dict[str, Any]
-    order: list[Tensor]
-    random: list[Tensor]
+    ema_model: dict[str, Any]
+    generators: list[Tensor]
+    global_generators: list[Tensor]
     best_epoch: int
-    weights: dict[str, Tensor]
+    best_weights: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the caller of `train` is told after each epoch.
+    """What `train` reports after each epoch.
 
     Attributes:
         history: every epoch so far, epoch 0 first; the same list at each call, with a row more.
-        best: the epoch whose weights are kept so far.
+        best: the best epoch so far.
         steps: every step so far, counted from 1; the same list at each call.
         snapshot: makes a `Snapshot` of this moment; only valid during the call.
     """
@@ -150,118 +157,236 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return math.ceil(images / batch_size)
 
 
-def _refuse_single_images(model: nn.Module, count: int, batch_size: int) -> None:
-    normalised = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules())
-    if normalised and (batch_size == 1 or count % batch_size == 1):
-        raise UserError(
-            f"batch_size: {batch_size} leaves a batch of one of the {count:,} training images, of which "
-            "batch norm has no statistics; expected with this model: another size"
-        )
+def has_ended(last: Epoch, best: Epoch, settings: OptimizationParams) -> bool:
+    """Whether training stops after the epoch `last`: it is the last one, or `patience` is exhausted."""
+    waited = last.epoch - best.epoch
+    return last.epoch >= settings.epochs or 0 < settings.patience <= waited
 
 
-def loss_and_accuracy(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Mean cross-entropy (nats per image) and fraction right, of inputs [N, 1, H, W] and int64 labels [N]."""
-    logits = predict_logits(model, inputs)
-    loss = F.cross_entropy(logits, labels)
-    correct = (logits.argmax(1) == labels).sum()
-    return float(loss), int(correct) / len(labels)
-
-
-class _Training:
-    """All that changes in the course of a training: set up, restored and saved as a whole.
+class _History:
+    """The epochs of one network so far.
 
     Attributes:
-        ema_model: holds the moving average of the weights; None without one.
-        batch_generator, augment_generator: what the batch order and the augmentation are drawn from; on the
-            CPU, so that both are the same on every device.
-        history, steps: every epoch and every step so far.
+        rows, steps: every epoch and every step so far.
         best: the best epoch so far.
         best_weights: the weights at its end.
+        divergence: why training cannot go on; the epoch that it names is not in `rows`.
     """
 
-    def __init__(self, model: Network, settings: Optimization, steps_per_epoch: int) -> None:
-        self.model, self.settings = model, settings
-        self.optimizer = build_optimizer(model.parameters(), settings)
-        self.schedule = build_schedule(self.optimizer, settings, steps_per_epoch)
-        # torch.optim.swa_utils.AveragedModel would copy its counter to the device at every step.
-        self.ema_model = copy.deepcopy(model) if settings.ema else None
-        self._update_average = get_ema_multi_avg_fn(settings.ema)
-        self.batch_generator = torch.Generator().manual_seed(settings.seed)
-        self.augment_generator = torch.Generator().manual_seed(settings.seed)
-        self.history: list[Epoch] = []
+    def __init__(self, settings: OptimizationParams) -> None:
+        self.settings = settings
+        self.rows: list[Epoch] = []
         self.steps: list[Step] = []
         self.best: Epoch
         self.best_weights: dict[str, Tensor]
+        self.divergence: DivergenceError | None = None
 
     @property
-    def evaluated_model(self) -> Network:
-        """The network whose validation accuracy counts: with the averaged weights where there are any."""
-        return self.ema_model or self.model
+    def has_ended(self) -> bool:
+        if self.divergence or not self.rows:
+            return self.divergence is not None
+        return has_ended(self.rows[-1], self.best, self.settings)
 
     @property
-    def lr(self) -> float:
-        """The learning rate of the next step."""
-        return self.optimizer.param_groups[0]["lr"]
+    def result(self) -> TrainingResult | DivergenceError:
+        return self.divergence or TrainingResult(self.rows, self.best, self.best_weights)
 
-    def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Take one step; the loss before it, and how many of the images were classified correctly."""
-        logits = self.model(images)
-        loss = self.model.training_loss(logits, labels, self.settings.label_smoothing)
-        self.optimizer.zero_grad()
-        loss.backward()
-        if self.settings.clip_norm:
-            clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
-        if self.ema_model:
-            self._update_average(_floats(self.ema_model), _floats(self.model), None)
-        self.schedule.step()
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
-
-    def add(self, row: Epoch, steps: list[Step]) -> None:
-        """Add an epoch to the history, and keep its weights where it is the best so far.
-
-        Raises:
-            DivergenceError: one of its losses is not finite.
-        """
-        refuse_divergence(row, self.settings)
-        self.history.append(row)
+    def add(self, row: Epoch, steps: list[Step], network: nn.Module) -> None:
+        """Add an epoch, and keep the weights of `network` where it is the best so far."""
+        for name, loss in (("training", row.train_loss), ("validation", row.val_loss)):
+            if not math.isfinite(loss):
+                self.divergence = DivergenceError(
+                    f"epoch {row.epoch}: the {name} loss is {loss} with lr: {self.settings.lr:g} "
+                    f"({row.lr:.3g} at the epoch's last step); try a smaller lr"
+                )
+                return
+        self.rows.append(row)
         self.steps += steps
-        if len(self.history) == 1 or row.better_than(self.best):
-            self.best, self.best_weights = row, copy_weights(self.evaluated_model)
+        if len(self.rows) == 1 or row.better_than(self.best):
+            self.best, self.best_weights = row, copy_weights(network)
+
+
+class Training:
+    """The training of K ≥ 1 networks, whose `settings` differ in nothing that shapes a batch.
+
+    Attributes:
+        stack: the networks.
+        average: the moving average of the weights; None without one.
+        batch_generators, augment_generators: what the batch order and the augmentation are drawn from; on the
+            CPU, so that both are the same on every device. With one seed for all networks there is one of
+            each: all networks are shown the same batches.
+        epoch, step: the last ones, 0 before any training.
+        histories: of each network.
+    """
+
+    def __init__(self, stack: NetworkStack, tensors: Tensors, augmentation: Augmentation) -> None:
+        self.stack, self.tensors, self.augmentation = stack, tensors, augmentation
+        self._shared = stack.settings[0]
+        steps = steps_per_epoch(len(tensors[1]), self._shared.batch_size)
+        self.optimizers = list(map(build_optimizer, stack.parameters, stack.settings))
+        self.schedules = [
+            build_schedule(optimizer, settings, steps)
+            for optimizer, settings in zip(self.optimizers, stack.settings, strict=True)
+        ]
+        self.average = MovingAverage(stack, self._shared.ema) if self._shared.ema else None
+        self.batch_generators = self._seeded("batch order")
+        self.augment_generators = self._seeded("augmentation")
+        self.epoch = self.step = 0
+        self.histories = [_History(settings) for settings in stack.settings]
+
+    @property
+    def results(self) -> list[TrainingResult | DivergenceError]:
+        """What has become of each network."""
+        return [history.result for history in self.histories]
+
+    @property
+    def lrs(self) -> list[float]:
+        """Each network's learning rate of the next step."""
+        return [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
+
+    def run(self, on_epoch: Callable[[int], None], on_step: Callable[[], None]) -> None:
+        """Train until every network's training has ended.
+
+        Args:
+            on_epoch: called with the index of a network before the first epoch (or where a training
+                resumes), and after each until its training has ended.
+            on_step: called after each step.
+        """
+        if self.histories[0].rows:
+            on_epoch(0)
+        else:
+            self._add_epoch(self.lrs, self._initial_training_metrics(), [], on_epoch)
+        while not all(history.has_ended for history in self.histories):
+            self.epoch += 1
+            self._add_epoch(*self._run_epoch(on_step), on_epoch)
+
+    def _initial_training_metrics(self) -> list[tuple[float, float]]:
+        """For each network the training loss and the accuracy before any training."""
+        inputs, labels = self.tensors[:2]
+        logits = self.stack.predict_logits(inputs)
+        losses = self.stack.training_losses(logits, labels.expand(len(logits), -1))
+        return list(zip(losses.tolist(), _accuracies(logits, labels), strict=True))
+
+    def _validation_metrics(self, stack: NetworkStack) -> list[tuple[float, float]]:
+        """For each network the mean cross-entropy and the accuracy on the validation split."""
+        inputs, labels = self.tensors[2:]
+        logits = stack.predict_logits(inputs)
+        losses = [float(F.cross_entropy(each, labels)) for each in logits]
+        return list(zip(losses, _accuracies(logits, labels), strict=True))
+
+    def _run_epoch(
+        self, on_step: Callable[[], None]
+    ) -> tuple[list[float], list[tuple[float, float]], list[list[float]]]:
+        """Show every network every training image once.
+
+        Returns:
+            For each network the learning rate of the last step, the mean loss and the accuracy; for each step
+            the loss of each network.
+        """
+        inputs, labels, size = *self.tensors[:2], self._shared.batch_size
+        device, count, networks = inputs.device, len(labels), len(self.histories)
+        order = torch.stack([torch.randperm(count, generator=each) for each in self.batch_generators])
+        changes = torch.stack([self.augmentation.draw(count, each) for each in self.augment_generators])
+        batches = order.to(device).split(size, dim=1)
+        # Kept on the device: reading a number back at each step would wait for it each time.
+        losses = torch.empty(len(batches), networks, device=device)
+        correct = torch.zeros(networks, dtype=torch.int64, device=device)
+        lrs = self.lrs
+        for number, (batch, drawn) in enumerate(
+            zip(batches, changes.to(device).split(size, dim=1), strict=True)
+        ):
+            lrs = self.lrs
+            images = self.augmentation(inputs[batch.flatten()], drawn.flatten(0, 1))
+            losses[number], hits = self._take_step(
+                images.unflatten(0, batch.shape), labels[batch].expand(networks, -1)
+            )
+            correct += hits
+            on_step()
+        step_losses = losses.tolist()
+        means = [_mean_loss(each, count, size) for each in zip(*step_losses, strict=True)]
+        accuracies = [hits / count for hits in correct.tolist()]
+        return lrs, list(zip(means, accuracies, strict=True)), step_losses
+
+    def _take_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one step; for each network the loss before it, and how many images it classified correctly."""
+        logits = self.stack.logits(images)
+        losses = self.stack.training_losses(logits, labels)
+        self.stack.backward(losses)
+        if self._shared.clip_norm:
+            for parameters in self.stack.parameters:
+                clip_grad_norm_(parameters, self._shared.clip_norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        if self.average:
+            self.average.update(self.step)
+        for schedule in self.schedules:
+            schedule.step()
+        return losses.detach(), (logits.detach().argmax(2) == labels).sum(1)
+
+    def _add_epoch(
+        self,
+        lrs: list[float],
+        train: list[tuple[float, float]],
+        step_losses: list[list[float]],
+        on_epoch: Callable[[int], None],
+    ) -> None:
+        """Evaluate the networks, and add the epoch to the history of each that is still trained."""
+        evaluated = self.average.stack if self.average else self.stack
+        val = self._validation_metrics(evaluated)
+        for index, history in enumerate(self.histories):
+            if history.has_ended:
+                continue
+            (train_loss, train_accuracy), (val_loss, val_accuracy) = train[index], val[index]
+            row = Epoch(self.epoch, lrs[index], train_loss, val_loss, train_accuracy, val_accuracy)
+            first = len(history.steps) + 1
+            steps = [Step(self.epoch, first + step, each[index]) for step, each in enumerate(step_losses)]
+            history.add(row, steps, evaluated.networks[index])
+            if not history.divergence:
+                on_epoch(index)
 
     def progress(self) -> Progress:
-        return Progress(self.history, self.best, self.steps, self._snapshot)
+        """How far the training of a single network is."""
+        (history,) = self.histories
+        return Progress(history.rows, history.best, history.steps, self._snapshot)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Return to the moment at which `snapshot` was made."""
-        state = snapshot.state
-        self.model.load_state_dict(state.model)
-        self.optimizer.load_state_dict(state.optimizer)
-        self.schedule.load_state_dict(state.schedule)
-        if self.ema_model:
-            self.ema_model.load_state_dict(state.averaged)
-        self.batch_generator.set_state(state.order[0])
-        self.augment_generator.set_state(state.order[1])
-        _set_random_states(self._device, state.random)
-        self.history, self.steps = list(snapshot.history), list(snapshot.steps)
-        self.best, self.best_weights = self.history[state.best_epoch], state.weights
+        """Return to the moment at which `snapshot` of a single network was made."""
+        state, (history,) = snapshot.state, self.histories
+        self.stack.networks[0].load_state_dict(state.model)
+        self.optimizers[0].load_state_dict(state.optimizer)
+        self.schedules[0].load_state_dict(state.schedule)
+        if self.average:
+            self.average.stack.networks[0].load_state_dict(state.ema_model)
+        for generator, saved in zip(self._generators, state.generators, strict=True):
+            generator.set_state(saved)
+        _set_global_generators(self.tensors[0].device, state.global_generators)
+        history.rows, history.steps = list(snapshot.history), list(snapshot.steps)
+        history.best, history.best_weights = history.rows[state.best_epoch], state.best_weights
+        self.epoch, self.step = history.rows[-1].epoch, len(history.steps)
 
     def _snapshot(self) -> Snapshot:
+        (history,) = self.histories
         state = State(
-            model=self.model.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            schedule=self.schedule.state_dict(),
-            averaged=self.ema_model.state_dict() if self.ema_model else {},
-            order=[self.batch_generator.get_state(), self.augment_generator.get_state()],
-            random=_random_states(self._device),
-            best_epoch=self.best.epoch,
-            weights=self.best_weights,
+            model=self.stack.networks[0].state_dict(),
+            optimizer=self.optimizers[0].state_dict(),
+            schedule=self.schedules[0].state_dict(),
+            ema_model=self.average.stack.networks[0].state_dict() if self.average else {},
+            generators=[generator.get_state() for generator in self._generators],
+            global_generators=_global_generators(self.tensors[0].device),
+            best_epoch=history.best.epoch,
+            best_weights=history.best_weights,
         )
-        return Snapshot(self.history, self.steps, state)
+        return Snapshot(history.rows, history.steps, state)
+
+    def _seeded(self, purpose: Purpose) -> list[torch.Generator]:
+        seeds = [derived_seed(settings.seed, purpose) for settings in self.stack.settings]
+        seeds = seeds[:1] if len(set(seeds)) == 1 else seeds
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
 
     @property
-    def _device(self) -> torch.device:
-        return next(self.model.parameters()).device
+    def _generators(self) -> list[torch.Generator]:
+        return [*self.batch_generators, *self.augment_generators]
 
 
 def train(
@@ -270,7 +395,7 @@ def train(
     train_labels: Tensor,
     val_inputs: Tensor,
     val_labels: Tensor,
-    settings: Optimization,
+    settings: OptimizationParams,
     *,
     augmentation: Augmentation = NO_AUGMENTATION,
     snapshot: Snapshot | None = None,
@@ -283,7 +408,8 @@ def train(
         model: on the device of the tensors.
         train_inputs, val_inputs: what the network is fed, float32 [N, 1, H, W].
         train_labels, val_labels: int64 [N].
-        settings: see `Optimization`; what its `augment` names is given as `augmentation`.
+        settings: `OptimizationParams`, or any object with its attributes; what its `augment` names is given
+            as `augmentation`.
         augmentation: of the training images.
         snapshot: of the same training, to resume from; the result is the same, bit for bit, as without
             the interruption.
@@ -299,66 +425,38 @@ def train(
     device = train_inputs.device
     # The only global random state that a step draws from is dropout's and RReLU's: seeded here and put back.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(settings.seed)
+        torch.manual_seed(derived_seed(settings.seed, "dropout"))
         model.lay_out_for_training()
-        training = _Training(model, settings, steps_per_epoch(len(train_labels), settings.batch_size))
-        if snapshot is None:
-            train_loss, train_accuracy = loss_and_accuracy(model, train_inputs, train_labels)
-            val_loss, val_accuracy = loss_and_accuracy(model, val_inputs, val_labels)
-            training.add(Epoch(0, training.lr, train_loss, val_loss, train_accuracy, val_accuracy), [])
-        else:
+        tensors = train_inputs, train_labels, val_inputs, val_labels
+        training = Training(SingleNetwork([model], [settings]), tensors, augmentation)
+        if snapshot:
             training.restore(snapshot)
-        on_epoch(training.progress())
-        while not has_ended(training.history[-1], training.best, settings):
-            lr, train_accuracy, steps = _run_epoch(
-                training, train_inputs, train_labels, augmentation, on_step
-            )
-            train_loss = _mean_loss(steps, len(train_labels), settings.batch_size)
-            val_loss, val_accuracy = loss_and_accuracy(training.evaluated_model, val_inputs, val_labels)
-            row = Epoch(len(training.history), lr, train_loss, val_loss, train_accuracy, val_accuracy)
-            training.add(row, steps)
-            on_epoch(training.progress())
-    return TrainingResult(training.history, training.best, training.best_weights)
+        training.run(lambda _: on_epoch(training.progress()), on_step)
+    (result,) = training.results
+    if isinstance(result, DivergenceError):
+        raise result
+    return result
 
 
-def has_ended(last: Epoch, best: Epoch, settings: Optimization) -> bool:
-    """Whether training stops after the epoch `last`: it is the last one, or `patience` is exhausted."""
-    waited = last.epoch - best.epoch
-    return last.epoch >= settings.epochs or 0 < settings.patience <= waited
+def _refuse_single_images(model: nn.Module, count: int, batch_size: int) -> None:
+    normalised = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules())
+    if normalised and (batch_size == 1 or count % batch_size == 1):
+        raise UserError(
+            f"batch_size: {batch_size} leaves a batch of one of the {count:,} training images, of which "
+            "batch norm has no statistics; expected with this model: another size"
+        )
 
 
-def _run_epoch(
-    training: _Training,
-    inputs: Tensor,
-    labels: Tensor,
-    augmentation: Augmentation,
-    on_step: Callable[[], None],
-) -> tuple[float, float, list[Step]]:
-    """Show the network every training image once; the last learning rate, the accuracy, and the steps."""
-    device, count, size = inputs.device, len(labels), training.settings.batch_size
-    batches = torch.randperm(count, generator=training.batch_generator).to(device).split(size)
-    drawn = augmentation.draw(count, training.augment_generator).to(device).split(size)
-    training.model.train()
-    # Kept on the device: reading a number back at each step would wait for it each time.
-    losses = torch.empty(len(batches), device=device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
-    lr = training.lr
-    for number, (batch, changes) in enumerate(zip(batches, drawn, strict=True)):
-        lr = training.lr
-        loss, hits = training.step(augmentation(inputs[batch], changes), labels[batch])
-        losses[number] = loss
-        correct += hits
-        on_step()
-    epoch, before = len(training.history), len(training.steps)
-    steps = [Step(epoch, before + number, loss) for number, loss in enumerate(losses.tolist(), start=1)]
-    return lr, int(correct) / count, steps
+def _accuracies(logits: Tensor, labels: Tensor) -> list[float]:
+    """The accuracy of each network by its logits, float [K, N, C]."""
+    return [correct / len(labels) for correct in (logits.argmax(2) == labels).sum(1).tolist()]
 
 
-def _mean_loss(steps: list[Step], count: int, batch_size: int) -> float:
+def _mean_loss(step_losses: Sequence[float], count: int, batch_size: int) -> float:
     """The mean over images of the losses of an epoch's steps; its last batch may be smaller."""
     mean = 0.0
-    for number, step in enumerate(steps):
-        mean += step.train_loss * min(batch_size, count - number * batch_size) / count
+    for number, loss in enumerate(step_losses):
+        mean += loss * min(batch_size, count - number * batch_size) / count
     return mean
 
 
@@ -366,7 +464,7 @@ def train_on_splits(
     train_split: Split,
     val_split: Split,
     network: dict[str, Any],
-    settings: Optimization,
+    settings: OptimizationParams,
     device: torch.device,
     *,
     snapshot: Snapshot | None = None,
@@ -378,7 +476,7 @@ def train_on_splits(
     Args:
         train_split, val_split: as `prepare` writes them.
         network: `model`, `input`, `activation`, `pooling`, `dropout` and `init`, as in `params.yaml`.
-        settings: see `Optimization`; its seed also gives the initial weights.
+        settings: see `train`; its seed also gives the initial weights.
         device: where to compute.
         snapshot, on_epoch, on_step: see `train`.
 
@@ -401,6 +499,7 @@ def train_on_splits(
         mean=train_split.mean,
         std=train_split.std,
         network=network,
+        seed=settings.seed,
         weights=result.weights,
     )
     return trained, result
@@ -408,7 +507,7 @@ def train_on_splits(
 
 def network_tensors(
     train_split: Split, val_split: Split, network: dict[str, Any], device: torch.device
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> Tensors:
     """What `train` is fed: inputs and labels of the training split, then of the validation split."""
     tensors: list[Tensor] = []
     for split in (train_split, val_split):
@@ -420,7 +519,7 @@ def network_tensors(
     return tensors[0], tensors[1], tensors[2], tensors[3]
 
 
-def augmentation_of(train_split: Split, settings: Optimization) -> Augmentation:
+def augmentation_of(train_split: Split, settings: OptimizationParams) -> Augmentation:
     """What `settings.augment` names, for the inputs that a network is fed of this split."""
     return Augmentation(
         kind=settings.augment,
@@ -429,37 +528,14 @@ def augmentation_of(train_split: Split, settings: Optimization) -> Augmentation:
     )
 
 
-def refuse_divergence(row: Epoch, settings: Optimization) -> None:
-    """Raise a `DivergenceError` for a row with a loss that is not finite."""
-    for name, loss in (("training", row.train_loss), ("validation", row.val_loss)):
-        if not math.isfinite(loss):
-            raise DivergenceError(
-                f"epoch {row.epoch}: the {name} loss is {loss} with lr: {settings.lr:g} "
-                f"({row.lr:.3g} at the epoch's last step); try a smaller lr"
-            )
-
-
-def _floats(model: nn.Module) -> list[Tensor]:
-    """The weights and, for batch norm, the running statistics: all that an average can be taken of."""
-    return [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
-
-
-def copy_weights(model: nn.Module) -> dict[str, Tensor]:
-    """A state dict of copies, contiguous and on the CPU."""
-    return {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in model.state_dict().items()
-    }
-
-
-def _random_states(device: torch.device) -> list[Tensor]:
+def _global_generators(device: torch.device) -> list[Tensor]:
     states = [torch.get_rng_state()]
     if device.type != "cpu":
         states.append(torch.get_device_module(device).get_rng_state())
     return states
 
 
-def _set_random_states(device: torch.device, states: list[Tensor]) -> None:
+def _set_global_generators(device: torch.device, states: list[Tensor]) -> None:
     torch.set_rng_state(states[0])
     if device.type != "cpu":
         torch.get_device_module(device).set_rng_state(states[1])

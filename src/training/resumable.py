@@ -16,7 +16,6 @@ from src.runtime.devices import environment
 from src.runtime.workspace import repository, stop_if_abandoned
 from src.training.checkpoints import checkpoints_of, training_key
 from src.training.loop import Progress, TrainingResult, steps_per_epoch, train_on_splits
-from src.training.optimization import Optimization
 from src.training.progress import TrainingProgress
 
 CHECKPOINTS = Path(".dvc/tmp/checkpoints")
@@ -48,30 +47,29 @@ def resumable_training(
     Raises:
         UserError: see `train_on_splits`.
     """
-    settings = Optimization(**params.optimization())
-    shown = TrainingProgress(settings.epochs, steps_per_epoch(len(train.labels), settings.batch_size))
+    display = TrainingProgress(params.epochs, steps_per_epoch(len(train.labels), params.batch_size))
     key = training_key(params.model_dump() | environment(device) | (facts or {}), files)
     with checkpoints_of(key, repository() / CHECKPOINTS) as checkpoints:
 
         def after_epoch(progress: Progress) -> None:
             checkpoints.save(progress.snapshot())
             on_epoch(progress)
-            shown.on_epoch(progress)
+            display.on_epoch(progress)
 
         def after_step() -> None:
             stop_if_abandoned()
-            shown.on_step()
+            display.on_step()
 
         trained = train_on_splits(
             train,
             val,
             params.network(),
-            settings,
+            params,
             device,
             snapshot=checkpoints.latest(),
             on_epoch=after_epoch,
             on_step=after_step,
         )
-        shown.close()
+        display.close()
         yield trained
         checkpoints.remove()
