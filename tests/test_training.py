@@ -20,15 +20,12 @@ from src.runtime.errors import UserError
 from src.runtime.seeds import Purpose, derived_seed
 from src.training.augmentation import Augmentation
 from src.training.checkpoints import Checkpoints
+from src.training.history import DivergenceError, Epoch, Step, TrainingResult
 from src.training.loop import (
     NO_AUGMENTATION,
-    DivergenceError,
-    Epoch,
     Progress,
     Snapshot,
-    Step,
     Training,
-    TrainingResult,
     steps_per_epoch,
     train,
     train_on_splits,

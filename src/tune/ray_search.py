@@ -24,7 +24,8 @@ from src.params import RunParams, parse
 from src.runtime.devices import THREADS_VARIABLE, set_up_process
 from src.runtime.errors import UserError, reason
 from src.runtime.processor import PINNED
-from src.training.loop import DivergenceError, Progress, has_ended, train_on_splits
+from src.training.history import DivergenceError, has_ended
+from src.training.loop import Progress, train_on_splits
 from src.tune.search_space import Domain
 from src.tune.trials import Trial
 

@@ -21,7 +21,7 @@ from src.data.splits import Split
 from src.params import RunParams, parse
 from src.runtime.devices import THREADS_VARIABLE, cores, set_up_process
 from src.runtime.files import write_text
-from src.training.loop import DivergenceError, Epoch, TrainingResult
+from src.training.history import DivergenceError, Epoch, TrainingResult
 from src.tune.search_space import Domain
 from src.tune.trials import Trial
 from src.tune.vectorized import VARIED, refuse_network, train_together
