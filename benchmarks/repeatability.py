@@ -281,7 +281,9 @@ def committed(folder: Path) -> tuple[Hashes, Hashes]:
 def recorded(lock: str) -> Hashes:
     """The MD5 that a `dvc.lock` holds of code, data and results, and the SHA-256 of the file itself."""
     stages = YAML(typ="safe").load(lock)["stages"].values()
-    found = {file["path"]: file["md5"] for stage in stages for file in [*stage["deps"], *stage["outs"]]}
+    found = {
+        file["path"]: file["md5"] for stage in stages for file in [*stage["deps"], *stage.get("outs", [])]
+    }
     return found | {"dvc.lock": hashlib.sha256(lock.encode()).hexdigest()}
 
 

@@ -9,7 +9,6 @@ import torch
 
 from src.params import Params, parse
 from src.training.loop import train_on_splits
-from src.training.optimization import Optimization
 from src.training.unread import unread_keys
 from tests.conftest import bright_squares
 
@@ -46,13 +45,13 @@ def last_weights(params: Params) -> torch.Tensor:
 
     def on_epoch(progress: Any) -> None:  # noqa: ANN401
         state = progress.snapshot().state
-        weights.update({name: tensor.clone() for name, tensor in (state.averaged or state.model).items()})
+        weights.update({name: tensor.clone() for name, tensor in (state.ema_model or state.model).items()})
 
     train_on_splits(
         train,
         val,
         params.network(),
-        Optimization(**params.optimization()),
+        params,
         torch.device("cpu"),
         on_epoch=on_epoch,
     )

@@ -23,6 +23,7 @@ from src.networks.lenet5 import LeNet5
 from src.networks.network import Network
 from src.params import Activation, OptimizationParams, TrainParams
 from src.runtime.errors import UserError
+from src.runtime.seeds import derived_seed
 from src.training.loop import (
     DivergenceError,
     Epoch,
@@ -66,7 +67,8 @@ class LeNet5Stack(NetworkStack):
         self.parameters = [[row] for row in rows]
         self._shapes = {name: parameter.shape for name, parameter in networks[0].named_parameters()}
         device = self._weights.device
-        self._dropout_generators = [torch.Generator(device).manual_seed(each.seed) for each in settings]
+        seeds = [derived_seed(each.seed, "dropout") for each in settings]
+        self._dropout_generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         self._smoothing = torch.tensor([[each.label_smoothing] for each in settings], device=device)
 
     def logits(self, images: Tensor) -> Tensor:
@@ -91,8 +93,8 @@ class LeNet5Stack(NetworkStack):
             row.grad = gradient
         self._weights.grad = None
 
-    def floats(self) -> list[Tensor]:
-        return [self._weights]
+    def state(self) -> list[Tensor]:
+        return [self._weights.detach()]
 
     def _logits(self, images: Tensor, *, training: bool) -> Tensor:
         """Logits, float [K, N, classes].
