@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class TrainedModel:
     network: dict[str, Any]
     seed: int
     weights: dict[str, Tensor]
-    format: ImageFormat = ImageFormat()
+    format: ImageFormat = field(default_factory=ImageFormat)
 
     def build(self) -> Network:
         """The network with its trained weights, in evaluation mode."""
