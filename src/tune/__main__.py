@@ -21,10 +21,11 @@ import torch
 from filelock import FileLock, Timeout
 
 from src.data.splits import load_split
+from src.figures.style import save_figure
 from src.params import RunParams, read
 from src.runtime.devices import select_device
 from src.runtime.errors import UserError, run
-from src.runtime.files import replacing, write_table
+from src.runtime.files import write_table
 from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import repository
 from src.tune.confirmation import compare_candidates, confirm, refuse_searched_seed, verdict
@@ -144,8 +145,7 @@ def main() -> None:
     except Timeout:
         raise UserError(f"the search {name!r} is running already") from None
     write_table(TABLE, table(trials))
-    with replacing(FIGURE) as path:
-        search_figure(trials, space).savefig(path, dpi=150, format="png")
+    save_figure(search_figure(trials, space), FIGURE, dpi=150)
     if options.record:
         record_trials(trials, name, identity)
     best = report(trials, space)
