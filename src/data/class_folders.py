@@ -77,6 +77,9 @@ def find(folder: Path, class_names: list[str] | None) -> Source:
     for label, name in enumerate(names):
         if not any(picture.label == label for picture in pictures["train"]):
             raise UserError(f"{parts['train'] / name}: no pictures in it; expected {', '.join(SUFFIXES)}")
+    for part, path in parts.items():
+        if not pictures[part]:
+            raise UserError(f"{path}: no pictures in it; expected some, or no such folder")
     headers = [_header(picture.path) for part in pictures.values() for picture in part]
     sizes = Counter(header.size for header in headers if header)
     colour = any(header.colour for header in headers if header)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -65,6 +66,8 @@ def own_dataset(name: str) -> Dataset:
         image_format = ImageFormat(image_format.size, 1, image_format.placement)
         parts = without_colour(parts)
     refuse_small_classes(parts, found.class_names, folder)
+    notes = (f"{folder}: {len(found.class_names):,} classes, {describe_sizes(found.sizes)}", *parts.notes)
+    parts = replace(parts, notes=notes)
     return Dataset(found.class_names, lambda: parts, image_format, facts.mirror_symmetric)
 
 
@@ -121,6 +124,14 @@ def choose_format(sizes: dict[tuple[int, int], int], colour: bool, facts: Facts)
     # MNIST's digits: 20 of 28 pixels.
     centred = Placement(round(size * 20 / 28), by_mass=True, full_contrast=True)
     return ImageFormat(size, channels, centred if facts.fit == "centred" else None)
+
+
+def describe_sizes(sizes: dict[tuple[int, int], int]) -> str:
+    """The sizes of the pictures found, by (height, width): the smallest and the largest of several."""
+    ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    shown = [f"{width:,} × {height:,}" for height, width in ordered]
+    several = f" to {shown[-1]} ({len(shown):,} sizes)" if len(shown) > 1 else ""
+    return f"pictures of {shown[0]}{several} pixels" if shown else "no picture that can be read"
 
 
 def is_grey(parts: Parts) -> bool:

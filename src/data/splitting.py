@@ -15,6 +15,8 @@ from src.params import BUILT_IN, PrepareParams
 from src.runtime.errors import UserError
 
 SHOWN = 3
+# Classes that are counted in a line each.
+MAX_LISTED = 40
 
 
 def split_dataset(
@@ -49,9 +51,11 @@ def split_dataset(
         parts = replace(parts, train=parts.train.subset(rest), val=parts.train.subset(drawn))
     if is_own:
         report(describe(facts))
-        for note in duplicates(parts):
+        for note in (*counts(parts, facts.class_names), *duplicates(parts)):
             report(note)
     mean, std = pixel_statistics(parts.train.images)
+    if not std:
+        raise UserError(f"{name}: every pixel of the training images is the same; expected pictures")
 
     def split(images: Images | None) -> Split:
         assert images is not None
@@ -67,6 +71,26 @@ def describe(facts: Dataset) -> str:
     fit = "whole pictures" if facts.format.placement is None else "cut out and centred"
     mirrored = "a mirror image keeps" if facts.mirror_symmetric else "a mirror image may change"
     return f"{size} × {size} pixels, {colour}, {fit}; {mirrored} the class"
+
+
+def counts(parts: Parts, class_names: list[str]) -> list[str]:
+    """How many images of each class there are in each split: a line each, or one line for many classes."""
+    named = {"training": parts.train, "validation": parts.val, "test": parts.test}
+    columns = {
+        split: np.bincount(images.labels, minlength=len(class_names))
+        for split, images in named.items()
+        if images is not None
+    }
+    if len(class_names) > MAX_LISTED:
+        ranges = [f"{each.min():,} to {each.max():,} of the {split} split" for split, each in columns.items()]
+        return [f"images of a class: {', '.join(ranges)}"]
+    width = max(map(len, ["class", *class_names]))
+    header = "  ".join([f"{'class':<{width}}", *columns])
+    rows = [
+        "  ".join([f"{name:<{width}}", *(f"{each[label]:>{len(split)},}" for split, each in columns.items())])
+        for label, name in enumerate(class_names)
+    ]
+    return [header, *rows]
 
 
 def digests(images: Images) -> list[bytes]:
@@ -131,8 +155,9 @@ def duplicates(parts: Parts) -> list[str]:
             if shared:
                 pairs = "; ".join(f"{found[first][each]} = {found[second][each]}" for each in shared[:SHOWN])
                 more = "; …" if len(shared) > SHOWN else ""
+                plural = "" if len(shared) == 1 else "s"
                 lines.append(
-                    f"warning: {len(shared):,} pictures of the {second} split are in the {first} split, "
-                    f"too: {pairs}{more}"
+                    f"warning: the {first} and the {second} split share {len(shared):,} picture{plural}: "
+                    f"{pairs}{more}"
                 )
     return lines
