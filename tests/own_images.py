@@ -45,10 +45,13 @@ def write_pictures(
         first += count
 
 
-def digits_in_ink(per_class: int, *, rare: int = 0) -> dict[str, list[Image.Image]]:
-    """Digits in two inks on papers of any colour, 32×32: twenty classes by digit and ink.
+# Red, green and blue; the inks are of the same grey, which is 0.299 red + 0.587 green + 0.114 blue.
+INKS = {"red": np.array([150.0, 25, 40]), "green": np.array([12.0, 95, 41])}
+PAPERS = np.array([[200.0, 200, 235], [235, 225, 190]])
 
-    Inks and papers are equally bright on average, so that grey pictures do not tell the inks apart.
+
+def digits_in_ink(per_class: int, *, rare: int = 0) -> dict[str, list[Image.Image]]:
+    """Digits in two inks on two papers, 32×32: twenty classes by digit and ink, with awkward names.
 
     Args:
         per_class: the number of pictures of each class, drawn with replacement and changed a little.
@@ -58,26 +61,27 @@ def digits_in_ink(per_class: int, *, rare: int = 0) -> dict[str, list[Image.Imag
 
     digits, generator = load_digits(), np.random.default_rng(0)
     found: dict[str, list[Image.Image]] = {}
-    for label in range(20):
-        digit, ink = divmod(label, 2)
+    for digit in range(10):
         members = np.flatnonzero(digits.target == digit)
-        name = f"{digit} {('red', 'green')[ink]} {AWKWARD[digit % len(AWKWARD)]}"
-        found[name] = []
-        for _ in range(per_class - rare * label):
-            shade = Image.fromarray((digits.images[generator.choice(members)] * 15.9).astype(np.uint8))
-            mask = np.asarray(shade.resize((28, 28), Image.Resampling.BILINEAR))[..., None] / 255.0
-            paper = np.full(
-                (32, 32, 3), (np.array([200, 200, 235]), np.array([235, 225, 190]))[generator.integers(2)]
-            )
-            # Of the same grey: 0.299 red + 0.587 green + 0.114 blue.
-            colour = (np.array([150.0, 25, 40]), np.array([12.0, 95, 41]))[ink] + generator.normal(0, 12)
-            top, left = generator.integers(0, 5, 2)
-            image = paper.astype(float)
-            window = image[top : top + 28, left : left + 28]
-            window[:] = window * (1 - mask) + colour * mask
-            image += generator.normal(0, 4, image.shape)
-            found[name].append(Image.fromarray(image.clip(0, 255).astype(np.uint8)))
+        for ink in INKS:
+            name = f"{digit} {ink} {AWKWARD[digit % len(AWKWARD)]}"
+            count = per_class - rare * len(found)
+            found[name] = [
+                _in_ink(digits.images[generator.choice(members)], INKS[ink], generator) for _ in range(count)
+            ]
     return found
+
+
+def _in_ink(digit: np.ndarray, ink: np.ndarray, generator: np.random.Generator) -> Image.Image:
+    """A digit, shades from 0 to 16, somewhere on paper."""
+    shades = Image.fromarray((digit * 15.9).astype(np.uint8)).resize((28, 28), Image.Resampling.BILINEAR)
+    cover = np.asarray(shades)[..., None] / 255.0
+    image = np.tile(PAPERS[generator.integers(2)], (32, 32, 1))
+    top, left = generator.integers(0, 5, 2)
+    window = image[top : top + 28, left : left + 28]
+    # Inks are lighter and darker by more than their greys differ.
+    window[:] = window * (1 - cover) + (ink + generator.normal(0, 12)) * cover
+    return Image.fromarray((image + generator.normal(0, 4, image.shape)).clip(0, 255).astype(np.uint8))
 
 
 def save_classes(classes: Mapping[str, list[Image.Image]], folder: Path) -> None:
