@@ -130,7 +130,7 @@ def test_facts_are_followed(folder: Path) -> None:
         (folder / name).mkdir()
         for size in range(10, 16):
             drawn = Image.new("RGB", (60, 40), (220, 240, 250))
-            drawn.paste((20, 90, 30), (number, 3, number + size, 3 + 2 * size))
+            drawn.paste((20, 90, 30), (5, 3, 5 + size, 5 + size * (number + 1)))
             drawn.save(folder / name / f"{size}.png")
     (folder / "dataset.yaml").write_text(
         "class_names: [oyster, cockle, mussel]\nmirror_symmetric: true\n"
