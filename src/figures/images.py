@@ -8,26 +8,19 @@ from matplotlib.figure import Figure
 
 from src.data.splits import Split
 from src.evaluation.examples import Examples
-from src.figures.style import BLUE, GAP, MAX_CLASSES, VERMILION, shortened, show_tiles
-
-# Of each layer, and of a network: beyond them, maps are too many to look at.
-MAX_CHANNELS, MAX_LAYERS = 64, 6
-LONGEST_CAPTION = 14
+from src.figures.style import BLUE, GAP, VERMILION, show_tiles
 
 
 def sample_images(split: Split, title: str, per_class: int = 8) -> Figure:
-    """The first `per_class` images of every class, a row for each class with its name; of 20 at most."""
-    classes = min(len(split.class_names), MAX_CLASSES)
-    if classes < len(split.class_names):
-        title += f" ({classes} of {len(split.class_names):,} classes)"
+    """The first `per_class` images of every class, a row for each class with its name."""
+    classes = len(split.class_names)
     members = [np.flatnonzero(split.labels == label)[:per_class] for label in range(classes)]
     figure = Figure(figsize=(0.62 * per_class + 1.6, 0.62 * classes + 0.5), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots()
     show_tiles(axes, [split.images[chosen] for chosen in members], per_class, cmap="gray", vmin=0, vmax=255)
     size = split.images.shape[1] + GAP
-    names = [shortened(name) for name in split.class_names[:classes]]
-    axes.set_yticks([label * size + (size - GAP) / 2 for label in range(classes)], names)
+    axes.set_yticks([label * size + (size - GAP) / 2 for label in range(classes)], split.class_names)
     return figure
 
 
@@ -35,7 +28,7 @@ def predicted_pictures(pairs: list[tuple[np.ndarray, np.ndarray]], titles: list[
     """Pictures, each beside what a network was shown of it, under its answer.
 
     Args:
-        pairs: a picture, uint8 [H, W] or [H, W, 3] of any size, and the image made of it.
+        pairs: a picture, uint8 [H, W] of any size, and the image made of it, uint8 [28, 28].
         titles: the answers.
     """
     columns = max(1, min(4, len(pairs)))
@@ -56,14 +49,8 @@ def predicted_pictures(pairs: list[tuple[np.ndarray, np.ndarray]], titles: list[
 
 
 def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
-    """One test image as the layers of the network see it.
-
-    Every channel of every layer, but of no more than `MAX_CHANNELS` and `MAX_LAYERS`: the first channels, and
-    layers at equal distances from the first to the last.
-    """
-    layers = list(examples.feature_maps)
-    chosen = np.linspace(0, len(layers) - 1, min(len(layers), MAX_LAYERS)).round().astype(int)
-    maps = {layers[place]: examples.feature_maps[layers[place]][:MAX_CHANNELS] for place in chosen}
+    """One test image as the layers of the network see it, every channel."""
+    maps = examples.feature_maps
     columns = 8 if max(map(len, maps.values())) <= 16 else 16
     rows = [
         (name, chunk)
@@ -82,29 +69,25 @@ def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
         low, high = float(maps[name].min()), float(maps[name].max())
         show_tiles(axes, [channels], columns, cmap="viridis", vmin=low, vmax=high)
         if name != before:
-            size, of_layer = channels.shape[1], len(examples.feature_maps[name])
-            cut = f"\n{MAX_CHANNELS} of {of_layer:,}" if of_layer > MAX_CHANNELS else ""
-            axes.set_yticks([size / 2], [f"{name}\n{size}×{size}{cut}"])
+            size = channels.shape[1]
+            axes.set_yticks([size / 2], [f"{name}\n{size}×{size}"])
         before = name
     prediction = predictions[predictions["index"] == examples.mapped].iloc[0]
     figure.suptitle(
-        f"Feature maps of test image {examples.mapped}: actual {shortened(prediction['actual'])}, "
-        f"predicted {shortened(prediction['predicted'])} ({prediction['confidence']:.1%})"
+        f"Feature maps of test image {examples.mapped}: actual {prediction['actual']}, "
+        f"predicted {prediction['predicted']} ({prediction['confidence']:.1%})"
     )
     return figure
 
 
 def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
-    """The most confident mistakes, then rows of correct predictions, one of each class."""
+    """The most confident mistakes, then a row of correct predictions, one of each class."""
     shown = predictions.set_index("index").loc[examples.indices]
     right = (shown["actual"] == shown["predicted"]).to_numpy()
     wrong_at, right_at = np.flatnonzero(~right), np.flatnonzero(right)
     columns = 10
-    bands = [
-        places[start : start + columns]
-        for places in (wrong_at, right_at)
-        for start in range(0, len(places), columns)
-    ]
+    bands = [wrong_at[start : start + columns] for start in range(0, len(wrong_at), columns)]
+    bands.append(right_at)
     figure = Figure(figsize=(1.32 * columns, 1.9 * len(bands) + 0.5), layout="constrained")
     figure.suptitle(
         ("Most confident mistakes on the test split (red)" if len(wrong_at) else "No mistake to show")
@@ -116,11 +99,9 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
         show_tiles(axes, [examples.images[band]], columns, cmap="gray", vmin=0, vmax=255)
         for column, position in enumerate(band):
             prediction = shown.iloc[position]
-            actual, predicted = (
-                shortened(prediction[name], LONGEST_CAPTION) for name in ("actual", "predicted")
-            )
-            separator = " → " if len(actual + predicted) + 3 <= LONGEST_CAPTION else " →\n"
-            names = f"{actual}{separator}{predicted}"
+            names = f"{prediction['actual']} → {prediction['predicted']}"
+            if len(names) > 14:
+                names = names.replace("→ ", "→\n")
             axes.text(
                 column * (size + GAP) + (size - 1) / 2,
                 -2,

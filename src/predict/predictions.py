@@ -19,8 +19,6 @@ from src.predict.classifiers import Classifier
 from src.runtime.errors import UserError
 
 BATCH = 256
-# Beyond them, a line has no room for the probability of every class.
-MAX_COLUMNS, BEST = 20, 5
 
 
 @dataclass(frozen=True)
@@ -101,14 +99,12 @@ def as_table(
         predictions: to be shown.
         class_names: of the model.
         files: the names that will come, for the width of their column.
-        everything: all probabilities in place of the runner-up; those of the best of more than `MAX_COLUMNS`.
+        everything: all probabilities in place of the runner-up.
     """
     width = min(60, max(map(len, ["file", *files])))
     widest = max(map(len, ["class", *class_names]))
     columns = [max(6, len(name)) for name in class_names]
     names = "  ".join(f"{name:>{column}}" for name, column in zip(class_names, columns, strict=True))
-    if len(class_names) > MAX_COLUMNS:
-        names = f"the best {BEST} of {len(class_names):,}"
     yield (
         f"{'file':<{width}}  {'class':<{widest}}  confidence  {'picture':<14}  "
         f"{names if everything else 'runner-up'}"
@@ -118,13 +114,12 @@ def as_table(
             yield f"{one.file:<{width}}  error: {one.problem}"
             continue
         best = choices(one, class_names)
-        rest = f"{best['runner_up']} {best['runner_up_confidence']:.2%}"
-        if everything and len(class_names) > MAX_COLUMNS:
-            places = np.argsort(-one.probabilities, kind="stable")[:BEST]
-            rest = ", ".join(f"{class_names[place]} {one.probabilities[place]:.2%}" for place in places)
-        elif everything:
-            shares = zip(one.probabilities, columns, strict=True)
-            rest = "  ".join(f"{share:>{column}.1%}" for share, column in shares)
+        shares = zip(one.probabilities, columns, strict=True)
+        rest = (
+            "  ".join(f"{share:>{column}.1%}" for share, column in shares)
+            if everything
+            else f"{best['runner_up']} {best['runner_up_confidence']:.2%}"
+        )
         yield (
             f"{one.file:<{width}}  {best['class']:<{widest}}  {best['confidence']:>10.2%}  "
             f"{polarity(one.prepared):<14}  {rest}"

@@ -10,8 +10,6 @@ from src.report.revisions import ABSENT, CONFUSION, Snapshot, is_number
 from src.runtime.paths import PARAMS_FILE, TEST_METRICS
 
 LONGEST = 60
-# Classes of which a matrix can be read; of more, the most frequent mistakes are named alone.
-MAX_CLASSES = 40
 PLUS_MINUS = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 
 
@@ -90,12 +88,10 @@ def matrix(snapshot: Snapshot) -> dict[str, Any]:
             _cell(int(count), count / max(1, counts.loc[actual].sum()), actual == predicted)
             for predicted, count in counts.loc[actual].items()
         ]
-        for actual in (classes if len(classes) <= MAX_CLASSES else [])
+        for actual in classes
     }
     wrong = table[(table["actual"] != table["predicted"]) & (table["count"] > 0)]
-    worst = wrong.sort_values("count", ascending=False, kind="stable").head(
-        3 if len(classes) <= MAX_CLASSES else 20
-    )
+    worst = wrong.sort_values("count", ascending=False, kind="stable").head(3)
     right, total = sum(int(counts.loc[name, name]) for name in classes), int(counts.to_numpy().sum())
     return {
         "problem": "",
