@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from src.compare.__main__ import LAST_LOOK, accuracy_lines, group_lines, is_same, main, result_lines
+from src.compare.__main__ import LAST_LOOK, accuracy_lines, group_lines, main, result_lines
 from src.compare.groups import Group, compare_groups, is_pattern
 from src.compare.provenance import Provenance
-from src.compare.revisions import Revision
+from src.compare.revisions import Revision, is_same
 from src.evaluation.paired import compare
 from src.evaluation.seeds import Run
 from src.runtime.errors import UserError
@@ -17,7 +17,7 @@ from tests.conftest import Clone, output
 from tests.experiments import add_experiment
 from tests.test_paired import comparison, predictions
 
-NOTHING = Provenance(None, None)
+NOTHING = (Provenance(None, None), Provenance(None, None))
 
 
 def test_the_difference_in_words() -> None:
@@ -42,13 +42,13 @@ def test_the_same_predictions_are_no_difference() -> None:
     assert result_lines(compare(same, same))[-1] == (
         "no difference to believe: both predict the same class for every image"
     )
-    assert is_same([same, same], {}, NOTHING, NOTHING)
-    assert not is_same([same, predictions(96, 4)], {}, NOTHING, NOTHING)
-    assert not is_same([same, same], {"lr": (0.1, 0.2)}, NOTHING, NOTHING)
-    assert not is_same([same, same], {}, Provenance(None, {"src/a.py": "1"}), Provenance(None, {}))
-    assert not is_same([same, same], {}, Provenance({"torch": "2"}, None), Provenance({"torch": "3"}, None))
-    more_confident = same.assign(confidence=0.5)
-    assert not is_same([more_confident, same.assign(confidence=0.4)], {}, NOTHING, NOTHING)
+    assert is_same((same, same), {}, NOTHING)
+    assert not is_same((same, predictions(96, 4)), {}, NOTHING)
+    assert not is_same((same, same), {"lr": (0.1, 0.2)}, NOTHING)
+    code, environment = ({"src/a.py": "1"}, {}), ({"torch": "2"}, {"torch": "3"})
+    assert not is_same((same, same), {}, (Provenance(None, code[0]), Provenance(None, code[1])))
+    assert not is_same((same, same), {}, (Provenance(environment[0], None), Provenance(environment[1], None)))
+    assert not is_same((same.assign(confidence=0.5), same.assign(confidence=0.4)), {}, NOTHING)
 
 
 def group(name: str, *seeds: int) -> Group:

@@ -19,8 +19,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import pandas as pd
-
 from src.compare.groups import (
     Group,
     GroupComparison,
@@ -42,7 +40,10 @@ from src.compare.provenance import (
 from src.compare.revisions import (
     WORKSPACE,
     Revision,
+    check_images,
     differing_parameters,
+    is_same,
+    nothing_differs,
     provenance,
     read_predictions,
     resolve,
@@ -54,9 +55,6 @@ LAST_LOOK = (
     "the last look: the test split is for reporting a choice that is already made; "
     "nothing may be chosen by it"
 )
-# Revisions in which one of these differs have other images to compare.
-IMAGES_DEPEND_ON = {"validation": ("dataset", "val_fraction", "split_seed"), "test": ("dataset",)}
-MIXED = Provenance(None, None, "not the same for all seeds", "not the same for all seeds")
 
 
 def accuracy_lines(a: str, b: str, result: Comparison, split: str) -> list[str]:
@@ -130,35 +128,18 @@ def training_lines(a: Provenance, b: Provenance) -> list[str]:
     return [*lines, caution] if (caution := caveat(a, b)) else lines
 
 
-def same_images(parameters: Mapping[str, tuple[Any, Any]], split: str) -> None:
-    """Refuse revisions whose images are not the same."""
-    for key in IMAGES_DEPEND_ON[split]:
-        if key in parameters:
-            a, b = parameters[key]
-            raise UserError(f"different {split} images: {key} is {a} in A, {b} in B")
-
-
-def is_same(
-    tables: list[pd.DataFrame], parameters: Mapping[str, tuple[Any, Any]], a: Provenance, b: Provenance
-) -> bool:
-    """Whether nothing that is on record differs."""
-    differs = parameters or differing_environment(a, b) or differing_code(a, b)
-    return not differs and tables[0].equals(tables[1])
-
-
 def compare_revisions(a: Revision, b: Revision, split: str) -> tuple[list[str], dict[str, Any]]:
     """The comparison of two revisions, in lines and for scripts."""
-    tables = [read_predictions(revision, split) for revision in (a, b)]
+    tables = read_predictions(a, split), read_predictions(b, split)
     parameters = differing_parameters(a, b)
-    same_images(parameters, split)
+    check_images(parameters, split)
     result = compare(*tables)
     trained = provenance(a), provenance(b)
-    same = is_same(tables, parameters, *trained)
+    same = is_same(tables, parameters, trained)
     found = {"a": a.name, "b": b.name, **asdict(result), "same": same}
     lines = accuracy_lines(a.name, b.name, result, split)
     if same:
-        who = f"the {WORKSPACE}" if b.name == WORKSPACE else b.name
-        lines.append(f"{who} is {a.name}: nothing differs")
+        lines.append(nothing_differs(a.name, b.name))
     else:
         lines += [*result_lines(result), *parameter_lines(parameters)]
         lines += training_lines(*trained)
@@ -168,9 +149,9 @@ def compare_revisions(a: Revision, b: Revision, split: str) -> tuple[list[str], 
 def compare_patterns(a: Group, b: Group, split: str) -> tuple[list[str], dict[str, Any]]:
     """The comparison of two groups of experiments, in lines and for scripts."""
     parameters = differing(a.parameters, b.parameters)
-    same_images(parameters, split)
+    check_images(parameters, split)
     result = compare_groups(read_runs(a, split), read_runs(b, split))
-    trained = [group_provenance(group) or MIXED for group in (a, b)]
+    trained = [group_provenance(group) for group in (a, b)]
     lines = group_lines(a, b, result, split) + parameter_lines(parameters)
     found: dict[str, Any] = {
         side: {

@@ -24,6 +24,9 @@ RESULTS = {
 }
 
 
+MIXED = Provenance(None, None, "not the same for all seeds", "not the same for all seeds")
+
+
 @dataclass(frozen=True)
 class Group:
     """Experiments with the same parameters and different seeds.
@@ -136,7 +139,7 @@ def compare_groups(a: dict[int, Run], b: dict[int, Run]) -> GroupComparison:
     return GroupComparison(first, second, sorted(a.keys() & b.keys()))
 
 
-def group_provenance(group: Group) -> Provenance | None:
-    """What trained all experiments of a group; None where it is not the same for all of them."""
+def group_provenance(group: Group) -> Provenance:
+    """What trained all experiments of a group, where it was the same for all."""
     first, *others = (provenance(experiment) for experiment in group.experiments.values())
-    return first if all(other == first for other in others) else None
+    return first if all(other == first for other in others) else MIXED

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import io
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from src.compare.provenance import Provenance, differing, read_provenance
+from src.compare.provenance import (
+    Provenance,
+    differing,
+    differing_code,
+    differing_environment,
+    read_provenance,
+)
 from src.runtime.errors import UserError, reason
 from src.runtime.paths import PARAMS_FILE, PREDICTIONS, VAL_PREDICTIONS
 
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
 
 WORKSPACE = "workspace"
 SPLITS = {"validation": VAL_PREDICTIONS, "test": PREDICTIONS}
+# Revisions in which one of these differs have other images.
+IMAGES_DEPEND_ON = {"validation": ("dataset", "val_fraction", "split_seed"), "test": ("dataset",)}
 
 
 @dataclass(frozen=True)
@@ -129,3 +138,37 @@ def differing_parameters(a: Revision, b: Revision) -> dict[str, tuple[Any, Any]]
 def provenance(revision: Revision) -> Provenance:
     """What trained a revision; for the workspace what trained the model that lies there."""
     return read_provenance(revision.read)
+
+
+def check_images(parameters: Mapping[str, tuple[Any, Any]], split: str, a: str = "A", b: str = "B") -> None:
+    """Raise a `UserError` where two revisions do not have the same images.
+
+    Args:
+        parameters: those that differ, with both values.
+        a, b: the names of the revisions.
+    """
+    for key in IMAGES_DEPEND_ON[split]:
+        if key in parameters:
+            value_a, value_b = parameters[key]
+            raise UserError(f"different {split} images: {key} is {value_a} in {a}, {value_b} in {b}")
+
+
+def is_same(
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    parameters: Mapping[str, tuple[Any, Any]],
+    trained: tuple[Provenance, Provenance],
+) -> bool:
+    """Whether nothing that is on record of two revisions differs.
+
+    Args:
+        tables: the predictions of both.
+        parameters: those that differ.
+        trained: what trained both.
+    """
+    differs = parameters or differing_environment(*trained) or differing_code(*trained)
+    return not differs and tables[0].equals(tables[1])
+
+
+def nothing_differs(a: str, b: str) -> str:
+    """What to say of two revisions that are the same."""
+    return f"{f'the {WORKSPACE}' if b == WORKSPACE else b} is {a}: nothing differs"

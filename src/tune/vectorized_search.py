@@ -22,7 +22,7 @@ from src.params import RunParams, parse
 from src.runtime.devices import THREADS_VARIABLE, set_up_process
 from src.runtime.files import write_text
 from src.runtime.processor import cores
-from src.training.loop import DivergenceError, Epoch, TrainingResult
+from src.training.history import DivergenceError, Epoch, TrainingResult
 from src.tune.engine import Problem
 from src.tune.search_space import Domain
 from src.tune.trials import DIVERGED_ACCURACY, Trial, measures
