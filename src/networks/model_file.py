@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.data.splits import ImageFormat
+from src.data.splits import DEFAULT_FORMAT, ImageFormat
 from src.networks.build import INPUT_MODES, build_model, network_input
 from src.networks.network import Network
 from src.runtime.errors import UserError, reason
@@ -40,7 +40,7 @@ class TrainedModel:
     network: dict[str, Any]
     seed: int
     weights: dict[str, Tensor]
-    format: ImageFormat = ImageFormat()
+    format: ImageFormat = DEFAULT_FORMAT
 
     def build(self) -> Network:
         """The network with its trained weights, in evaluation mode."""
