@@ -490,12 +490,12 @@ def test_rows_of_a_confusion_matrix_are_actual_classes() -> None:
         "dog": [0, 5],
     }
     assert found["rows"]["cat"][0]["shade"] == 80, "of the actual class"
-    assert found["worst"] == ["cat classified as dog (2)"]
+    assert found["worst"] == [{"actual": "cat", "predicted": "dog", "count": 2, "images": 10}]
 
 
 def test_rows_of_the_confusion_table_are_those_of_the_file(reported: Clone, browser: Browser) -> None:
     table = pd.read_csv(reported.path / CONFUSION, dtype={"actual": str, "predicted": str})
-    counts = table.pivot(index="actual", columns="predicted", values="count")
+    counts = table.pivot(index="actual", columns="predicted", values="count").fillna(0).astype(int)
     assert not (counts == counts.T).all(axis=None), "a transposed table would be seen"
     shown = browser.evaluate(
         "[...document.querySelectorAll('.matrix')].slice(-1)[0].querySelectorAll('tbody tr').values().map("
