@@ -82,7 +82,8 @@ def test_a_network_is_added_as_the_page_shows_and_works_in_every_command(
 def works_in_every_command(clone: Clone) -> None:
     write_coloured_squares(clone.path / "data/own/Ink")
     pictures = sorted((clone.path / "data/own/Ink").rglob("0.png"))
-    clone.dvc("exp", "run", "-S", "dataset=Ink", "-S", "width=8", "-S", "epochs=6", "-S", "folds=2")
+    settings = ("dataset=Ink", "width=8", "epochs=6", "batch_size=10", "folds=2")
+    clone.dvc("exp", "run", *(word for setting in settings for word in ("-S", setting)))
     assert json.loads(clone.read("metrics/test.json"))["accuracy"] == 1
     clone.dvc("repro", "studies/export/dvc.yaml")
     for model in ("models/model.pt", "models/model.onnx"):
