@@ -210,17 +210,17 @@ def as_ray_trial(folder: Path) -> tuple[Hashes, Hashes]:
 
 def print_trial() -> None:
     """Train in Ray's process for a trial, as the current directory says, and print `Hashes` as JSON."""
+    from src.tune.ray_protection import protect_ray
+
+    protect_ray(None)
     import ray
 
-    from src.tune.ray_search import Resources, _connect
+    from src.tune.ray_search import ray_runtime
 
     params = read(RunParams).model_dump()
     splits = [load_split(path) for path in (paths.TRAIN_SPLIT, paths.VAL_SPLIT)]
-    _connect(Resources(address=None, cpus=1, gpus=0))
-    try:
+    with ray_runtime(None):
         print(json.dumps(ray.get(ray.remote(num_cpus=1)(trial).remote(params, *splits))))
-    finally:
-        ray.shutdown()
 
 
 def trial(values: dict[str, object], train: Split, val: Split) -> Hashes:

@@ -19,6 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from src.params import Params
+from studies.benchmark.setups import code_digest, code_files
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -99,10 +100,20 @@ def _is_outdated(folder: str) -> bool:
             return True
         # The dependencies of a stage for each setup hold placeholders; the lock names each of them.
         declared = found if "matrix" in stage else stage["deps"]
-        if any(found.get(path) != (made.get(path) or md5(path)) for path in declared):
+        if name == "setups":
+            if not _setups_are_of(declared):
+                return True
+        elif any(found.get(path) != (made.get(path) or md5(path)) for path in declared):
             return True
         for file, values in locked.get("params", {}).items():
             committed = yaml(file)
             if any(committed.get(key) != value for key, value in values.items()):
                 return True
     return False
+
+
+def _setups_are_of(deps: list[str]) -> bool:
+    """Whether the setups of the benchmark were written for code that does what the committed code does."""
+    setups = [json.loads(text(name)) for name in files() if name.startswith("studies/benchmark/setups/")]
+    code = code_digest(files()[name] for name in code_files(deps, files()))
+    return all(setup["code"] == code for setup in setups)

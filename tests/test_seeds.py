@@ -1,21 +1,124 @@
 from __future__ import annotations
 
-from typing import get_args
+import math
 
 import numpy as np
+import pytest
+from scipy.stats import ttest_rel
 
-from src.runtime.seeds import Purpose, derived_seed
-
-PURPOSES = get_args(Purpose)
-
-
-def test_seeds_are_those_of_the_children_of_one_seed_sequence() -> None:
-    for seed in (0, 7, 2**32 - 1):
-        children = np.random.SeedSequence(seed).spawn(len(PURPOSES))
-        expected = [int(child.generate_state(1)[0]) for child in children]
-        assert [derived_seed(seed, purpose) for purpose in PURPOSES] == expected
+from src.evaluation.ranking import rank
+from src.evaluation.seeds import MoreSeeds, Run, compare_settings, holm, more_seeds
 
 
-def test_no_two_purposes_or_seeds_have_the_same_seed() -> None:
-    seeds = {derived_seed(seed, purpose) for seed in range(1000) for purpose in PURPOSES}
-    assert len(seeds) == 1000 * len(PURPOSES)
+def runs(*accuracies: float, first_seed: int = 0, loss: float = 0.1) -> dict[int, Run]:
+    return {seed: Run(accuracy, loss) for seed, accuracy in enumerate(accuracies, first_seed)}
+
+
+def test_ties_go_to_the_lower_loss_and_then_by_name() -> None:
+    results = [(0.9, 0.3, "c"), (0.9, 0.2, "b"), (0.9, 0.2, "a"), (0.91, 0.9, "d")]
+    assert [name for *_, name in sorted(results, key=lambda row: rank(*row))] == ["d", "a", "b", "c"]
+    assert rank(0.1 + 0.2, 0.0, "a") == rank(0.3, 0.0, "a"), "the order of a sum decides nothing"
+
+
+def test_mean_deviation_difference_and_interval_by_hand() -> None:
+    best, other = compare_settings({"b": runs(0.90, 0.92, 0.91), "a": runs(0.94, 0.95, 0.96)})
+    assert (best.name, best.n, best.difference, best.distinct) == ("a", 3, None, False)
+    assert best.mean == pytest.approx(0.95)
+    assert best.deviation == pytest.approx(0.01)
+    # Differences of -0.04, -0.03 and -0.05: mean -0.04, deviation 0.01, standard error 0.01 / √3; and t with
+    # two degrees of freedom exceeds 4.3027 in 2.5 % of the cases.
+    assert other.difference == pytest.approx(-0.04)
+    half = 4.3027 * 0.01 / math.sqrt(3)
+    assert other.interval == pytest.approx((-0.04 - half, -0.04 + half), rel=1e-4)
+    assert other.confidence == 0.95
+    # The distribution function of t with two degrees of freedom is 1/2 + t / (2 √(2 + t²)).
+    t = 0.04 / (0.01 / math.sqrt(3))
+    assert other.p_value == pytest.approx(1 - t / math.sqrt(2 + t * t))
+    assert other.distinct
+
+
+def test_only_common_seeds_are_compared() -> None:
+    _, other = compare_settings({"a": runs(0.9, 0.99, 0.97, 0.98), "b": runs(0.90, 0.92, first_seed=2)})
+    assert other.n == 2
+    assert other.difference == pytest.approx((0.90 - 0.97 + 0.92 - 0.98) / 2)
+    _, other = compare_settings({"a": runs(0.9, 0.9), "b": runs(0.8, 0.8, first_seed=7)})
+    assert (other.difference, other.interval, other.p_value) == (None, None, None)
+    assert compare_settings({"a": {}}) == []
+    assert compare_settings({}) == []
+
+
+def test_without_a_deviation_nothing_is_told_apart() -> None:
+    one = compare_settings({"a": runs(0.9), "b": runs(0.5)})
+    assert [(setting.deviation, setting.interval, setting.distinct) for setting in one] == [
+        (None, None, False)
+    ] * 2
+    assert one[1].difference == pytest.approx(-0.4)
+    equal = compare_settings({"a": runs(0.9, 0.8), "b": runs(0.6, 0.5)})[1]
+    assert equal.difference == pytest.approx(-0.3)
+    assert (equal.interval, equal.p_value, equal.distinct) == (None, None, False)
+
+
+def test_the_best_has_the_highest_mean_then_the_lowest_loss_then_the_first_name() -> None:
+    results = {"b": runs(0.8, 0.9, loss=0.2), "c": runs(0.9, 0.8, loss=0.1), "a": runs(0.9, 0.8, loss=0.2)}
+    assert [setting.name for setting in compare_settings(results)] == ["c", "a", "b"]
+    assert [setting.name for setting in compare_settings(results, best="b")] == ["b", "c", "a"]
+
+
+def test_holms_procedure_by_hand() -> None:
+    # 0.01 · 4 = 0.04; 0.015 · 3 = 0.045; 0.03 · 2 = 0.06, and all after it are at least as large.
+    corrected, levels = holm([0.03, 0.01, 0.04, 0.015])
+    assert corrected == pytest.approx([0.06, 0.04, 0.06, 0.045])
+    assert levels == pytest.approx([0.05 / 2, 0.05 / 4, 0.05 / 2, 0.05 / 3])
+    assert holm([]) == ([], [])
+    assert holm([0.9, 0.8])[0] == [1.0, 1.0]
+
+
+def test_an_interval_excludes_0_exactly_where_a_setting_is_told_from_the_best() -> None:
+    generator, distinct, common = np.random.default_rng(0), 0, 0
+    for _ in range(200):
+        settings = int(generator.integers(2, 7))
+        means = generator.normal(0.95, 0.01, settings)
+        table = generator.normal(means, 0.005, (int(generator.integers(2, 9)), settings))
+        best, *others = compare_settings({str(name): runs(*table[:, name]) for name in range(settings)})
+        for setting in others:
+            assert setting.interval is not None
+            assert setting.p_value is not None
+            low, high = setting.interval
+            assert low < (setting.difference or 0.0) < high
+            assert setting.distinct == (setting.p_value <= 0.05) == (low > 0 or high < 0)
+            alone = ttest_rel(table[:, int(setting.name)], table[:, int(best.name)]).pvalue
+            assert alone <= setting.p_value * (1 + 1e-9)
+            distinct += setting.distinct
+            common += not setting.distinct
+    assert min(distinct, common) > 100
+
+
+@pytest.mark.parametrize("settings", [2, 8])
+def test_equal_settings_are_rarely_told_apart(settings: int) -> None:
+    """The best is chosen by the same runs: corrected for the comparisons with it alone, 8 would give 10 %."""
+    generator, draws, wrong = np.random.default_rng(1), 1000, 0
+    for _ in range(draws):
+        table = generator.normal(0.97, 0.005, (5, settings))
+        compared = compare_settings({str(name): runs(*table[:, name]) for name in range(settings)})
+        wrong += any(setting.distinct for setting in compared)
+    # Three standard errors of a share of 5 % of 1,000 draws are two points.
+    assert wrong / draws <= 0.07
+    assert wrong / draws >= (0.03 if settings == 2 else 0.01), "the correction is not out of proportion"
+
+
+def test_how_many_more_seeds_by_hand() -> None:
+    # Differences of 0, 1 and 2 points: mean 1, deviation 1. With n seeds, √n has to reach t(n-1) for 2.5 %
+    # and for 20 %: 9 seeds give 3 < 2.306 + 0.889, 10 seeds give 3.162 > 2.262 + 0.883.
+    results = {"a": runs(0.90, 0.91, 0.92), "b": runs(0.90, 0.90, 0.90)}
+    assert more_seeds(results) == MoreSeeds("a", "b", 7)
+
+
+def test_more_seeds_where_it_cannot_be_said() -> None:
+    assert more_seeds({"a": runs(0.9)}) is None
+    assert more_seeds({"a": runs(0.9), "b": runs(0.8)}) is None, "one seed"
+    assert more_seeds({"a": runs(0.9, 0.8), "b": runs(0.8, 0.9)}) is None, "equal means"
+    assert more_seeds({"a": runs(0.9, 0.8), "b": runs(0.8, 0.7)}) is None, "no deviation"
+    assert more_seeds({"a": runs(0.9, 0.8001), "b": runs(0.8, 0.9)}) is None, "more than 1,000"
+    told = {"a": runs(0.90, 0.91, 0.92), "b": runs(0.500, 0.501, 0.503)}
+    assert compare_settings(told)[1].distinct
+    assert more_seeds(told) is None, "they are told apart"

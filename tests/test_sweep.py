@@ -10,7 +10,7 @@ import pytest
 
 from src.params import Params
 from src.runtime.errors import UserError
-from src.sweep.__main__ import parse_grid
+from src.sweep.grid import parse_grid
 from src.sweep.workers import queue_workers
 from tests.conftest import Clone, output
 

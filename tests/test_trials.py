@@ -9,8 +9,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from src.params import Params
+from src.tune.figure import search_figure
 from src.tune.search_space import Domain
-from src.tune.trials import Trial, best_first, command, search_figure, table
+from src.tune.trials import Trial, best_first, command, table
 
 SPACE = {"lr": Domain("log_uniform", (1e-3, 0.1)), "activation": Domain("choice", ("ReLU", "Tanh"))}
 
@@ -40,17 +41,27 @@ def trial(params: Params) -> Callable[..., Trial]:
 def trials(trial: Callable[..., Trial]) -> list[Trial]:
     return [
         trial(1, "finished", 0.97, lr=0.005),
-        trial(2, "diverged", 0.99, lr=0.1),
+        trial(2, "diverged", None, lr=0.1),
         trial(3, "failed", None, lr=0.02),
         trial(4, "finished", 0.98, lr=0.0123, activation="Tanh"),
         trial(5, "stopped", 0.3, lr=0.002),
     ]
 
 
-def test_the_best_is_a_sound_one(trials: list[Trial], trial: Callable[..., Trial]) -> None:
-    assert [one.trial for one in best_first(trials)] == [4, 1, 5]
+def test_the_best_is_one_with_a_model(trials: list[Trial], trial: Callable[..., Trial]) -> None:
+    assert [each.trial for each in best_first(trials)] == [4, 1, 5]
     lower_loss = replace(trial(6, "finished", 0.98), val_loss=0.001)
     assert best_first([*trials, lower_loss])[0] is lower_loss
+    # None of these leaves a model, whatever it measured before.
+    lost = [trial(7, "diverged", 0.99), trial(8, "failed", 0.99)]
+    assert [each.trial for each in best_first([*trials, *lost])] == [4, 1, 5]
+
+
+def test_equal_trials_rank_by_their_numbers(trial: Callable[..., Trial]) -> None:
+    numbers = [2, 11, 10, 1]
+    assert [each.trial for each in best_first([trial(number, "finished", 0.9) for number in numbers])] == [
+        *(1, 2, 10, 11)
+    ]
 
 
 def test_the_command_names_what_was_searched(trials: list[Trial]) -> None:
@@ -76,8 +87,29 @@ def test_the_figure_shows_every_measured_trial_at_its_place(trials: list[Trial])
     points = np.concatenate([np.asarray(marks.get_offsets()) for marks in by_lr.collections])
     assert sorted(points[:, 0]) == [0.002, 0.005, 0.0123, 0.1]
     low, high = by_lr.get_ylim()
-    assert low < 97 < 99 < high
+    assert low < 97 < 98 < high
     assert points[:, 1].min() == pytest.approx(low), "far below: on the edge"
+    # Of a trial that diverged there is only the place.
+    assert dict(points.tolist())[0.1] == pytest.approx(low)
+    best = figure.axes[0].lines[0]
+    assert best.get_ydata().tolist() == [97, 97, 98, 98]
+    assert best.get_xdata().tolist() == [1, 2, 4, 5]
+
+
+def test_the_legend_tells_stopped_and_diverged_apart(
+    trials: list[Trial], trial: Callable[..., Trial]
+) -> None:
+    figure = search_figure([*trials, trial(6, "unfinished", 0.5, lr=0.01)], SPACE)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["best so far", "finished", "stopped early", "unfinished", "diverged"]
+    marks = {each.get_label(): each for each in figure.axes[1].collections}
+    styles = {
+        (each.get_paths()[0].vertices.tobytes(), each.get_facecolor().tobytes()) for each in marks.values()
+    }
+    assert len(styles) == 4
+    for name, lr in (("stopped early", 0.002), ("unfinished", 0.01), ("diverged", 0.1)):
+        assert marks[name].get_offsets()[:, 0].tolist() == [lr]
+    assert [text.get_text() for text in search_figure(trials[:1], SPACE).legends[0].get_texts()] == names[:2]
 
 
 def test_nothing_measured_draws_nothing(trial: Callable[..., Trial]) -> None:

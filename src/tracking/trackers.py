@@ -211,7 +211,12 @@ def _told(name: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # a library, a disk, a network: each has its own
-        why = reason(error)
+        why = reason(_cause(error))
         if isinstance(error, ModuleNotFoundError):
             why = f"{error.name} is not installed: pip install -r {REQUIREMENTS}"
         tqdm.write(f"warning: tracker {name}: {why}; the run goes on without it", file=sys.stderr)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What an error was raised from: of a database, the system's own words and not a page about SQL."""
+    return _cause(error.__cause__) if error.__cause__ else error

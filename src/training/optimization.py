@@ -20,6 +20,9 @@ from torch.optim.lr_scheduler import (
 if TYPE_CHECKING:
     from src.params import OptimizationParams
 
+# The share of all epochs in which `onecycle` rises where there is no `warmup_epochs`.
+ONECYCLE_RISE = 0.3
+
 
 def build_optimizer(parameters: Iterable[Tensor], settings: OptimizationParams) -> Optimizer:
     """The optimizer that `settings` names, over `parameters`."""
@@ -42,7 +45,7 @@ def build_schedule(optimizer: Optimizer, settings: OptimizationParams, steps_per
     if settings.schedule == "onecycle":
         # PyTorch puts the only step of a one-step cycle at its end, where nothing is learnt. Momentum is
         # left to `momentum`: cycling it too would make that key mean something else under this schedule.
-        rise = warmup / total if warmup else 0.3
+        rise = warmup / total if warmup else ONECYCLE_RISE
         return OneCycleLR(
             optimizer, settings.lr, total_steps=max(total, 2), pct_start=rise, cycle_momentum=False
         )

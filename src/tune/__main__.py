@@ -2,41 +2,58 @@
 
 What is searched, and within which bounds, says `search_space.yaml`; dataset and everything else is as in
 `params.yaml`. Trials are compared by their validation accuracy; the test split is not read. Interrupted or
-killed, the same command goes on. Results are `metrics/tune.csv`, `plots/tune.png`, and the command that makes
-the best trial a DVC experiment.
+killed, the same command resumes the search. Results are `metrics/tune.csv`, `plots/tune.png`, and the command
+that makes the best trial a DVC experiment.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
 from src.data.splits import load_split
 from src.params import RunParams, read
+from src.runtime.devices import select_device
 from src.runtime.errors import UserError, run
-from src.runtime.files import replacing, write_table, write_text
+from src.runtime.files import replacing, write_table
 from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import repository
+from src.tune.confirmation import compare_candidates, confirm, refuse_searched_seed, verdict
+from src.tune.engine import Engine, Problem
+from src.tune.figure import search_figure
+from src.tune.identity import Identity, claim, search_identity, short_digest
 from src.tune.search_space import SPACE_FILE, Domain, read_space
-from src.tune.trials import Trial, best_first, command, search_figure, table
+from src.tune.trials import FIGURE, TABLE, Trial, best_first, command, table
 
-TABLE, FIGURE = Path("metrics/tune.csv"), Path("plots/tune.png")
 SEARCHES = Path(".dvc/tmp/tune")
+
+# The lowest and the highest value of each option that is a number.
+BOUNDS = {
+    "samples": (1, 1_000_000),
+    "seed": (0, 2**32 - 1),
+    "confirm": (0, 1000),
+    "cpus_per_trial": (1, 1024),
+    "gpus_per_trial": (0, 1024),
+    "at_once": (1, 1024),
+}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 
 
 def arguments() -> argparse.Namespace:
+    """The options of the command line.
+
+    Raises:
+        UserError: one of them is invalid.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--samples", type=int, default=20, help="how many trials (%(default)s)")
     parser.add_argument("--space", type=Path, default=SPACE_FILE, help="the search space (%(default)s)")
@@ -49,6 +66,13 @@ def arguments() -> argparse.Namespace:
         "vectorized: several trials in one go, on this machine (%(default)s)",
     )
     parser.add_argument("--name", help="of the search; by default from all that decides its trials")
+    parser.add_argument(
+        "--confirm",
+        type=int,
+        default=0,
+        metavar="N",
+        help="train the best three trials with N further seeds each, and choose by these (%(default)s)",
+    )
     with_ray = parser.add_argument_group("with Ray")
     with_ray.add_argument(
         "--address",
@@ -61,110 +85,127 @@ def arguments() -> argparse.Namespace:
     vectorized.add_argument("--at-once", type=int, default=8, help="trials trained in one go (%(default)s)")
     parser.add_argument("--record", action="store_true", help="record every trial as a DVC experiment")
     parser.add_argument("--apply", action="store_true", help="run the best trial as a DVC experiment")
-    return parser.parse_args()
+    options = parser.parse_args()
+    for name, (lowest, highest) in BOUNDS.items():
+        value = getattr(options, name)
+        if not lowest <= value <= highest:
+            option = "--" + name.replace("_", "-")
+            raise UserError(f"{option}: {value} is invalid; expected {lowest} to {highest:,}")
+    if options.name is not None and not NAME.fullmatch(options.name):
+        raise UserError(f"--name: {options.name!r} is invalid; expected letters, digits, . _ and -")
+    return options
 
 
-def claim(folder: Path, decides: dict[str, Any]) -> None:
-    """Make the folder of a search, or find that it is of the same search.
-
-    Raises:
-        UserError: it is of another one.
-    """
-    settings = folder / "search.json"
-    text = json.dumps(decides, indent=2, sort_keys=True) + "\n"
-    if settings.exists() and settings.read_text() != text:
-        then, now = json.loads(settings.read_text()), json.loads(text)
-        differ = ", ".join(key for key in now if now[key] != then.get(key))
-        raise UserError(f"--name: {folder.name!r} is a search with another {differ}; expected another name")
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    write_text(settings, text)
-
-
-def _engine(options: argparse.Namespace) -> Callable[..., list[Trial]]:
+def build_engine(options: argparse.Namespace) -> tuple[Engine, torch.device, int]:
+    """The engine that the options name, with the device and the number of threads that it computes with."""
     try:
         if options.engine == "vectorized":
-            from src.tune.vectorized_search import vectorized_search
+            from src.tune.vectorized_search import VectorizedEngine
 
-            return partial(vectorized_search, at_once=options.at_once)
-        from src.tune.ray_search import Resources, ray_search
+            engine = VectorizedEngine.set_up(options.at_once)
+            return engine, engine.device, torch.get_num_threads()
+        from src.tune.ray_protection import protect_ray
 
-        resources = Resources(options.address, options.cpus_per_trial, options.gpus_per_trial)
-        return partial(ray_search, resources=resources)
+        address = None if options.address == "local" else options.address
+        protect_ray(address)
+        from src.tune.ray_search import RayEngine
+
+        # Ray hides the GPUs of a machine from trials that ask for none.
+        device = select_device() if options.gpus_per_trial else torch.device("cpu")
+        cpus = options.cpus_per_trial
+        return RayEngine(address, cpus, options.gpus_per_trial), device, cpus
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install -r requirements-tune.txt") from None
 
 
 def main() -> None:
     options = arguments()
-    for name, lowest, highest in (
-        ("samples", 1, 1_000_000),
-        ("seed", 0, 2**32 - 1),
-        ("cpus_per_trial", 1, 1024),
-        ("gpus_per_trial", 0, 1024),
-        ("at_once", 1, 1024),
-    ):
-        if not lowest <= getattr(options, name) <= highest:
-            option = "--" + name.replace("_", "-")
-            raise UserError(
-                f"{option}: {getattr(options, name)} is invalid; expected {lowest} to {highest:,}"
-            )
-    if options.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", options.name):
-        raise UserError(f"--name: {options.name!r} is invalid; expected letters, digits, . _ and -")
     base = read(RunParams).model_dump()
     space = read_space(options.space, base)
-    decides = {
-        "params": base,
-        "space": {key: [domain.kind, *domain.values] for key, domain in space.items()},
-        "samples": options.samples,
-        "seed": options.seed,
-        "engine": options.engine,
-    }
-    if options.engine == "vectorized":
-        decides["at_once"] = options.at_once
-    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:6]
-    folder = (repository() / SEARCHES / (options.name or f"{base['dataset']}-{digest}")).resolve()
-    engine = _engine(options)
+    if options.confirm:
+        refuse_searched_seed(space)
+    if options.record:
+        from src.tune.recording import refuse_uncommitted_code
+
+        refuse_uncommitted_code()
+    engine, device, threads = build_engine(options)
     if subprocess.run(("dvc", "repro", "--quiet", "prepare"), check=False).returncode:
         raise UserError("the images could not be prepared, see above")
-    claim(folder, decides)
+    identity = search_identity(
+        base, space, _decisive(options), device=device, threads=threads, packages=_packages(options)
+    )
+    name = options.name or f"{base['dataset']}-{short_digest(identity)}"
+    folder = (repository() / SEARCHES / name).resolve()
+    claim(folder, identity)
+    problem = Problem(space, base, (load_split(TRAIN_SPLIT), load_split(VAL_SPLIT)), folder)
     try:
         with FileLock(folder / "lock", timeout=0):
-            trials = engine(
-                space,
-                base,
-                (load_split(TRAIN_SPLIT), load_split(VAL_SPLIT)),
-                folder,
-                samples=options.samples,
-                seed=options.seed,
-            )
+            trials = run_trials(engine, problem, options)
     except Timeout:
-        raise UserError(f"the search {folder.name!r} is running already") from None
+        raise UserError(f"the search {name!r} is running already") from None
     write_table(TABLE, table(trials))
     with replacing(FIGURE) as path:
         search_figure(trials, space).savefig(path, dpi=150, format="png")
     if options.record:
-        from src.tune.recording import record
+        record_trials(trials, name, identity)
+    best = report(trials, space)
+    words = command(best, list(space))
+    print(f"\nthe best of {options.samples}:\n{shlex.join(words)}", flush=True)
+    if options.apply:
+        sys.exit(subprocess.run(words, check=False).returncode)
 
-        names = record(trials, folder.name)
-        print(
-            f"recorded {len(names)} experiments, {names[0]} to {names[-1]}" if names else "nothing to record"
-        )
-    report(trials, space, options)
+
+def _decisive(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that decide which trials there are."""
+    names = ["samples", "seed", "engine", *(["at_once"] if options.engine == "vectorized" else [])]
+    return {name.replace("_", "-"): getattr(options, name) for name in names}
 
 
-def report(trials: list[Trial], space: dict[str, Domain], options: argparse.Namespace) -> None:
+def _packages(options: argparse.Namespace) -> list[str]:
+    return ["optuna", "ray"] if options.engine == "ray" else ["optuna"]
+
+
+def run_trials(engine: Engine, problem: Problem, options: argparse.Namespace) -> list[Trial]:
+    """All trials of the search, and the further seeds of the best ones unless it was interrupted."""
+    trials = engine.search(problem, options.samples, options.seed)
+    if options.confirm and best_first(trials) and not _unfinished(trials):
+        trials += confirm(engine, problem, trials, options.confirm)
+    return trials
+
+
+def record_trials(trials: list[Trial], name: str, identity: Identity) -> None:
+    from src.tune.recording import record, refuse_other_code
+
+    refuse_other_code(identity["code"])
+    names = record(trials, name)
+    print(f"recorded {len(names)} experiments, {names[0]} to {names[-1]}" if names else "nothing to record")
+
+
+def report(trials: list[Trial], space: dict[str, Domain]) -> Trial:
+    """Print the best trials, and return the best one.
+
+    Raises:
+        UserError: no trial left a model.
+    """
     ranked = best_first(trials)
     if not ranked:
         raise UserError(f"none of {len(trials)} trials came to an end; {TABLE} says why")
     shown = table(ranked[:5])[["trial", "status", *space, "epochs", "val_loss", "val_accuracy"]]
     print(shown.to_string(index=False, formatters={"val_accuracy": "{:.2%}".format}))
-    if unfinished := sum(one.status == "unfinished" for one in trials):
-        print(f"interrupted with {unfinished} trials unfinished; the same command goes on", file=sys.stderr)
+    if unfinished := _unfinished(trials):
+        print(f"interrupted with {unfinished} trials unfinished; the same command resumes", file=sys.stderr)
         sys.exit(130)
-    words = command(ranked[0], list(space))
-    print(f"\nthe best of {len(trials)}:\n{shlex.join(words)}", flush=True)
-    if options.apply:
-        sys.exit(subprocess.run(words, check=False).returncode)
+    if not any(trial.confirms for trial in trials):
+        return ranked[0]
+    compared = compare_candidates(trials)
+    if not compared:
+        raise UserError(f"no trial was trained with every further seed; {TABLE} says why")
+    print(verdict(compared))
+    return next(trial for trial in ranked if trial.trial == int(compared[0].name))
+
+
+def _unfinished(trials: list[Trial]) -> int:
+    return sum(trial.status == "unfinished" for trial in trials)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,24 @@
-"""A search by Ray Tune: Optuna's TPE proposes, ASHA stops what is poor, trials run where Ray has a core."""
+"""A search by Ray Tune: Optuna's TPE proposes, ASHA stops what is poor, trials run where Ray has a core.
+
+`protect_ray` is to be called before this module is imported.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-# Before Ray is imported: no usage statistics over the network.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 from ray import tune
 from ray.tune import ExperimentAnalysis
 from ray.tune.experiment import Trial as RayTrial
-from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 import src
@@ -26,18 +29,25 @@ from src.runtime.errors import UserError, reason
 from src.runtime.processor import PINNED
 from src.training.history import DivergenceError, has_ended
 from src.training.loop import Progress, train_on_splits
+from src.tune.early_stopping import grace_epochs
+from src.tune.engine import Problem
+from src.tune.ray_protection import refuse_open_cluster
 from src.tune.search_space import Domain
-from src.tune.trials import Trial
+from src.tune.trials import DIVERGED_ACCURACY, MEASURES, Status, Trial, measures
 
 # A trial whose node was lost, or whose process was killed, starts again.
 RETRIES = 3
+# Of ASHA: a third of the trials goes on beyond each comparison.
+REDUCTION_FACTOR = 3
 
-MEASURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+METRIC: dict[str, Any] = {"metric": "val_accuracy", "mode": "max"}
+# Of Ray's configuration of a trial: all parameters, where nothing was proposed.
+GIVEN = "configuration"
 
 
 @dataclass(frozen=True)
-class Resources:
-    """Where trials run, and on how much of it.
+class RayEngine:
+    """Trials side by side, each in a process of Ray.
 
     Attributes:
         address: of a running cluster; none starts Ray on this machine for the time of the search.
@@ -48,92 +58,96 @@ class Resources:
     cpus: int
     gpus: float
 
-
-def ray_search(
-    space: dict[str, Domain],
-    base: dict[str, Any],
-    splits: tuple[Split, Split],
-    folder: Path,
-    *,
-    samples: int,
-    seed: int,
-    resources: Resources,
-) -> list[Trial]:
-    """Search, or go on with an interrupted search in the same folder.
-
-    Args:
-        space: what to change.
-        base: every other parameter of `RunParams`.
-        splits: training and validation; copied once to each node.
-        folder: what Ray keeps of the search, absolute; made where it is not there.
-        samples: how many trials.
-        seed: of the proposals; the same trials follow where they also finish in the same order.
-        resources: see `Resources`.
-
-    Raises:
-        UserError: the cluster cannot be reached, or has not what a trial needs.
-    """
-    _connect(resources)
-    try:
-        trainable = tune.with_resources(
-            tune.with_parameters(
-                _train_trial, base=base, space=space, train=splits[0], val=splits[1], cpus=resources.cpus
-            ),
-            {"cpu": resources.cpus, "gpu": resources.gpus},
+    def search(self, problem: Problem, samples: int, seed: int) -> list[Trial]:
+        distributions = {key: domain.distribution() for key, domain in problem.space.items()}
+        config = tune.TuneConfig(
+            **METRIC,
+            num_samples=samples,
+            search_alg=OptunaSearch(distributions, **METRIC, seed=seed),
+            scheduler=_scheduler(problem),
+            reuse_actors=True,
         )
-        if tune.Tuner.can_restore(str(folder)):
-            tuner = tune.Tuner.restore(str(folder), trainable=trainable, resume_unfinished=True)
-        else:
-            tuner = tune.Tuner(
-                trainable,
-                tune_config=tune.TuneConfig(
-                    metric="val_accuracy",
-                    mode="max",
-                    num_samples=samples,
-                    search_alg=OptunaSearch(
-                        {key: domain.distribution() for key, domain in space.items()},
-                        metric="val_accuracy",
-                        mode="max",
-                        seed=seed,
-                    ),
-                    # No verdict in the first quarter: the learning rate of a one-cycle schedule still rises.
-                    scheduler=ASHAScheduler(
-                        time_attr="epoch",
-                        max_t=base["epochs"],
-                        grace_period=max(1, base["epochs"] // 4),
-                        reduction_factor=3,
-                    ),
-                    reuse_actors=True,
+        return self._fit(problem, problem.folder, config)
+
+    def train(self, problem: Problem, configurations: list[dict[str, Any]], name: str) -> list[Trial]:
+        config = tune.TuneConfig(**METRIC, reuse_actors=True)
+        return self._fit(problem, problem.folder / name, config, {GIVEN: tune.grid_search(configurations)})
+
+    def _fit(
+        self,
+        problem: Problem,
+        folder: Path,
+        config: tune.TuneConfig,
+        grid: dict[str, Any] | None = None,
+    ) -> list[Trial]:
+        """Run trials, or those that are left of them, with Ray's state in `folder`."""
+        with ray_runtime(self.address):
+            self._refuse_lack()
+            trainable = tune.with_resources(
+                tune.with_parameters(
+                    _train_trial,
+                    base=problem.base,
+                    space=problem.space,
+                    train=problem.splits[0],
+                    val=problem.splits[1],
+                    cpus=self.cpus,
                 ),
-                run_config=tune.RunConfig(
+                {"cpu": self.cpus, "gpu": self.gpus},
+            )
+            if tune.Tuner.can_restore(str(folder)):
+                tuner = tune.Tuner.restore(
+                    str(folder), trainable=trainable, resume_unfinished=True, param_space=grid
+                )
+            else:
+                run_config = tune.RunConfig(
                     name=folder.name,
                     storage_path=str(folder.parent),
                     failure_config=tune.FailureConfig(max_failures=RETRIES),
-                ),
-            )
-        tuner.fit()
-        known = ExperimentAnalysis(str(folder)).trials
-    finally:
-        ray.shutdown()
-    return [_as_trial(number, one, base, space) for number, one in enumerate(known, 1)]
+                )
+                tuner = tune.Tuner(trainable, tune_config=config, run_config=run_config, param_space=grid)
+            tuner.fit()
+            trials = ExperimentAnalysis(str(folder)).trials
+        return [_as_trial(number, trial, problem) for number, trial in enumerate(trials, 1)]
+
+    def _refuse_lack(self) -> None:
+        offered = ray.cluster_resources()
+        for name, wanted in (("CPU", self.cpus), ("GPU", self.gpus)):
+            if wanted > offered.get(name, 0):
+                raise UserError(f"a trial wants {wanted:g} {name}, of which Ray has {offered.get(name, 0):g}")
 
 
-def _connect(resources: Resources) -> None:
+@contextmanager
+def ray_runtime(address: str | None) -> Iterator[None]:
+    """Connect to a cluster, or start Ray on this machine for the length of the block.
+
+    Raises:
+        UserError: the cluster cannot be reached, or is open to everybody.
+    """
     # Trials are handed the code of this repository, wherever they run. Ray loads NumPy before it.
     environment = {"py_modules": [str(Path(src.__file__).parent)], "env_vars": PINNED}
+    # Without the dashboard, which would be a web page for everybody on the machine.
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
     try:
-        if resources.address:
-            ray.init(address=resources.address, runtime_env=environment, log_to_driver=False)
-        else:
-            # Without the dashboard, which would be a web page for everybody on the network.
-            ray.init(address="local", runtime_env=environment, log_to_driver=False, include_dashboard=False)
+        ray.init(address=address or "local", runtime_env=environment, log_to_driver=False, **options)
+        if address:
+            refuse_open_cluster(ray.get_runtime_context().gcs_address)
+        yield
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"no Ray cluster at {resources.address!r}: {reason(error)}") from None
-    offered = ray.cluster_resources()
-    for name, wanted in (("CPU", resources.cpus), ("GPU", resources.gpus)):
-        if wanted > offered.get(name, 0):
-            ray.shutdown()
-            raise UserError(f"a trial wants {wanted:g} {name}, of which Ray has {offered.get(name, 0):g}")
+        if ray.is_initialized():
+            raise
+        raise UserError(f"no Ray cluster at {address!r}: {reason(error)}") from None
+    finally:
+        ray.shutdown()
+
+
+def _scheduler(problem: Problem) -> TrialScheduler:
+    epochs, grace = problem.base["epochs"], grace_epochs(problem.base, problem.space)
+    if grace is None:
+        print(f"epochs: {epochs} are too few to compare trials early; none is stopped", file=sys.stderr)
+        return FIFOScheduler()
+    return ASHAScheduler(
+        time_attr="epoch", max_t=epochs, grace_period=grace, reduction_factor=REDUCTION_FACTOR
+    )
 
 
 def _train_trial(
@@ -145,46 +159,52 @@ def _train_trial(
     val: Split,
     cpus: int,
 ) -> None:
-    os.environ.setdefault(THREADS_VARIABLE, str(cpus))
+    os.environ[THREADS_VARIABLE] = str(cpus)
     # Ray's copies are shared and read-only, which PyTorch warns of; nothing writes into them.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-    params = parse(base | values_of(config, space), RunParams, whole=RunParams)
-    last: dict[str, Any] = {}
+    params = parse(_values(config, base, space), RunParams, whole=RunParams)
+    epoch = 0
 
     def report(progress: Progress) -> None:
+        nonlocal epoch
         row, best = progress.history[-1], progress.best
-        measured = {key: getattr(best, key) for key in MEASURES}
-        last.update(measured | {"best_epoch": best.epoch, "epoch": row.epoch})
-        tune.report(last | {"ended": has_ended(row, best, params)})
+        epoch = row.epoch
+        # Its status, if this is the last report.
+        status = "finished" if has_ended(row, best, params) else "stopped"
+        tune.report(measures(best) | {"epoch": epoch, "status": status})
 
     try:
         train_on_splits(train, val, params.network(), params, set_up_process(), on_epoch=report)
-    except DivergenceError as error:
-        tune.report(last | {"diverged": str(error)})
+    except UserError as error:  # of these values; what befalls the process is left to Ray
+        status = "diverged" if isinstance(error, DivergenceError) else "failed"
+        tune.report(
+            {"val_accuracy": DIVERGED_ACCURACY, "epoch": epoch, "status": status, "message": str(error)}
+        )
 
 
-def values_of(config: dict[str, Any], space: dict[str, Domain]) -> dict[str, Any]:
-    """What a proposal stands for: its numbers rounded to what a person can type."""
-    return {key: domain.rounded(config[key]) for key, domain in space.items()}
+def _values(config: dict[str, Any], base: dict[str, Any], space: dict[str, Domain]) -> dict[str, Any]:
+    """Every parameter of a trial; proposed numbers are rounded to what a person can type."""
+    if GIVEN in config:
+        return dict(config[GIVEN])
+    return base | {key: domain.rounded(config[key]) for key, domain in space.items()}
 
 
-def _as_trial(number: int, one: RayTrial, base: dict[str, Any], space: dict[str, Domain]) -> Trial:
-    last = one.last_result or {}
-    message = last.get("diverged", "")
-    if message:
-        status = "diverged"
-    elif one.status == RayTrial.ERROR:
-        status, message = "failed", reason(one.get_error() or Exception("its process was killed"))
-    elif one.status != RayTrial.TERMINATED:
-        status = "unfinished"
+def _as_trial(number: int, trial: RayTrial, problem: Problem) -> Trial:
+    last = trial.last_result or {}
+    status: Status
+    if trial.status == RayTrial.ERROR:
+        status, message = "failed", reason(trial.get_error() or Exception("its process was killed"))
+    elif trial.status == RayTrial.TERMINATED:
+        status, message = last.get("status", "unfinished"), last.get("message", "")
     else:
-        status = "finished" if last.get("ended") else "stopped"
+        status, message = "unfinished", ""
+    with_model = status not in ("diverged", "failed")
     return Trial(
         trial=number,
         status=status,
-        values=base | values_of(one.config, space),
+        values=_values(trial.config, problem.base, problem.space),
         epochs=last.get("epoch", 0),
         seconds=round(last.get("time_total_s", 0.0), 1),
-        **{key: last.get(key) for key in (*MEASURES, "best_epoch")},
+        **{key: last.get(key) for key in (*MEASURES, "best_epoch") if with_model},
         message=message,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from src.params import RunParams, TrainParams, parse
 from src.runtime.errors import UserError
 from src.runtime.yaml_text import read_yaml
+from src.training.unread import unread_keys
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -62,7 +64,8 @@ def read_space(path: Path, base: dict[str, Any]) -> dict[str, Domain]:
         base: every other parameter; each bound and choice is validated together with these.
 
     Raises:
-        UserError: the file is missing, is not YAML, or holds a key or a value that is invalid.
+        UserError: the file is missing, is not YAML, holds a key or a value that is invalid, or varies a key
+            that no training of this space reads.
     """
     try:
         values = read_yaml(path)
@@ -70,7 +73,28 @@ def read_space(path: Path, base: dict[str, Any]) -> dict[str, Domain]:
         raise UserError(f"{path}: no such file") from None
     if not isinstance(values, dict) or not values:
         raise UserError(f"{path}: expected lines such as `lr: {{log_uniform: [1e-3, 0.1]}}`")
-    return {key: _domain(key, value, base, str(path)) for key, value in values.items()}
+    space = {key: _domain(key, value, base, str(path)) for key, value in values.items()}
+    _refuse_unread(space, base, str(path))
+    return space
+
+
+def _refuse_unread(space: dict[str, Domain], base: dict[str, Any], source: str) -> None:
+    """Raise a `UserError` for a key that makes no difference, whatever is chosen for the others."""
+    # Only a choice between words decides what is read: a network, an optimizer.
+    chosen = {
+        key: domain.values
+        for key, domain in space.items()
+        if domain.kind == "choice" and all(isinstance(value, str) for value in domain.values)
+    }
+    unread: dict[str, str] | None = None
+    for values in itertools.product(*chosen.values()):
+        found = unread_keys(RunParams(**base | dict(zip(chosen, values, strict=True))))
+        unread = found if unread is None else {key: why for key, why in unread.items() if key in found}
+    for key in space:
+        if unread and key in unread:
+            raise UserError(
+                f"{source}: {key} makes no difference: {unread[key]}; expected a space without {key}"
+            )
 
 
 def _domain(key: object, value: object, base: dict[str, Any], source: str) -> Domain:

@@ -1,20 +1,25 @@
-"""What a search has tried: a table, a figure of it, and the command that runs the best again."""
+"""What a search has tried: a table, and the command that runs the best trial again."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from src.figures.style import BLUE, GREY, VERMILION
-from src.tune.search_space import Domain
+from src.evaluation.ranking import rank
+from src.training.history import Epoch
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+TABLE, FIGURE = Path("metrics/tune.csv"), Path("plots/tune.png")
+
+Status = Literal["finished", "stopped", "diverged", "failed", "unfinished"]
+
+MEASURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+# What the sampler learns of a trial that diverged: the worst accuracy there is. Without a value, Optuna would
+# ignore the trial and go on proposing its neighbours.
+DIVERGED_ACCURACY = 0.0
 
 
 @dataclass(frozen=True)
@@ -26,15 +31,16 @@ class Trial:
         status: `finished`; `stopped` early, because others were better by then; `diverged`; `failed`; or
             `unfinished`, where the search was interrupted.
         values: every parameter of its training.
-        epochs: how many it has finished.
+        epochs: how many it has finished; for `diverged`, without the one that diverged.
         seconds: of wall time.
-        train_loss, train_accuracy, val_loss, val_accuracy, best_epoch: of the epoch that `train` would
-            keep; none for a trial that has not come so far.
+        train_loss, train_accuracy, val_loss, val_accuracy, best_epoch: of its best epoch so far; none for
+            `diverged` and `failed`, which leave no model, and before the first evaluation.
         message: what went wrong, for `diverged` and `failed`.
+        confirms: the number of the trial that this one repeats with another seed.
     """
 
     trial: int
-    status: str
+    status: Status
     values: dict[str, Any]
     epochs: int
     seconds: float
@@ -44,6 +50,12 @@ class Trial:
     val_accuracy: float | None = None
     best_epoch: int | None = None
     message: str = ""
+    confirms: int | None = None
+
+
+def measures(best: Epoch) -> dict[str, Any]:
+    """What the row of a trial says of its best epoch so far."""
+    return {key: getattr(best, key) for key in MEASURES} | {"best_epoch": best.epoch}
 
 
 def table(trials: list[Trial]) -> pd.DataFrame:
@@ -53,77 +65,24 @@ def table(trials: list[Trial]) -> pd.DataFrame:
         row = asdict(trial)
         values = row.pop("values")
         rows.append({"trial": row.pop("trial"), "status": row.pop("status")} | values | row)
-    return pd.DataFrame(rows).astype({"best_epoch": "Int64"})
+    return pd.DataFrame(rows).astype({"best_epoch": "Int64", "confirms": "Int64"})
 
 
 def best_first(trials: list[Trial]) -> list[Trial]:
-    """The trials that came to no harm, by validation accuracy; between equals, the lower loss first."""
-    sound = [
-        one for one in trials if one.val_accuracy is not None and one.status not in ("diverged", "failed")
-    ]
-    return sorted(sound, key=lambda one: (-(one.val_accuracy or 0), one.val_loss or 0))
+    """The trials with a model: by validation accuracy, then validation loss, then number.
+
+    Those that repeat another one are left out: they decide between the trials that they repeat.
+    """
+    ranked = []
+    for trial in trials:
+        if trial.status in ("diverged", "failed") or trial.confirms is not None:
+            continue
+        if trial.val_accuracy is not None and trial.val_loss is not None:
+            ranked.append((rank(trial.val_accuracy, trial.val_loss, f"{trial.trial:09d}"), trial))
+    return [trial for _, trial in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def command(trial: Trial, keys: list[str]) -> list[str]:
     """The words of the command that makes the trial a DVC experiment, test metrics included."""
     changes = [f"{key}={trial.values[key]}" for key in keys]
     return ["dvc", "exp", "run", *(word for change in changes for word in ("-S", change))]
-
-
-def search_figure(trials: list[Trial], space: dict[str, Domain]) -> Figure:
-    """Validation accuracy of every trial by each searched parameter, and of the best in the order tried.
-
-    The scale is that of the trials that finished; others that are below it lie on its lower edge.
-    """
-    shown = [one for one in trials if one.val_accuracy is not None]
-    columns = min(3, 1 + len(space))
-    rows = -(-(1 + len(space)) // columns)
-    figure = Figure(figsize=(3.6 * columns, 3.0 * rows), layout="constrained")
-    if not shown:
-        return figure
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    accuracy = np.array([100 * (one.val_accuracy or 0) for one in shown])
-    finished = np.array([one.status == "finished" for one in shown], dtype=bool)
-    low, high = (accuracy[finished] if finished.any() else accuracy).min(), accuracy.max()
-    margin = max(0.05 * (high - low), 0.05)
-    numbers = np.array([one.trial for one in shown])
-
-    first = panels[0]
-    first.step(numbers, np.maximum.accumulate(accuracy), where="post", color=VERMILION, label="best so far")
-    first.xaxis.set_major_locator(MaxNLocator(integer=True))
-    first.set_xlabel("Trial")
-    places = [
-        numbers,
-        *(_places(axes, key, space[key], shown) for axes, key in zip(panels[1:], space, strict=False)),
-    ]
-    for axes, x in zip(panels, places, strict=False):
-        y = np.maximum(accuracy, low - margin)
-        axes.scatter(x[finished], y[finished], color=BLUE, s=22, label="finished", zorder=3, clip_on=False)
-        axes.scatter(
-            x[~finished], y[~finished], color=GREY, s=22, marker="x", label="stopped early", clip_on=False
-        )
-        axes.set(ylabel="Validation accuracy (%)", ylim=(low - margin, high + margin))
-    for axes in panels[len(places) :]:
-        axes.axis("off")
-    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    return figure
-
-
-def _places(axes: Axes, key: str, domain: Domain, trials: list[Trial]) -> np.ndarray:
-    """Where the trials lie on the axis of a searched parameter, which shows all that it could have been."""
-    axes.set_xlabel(key)
-    if domain.kind == "choice":
-        names = [str(value) for value in domain.values]
-        axes.set_xticks(range(len(names)), names)
-        axes.set_xlim(-0.5, len(names) - 0.5)
-        # A little to the side of each other, so that equal ones are seen; by number, not by chance.
-        aside = np.array([one.trial % 7 - 3 for one in trials]) / 25
-        return np.array([names.index(str(one.values[key])) for one in trials]) + aside
-    low, high = domain.values
-    if domain.kind == "log_uniform":
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlim(low / (high / low) ** 0.05, high * (high / low) ** 0.05)
-    else:
-        axes.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-    return np.array([one.values[key] for one in trials])

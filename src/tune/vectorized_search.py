@@ -2,85 +2,105 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
 import time
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
 from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
-from src.data.splits import Split
 from src.params import RunParams, parse
 from src.runtime.devices import THREADS_VARIABLE, cores, set_up_process
 from src.runtime.files import write_text
 from src.training.history import DivergenceError, Epoch, TrainingResult
+from src.tune.engine import Problem
 from src.tune.search_space import Domain
-from src.tune.trials import Trial
+from src.tune.trials import DIVERGED_ACCURACY, Trial, measures
 from src.tune.vectorized import VARIED, refuse_network, train_together
 
 
-def vectorized_search(
-    space: dict[str, Domain],
-    base: dict[str, Any],
-    splits: tuple[Split, Split],
-    folder: Path,
-    *,
-    samples: int,
-    seed: int,
-    at_once: int,
-) -> list[Trial]:
-    """Search, or go on after the last finished round of an interrupted search in the same folder.
+@dataclass(frozen=True)
+class VectorizedEngine:
+    """Trials in rounds, trained together; what was not finished in a round is trained again.
 
-    The trials of a round share what is not in `VARIED`; the first of them proposes it. None is stopped early:
-    a round takes as long with it as without.
+    The trials of a round share what is not in `VARIED`. None is stopped early: a round takes as long with it
+    as without.
 
-    Args:
-        space: what to change.
-        base: every other parameter of `RunParams`.
-        splits: training and validation.
-        folder: where finished trials are kept.
-        samples: how many trials.
-        seed: of the proposals.
+    Attributes:
         at_once: the trials of a round.
-
-    Raises:
-        UserError: a network of `base` or `space` cannot be trained in this way.
+        device: where they are trained; see `set_up`.
     """
-    for key in ("model", "activation"):
-        for value in space[key].values if key in space else [base[key]]:
-            refuse_network(key, value)
-    os.environ.setdefault(THREADS_VARIABLE, str(cores()))  # each of them trains on its own
-    device = set_up_process()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    file = folder / "trials.json"
-    trials = [Trial(**one) for one in json.loads(file.read_text())] if file.exists() else []
-    if trials:
-        print(f"{len(trials)} of {samples} trials were done before", file=sys.stderr)
-    while len(trials) < samples:
-        count = min(at_once, samples - len(trials))
-        values = propose(space, trials, count, seed)
-        started = time.monotonic()
+
+    at_once: int
+    device: torch.device
+
+    @classmethod
+    def set_up(cls, at_once: int) -> VectorizedEngine:
+        """An engine on the device of this machine, with a thread for each core, which trains on its own."""
+        os.environ.setdefault(THREADS_VARIABLE, str(cores()))
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        return cls(at_once, set_up_process())
+
+    def search(self, problem: Problem, samples: int, seed: int) -> list[Trial]:
+        for key in ("model", "activation"):
+            for value in problem.space[key].values if key in problem.space else [problem.base[key]]:
+                refuse_network(key, value)
+        file = problem.folder / "trials.json"
+        trials = _load(file, samples)
+        while len(trials) < samples:
+            count = min(self.at_once, samples - len(trials))
+            proposals = propose(problem.space, trials, count, seed)
+            new, interrupted = self._round(
+                problem, [problem.base | values for values in proposals], trials, samples
+            )
+            if interrupted:
+                return trials + new
+            trials += new
+            _save(file, trials)
+        return trials
+
+    def train(self, problem: Problem, configurations: list[dict[str, Any]], name: str) -> list[Trial]:
+        file, total = problem.folder / f"{name}.json", len(configurations)
+        trials = _load(file, total)
+        while len(trials) < total:
+            # Those that can be trained together follow each other.
+            _, group = next(itertools.groupby(configurations[len(trials) :], _shared))
+            new, interrupted = self._round(problem, list(group)[: self.at_once], trials, total)
+            if interrupted:
+                return trials + new
+            trials += new
+            _save(file, trials)
+        return trials
+
+    def _round(
+        self, problem: Problem, values: list[dict[str, Any]], done: list[Trial], total: int
+    ) -> tuple[list[Trial], bool]:
+        """Train configurations together; their trials, and whether Ctrl-C left them unfinished."""
+        first, started = len(done) + 1, time.monotonic()
+        epochs = [0] * len(values)
         try:
-            results = _train_round([base | one for one in values], splits, device, len(trials), samples)
+            results = _train_round(problem, values, self.device, first, total, epochs)
         except KeyboardInterrupt:
-            first = len(trials) + 1
-            return trials + [
-                Trial(first + index, "unfinished", base | one, 0, 0.0) for index, one in enumerate(values)
+            unfinished = [
+                Trial(first + index, "unfinished", each, epochs[index], 0.0)
+                for index, each in enumerate(values)
             ]
-        seconds = round((time.monotonic() - started) / count, 1)
-        for one, result in zip(values, results, strict=True):
-            trials.append(_as_trial(len(trials) + 1, base | one, result, seconds))
-        write_text(file, json.dumps([asdict(one) for one in trials], indent=1) + "\n")
-    return trials
+            return unfinished, True
+        seconds = round((time.monotonic() - started) / len(values), 1)
+        return [
+            _as_trial(first + index, values[index], result, epochs[index], seconds)
+            for index, result in enumerate(results)
+        ], False
 
 
 def propose(space: dict[str, Domain], trials: list[Trial], count: int, seed: int) -> list[dict[str, Any]]:
@@ -100,58 +120,75 @@ def propose(space: dict[str, Domain], trials: list[Trial], count: int, seed: int
         return PartialFixedSampler(fixed, tpe) if fixed else tpe
 
     study = optuna.create_study(direction="maximize", sampler=sampler({}))
-    for one in trials:
-        sound = one.status == "finished"
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=TrialState.COMPLETE if sound else TrialState.FAIL,
-                value=one.val_accuracy if sound else None,
-                params={key: one.values[key] for key in space},
-                distributions=distributions,
-            )
-        )
+    study.add_trials([_as_optuna_trial(trial, distributions) for trial in trials])
     proposals = [study.ask(distributions).params]
     study.sampler = sampler({key: value for key, value in proposals[0].items() if key not in VARIED})
     proposals += [study.ask(distributions).params for _ in range(count - 1)]
-    return [{key: space[key].rounded(value) for key, value in one.items()} for one in proposals]
+    return [{key: space[key].rounded(value) for key, value in values.items()} for values in proposals]
+
+
+def _as_optuna_trial(trial: Trial, distributions: dict[str, Any]) -> FrozenTrial:
+    value = DIVERGED_ACCURACY if trial.status == "diverged" else trial.val_accuracy
+    return optuna.trial.create_trial(
+        state=TrialState.COMPLETE,
+        value=value,
+        params={key: trial.values[key] for key in distributions},
+        distributions=distributions,
+    )
+
+
+def _shared(values: dict[str, Any]) -> dict[str, Any]:
+    """What trials must have in common to be trained together."""
+    return {key: value for key, value in values.items() if key not in VARIED}
+
+
+def _load(file: Path, total: int) -> list[Trial]:
+    trials = [Trial(**row) for row in json.loads(file.read_text())] if file.exists() else []
+    if trials:
+        print(f"{len(trials)} of {total} trials were done before", file=sys.stderr)
+    return trials
+
+
+def _save(file: Path, trials: list[Trial]) -> None:
+    write_text(file, json.dumps([asdict(trial) for trial in trials], indent=1) + "\n")
 
 
 def _train_round(
-    values: list[dict[str, Any]], splits: tuple[Split, Split], device: torch.device, done: int, samples: int
+    problem: Problem,
+    values: list[dict[str, Any]],
+    device: torch.device,
+    first: int,
+    total: int,
+    reached: list[int],
 ) -> list[TrainingResult | DivergenceError]:
-    params = [parse(one, RunParams, whole=RunParams) for one in values]
+    """Train configurations together, show how far they are, and note in `reached` the epoch of each."""
+    params = [parse(each, RunParams, whole=RunParams) for each in values]
     epochs, count = params[0].epochs, len(params)
-    title = f"trials {done + 1} to {done + count} of {samples}"
-    highest = {"epoch": 0, "accuracy": 0.0}
+    title = f"trials {first} to {first + count - 1} of {total}"
+    latest, highest = 0, 0.0
     with tqdm(total=epochs * count, unit="epoch", desc=title, disable=not sys.stderr.isatty()) as bar:
 
         def on_epoch(index: int, row: Epoch, best: Epoch) -> None:
+            nonlocal latest, highest
+            reached[index] = row.epoch
+            highest = max(highest, best.val_accuracy)
+            facts = f"highest validation accuracy {highest:.2%}"
             bar.update(row.epoch > 0)
-            highest["accuracy"] = max(highest["accuracy"], best.val_accuracy)
-            facts = f"highest validation accuracy {highest['accuracy']:.2%}"
             bar.set_postfix_str(facts)
-            if bar.disable and row.epoch > highest["epoch"]:
-                highest["epoch"] = row.epoch
+            if bar.disable and row.epoch > latest:
+                latest = row.epoch
                 print(f"{title}: epoch {row.epoch}/{epochs}, {facts}", file=sys.stderr, flush=True)
 
-        return train_together(*splits, params, device, on_epoch=on_epoch)
+        return train_together(*problem.splits, params, device, on_epoch=on_epoch)
 
 
 def _as_trial(
-    number: int, values: dict[str, Any], result: TrainingResult | DivergenceError, seconds: float
+    number: int,
+    values: dict[str, Any],
+    result: TrainingResult | DivergenceError,
+    epochs: int,
+    seconds: float,
 ) -> Trial:
     if isinstance(result, DivergenceError):
-        return Trial(number, "diverged", values, 0, seconds, message=str(result))
-    best = result.best
-    return Trial(
-        trial=number,
-        status="finished",
-        values=values,
-        epochs=result.history[-1].epoch,
-        seconds=seconds,
-        train_loss=best.train_loss,
-        train_accuracy=best.train_accuracy,
-        val_loss=best.val_loss,
-        val_accuracy=best.val_accuracy,
-        best_epoch=best.epoch,
-    )
+        return Trial(number, "diverged", values, epochs, seconds, message=str(result))
+    return Trial(number, "finished", values, epochs, seconds, **measures(result.best))

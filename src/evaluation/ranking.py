@@ -1,0 +1,17 @@
+"""The order of results: by validation accuracy, then by validation loss, then by name."""
+
+from __future__ import annotations
+
+# Means of the same numbers in another order differ in their last bits; those are ties.
+DIGITS = 12
+
+
+def rank(val_accuracy: float, val_loss: float, name: str) -> tuple[float, float, str]:
+    """A sort key, the best first.
+
+    Args:
+        val_accuracy: a fraction; higher is better.
+        val_loss: nats per image; lower is better between equal accuracies.
+        name: decides between results that are equal in both.
+    """
+    return -round(val_accuracy, DIGITS), round(val_loss, DIGITS), name

@@ -1,0 +1,100 @@
+"""The best trials of a search, trained with further seeds: the best of many is also one of the luckiest."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from src.evaluation.seeds import Run, Setting, compare_settings
+from src.runtime.errors import UserError
+from src.tune.engine import Engine, Problem
+from src.tune.search_space import Domain
+from src.tune.trials import Trial, best_first
+
+# How many of the best trials are trained again.
+CANDIDATES = 3
+
+
+def refuse_searched_seed(space: dict[str, Domain]) -> None:
+    """Raise a `UserError` where the trials differ in their seed, so that further ones would not be paired."""
+    if "seed" in space:
+        raise UserError("--confirm: the search space varies seed; expected one seed for all trials")
+
+
+def confirm(engine: Engine, problem: Problem, trials: list[Trial], seeds: int) -> list[Trial]:
+    """Train the best trials with further seeds, the same ones for each.
+
+    Args:
+        engine, problem: of the search.
+        trials: all trials of the search.
+        seeds: how many.
+
+    Returns:
+        The new trials, numbered from the last one of the search; see `Trial.confirms`.
+    """
+    candidates = best_first(trials)[:CANDIDATES]
+    first = problem.base["seed"] + 1
+    repeats = [
+        (trial, trial.values | {"seed": (first + number) % 2**32})
+        for trial in candidates
+        for number in range(seeds)
+    ]
+    trained = engine.train(problem, [values for _, values in repeats], f"confirm-{seeds}")
+    return [
+        replace(repeat, trial=len(trials) + repeat.trial, confirms=candidate.trial)
+        for repeat, (candidate, _) in zip(trained, repeats, strict=False)
+    ]
+
+
+def compare_candidates(trials: list[Trial]) -> list[Setting]:
+    """The trials that were repeated, by their numbers, the best first.
+
+    What they came to in the search does not count, since they were chosen by it. One that diverged or failed
+    with a further seed is left out.
+
+    Args:
+        trials: of the search and of `confirm`.
+    """
+    results: dict[str, dict[int, Run]] = {}
+    for repeat in trials:
+        if repeat.confirms is not None:
+            accuracy = math.nan if repeat.val_accuracy is None else repeat.val_accuracy
+            loss = math.nan if repeat.val_loss is None else repeat.val_loss
+            results.setdefault(f"{repeat.confirms:09d}", {})[repeat.values["seed"]] = Run(accuracy, loss)
+    whole = {
+        name: runs
+        for name, runs in results.items()
+        if not any(math.isnan(run.val_accuracy) for run in runs.values())
+    }
+    return compare_settings(whole)
+
+
+def verdict(settings: list[Setting]) -> str:
+    """Which candidate is the best, and whether it can be told from the next one, in lines of text.
+
+    Args:
+        settings: see `compare_candidates`; at least one.
+    """
+    lines = ["with further seeds:"]
+    for setting in settings:
+        spread = "" if setting.deviation is None else f" ± {100 * setting.deviation:.2f}"
+        lines.append(
+            f"  trial {int(setting.name)}: {100 * setting.mean:.2f}{spread} % "
+            f"(n = {setting.n}), mean validation loss {setting.val_loss:.4f}"
+        )
+    best, *others = settings
+    if others:
+        lines.append(f"trial {int(best.name)} {_difference(others[0])}")
+    return "\n".join(lines)
+
+
+def _difference(runner_up: Setting) -> str:
+    name = f"trial {int(runner_up.name)}"
+    if runner_up.interval is None or runner_up.confidence is None:
+        return f"cannot be told from {name} with n = {runner_up.n}"
+    low, high = (-100 * end for end in reversed(runner_up.interval))
+    return (
+        f"{'is better than' if runner_up.distinct else 'cannot be told from'} {name}: "
+        f"{-100 * (runner_up.difference or 0.0):+.2f} percentage points, "
+        f"{100 * runner_up.confidence:.4g} % interval {low:+.2f} to {high:+.2f}"
+    )

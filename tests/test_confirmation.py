@@ -1,0 +1,130 @@
+"""The best trials with further seeds, trained for real."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from src.params import Params, RunParams
+from src.runtime.errors import UserError
+from src.training.loop import train_on_splits
+from src.tune.confirmation import CANDIDATES, compare_candidates, confirm, refuse_searched_seed, verdict
+from src.tune.engine import Problem
+from src.tune.search_space import Domain
+from src.tune.trials import Trial, best_first, table
+from tests.conftest import bright_squares
+
+pytest.importorskip("optuna", reason="pip install -r requirements-tune.txt")
+
+from src.tune.vectorized_search import VectorizedEngine
+
+SPLITS = (bright_squares(20), bright_squares(25, seed=1))
+SPACE = {"lr": Domain("log_uniform", (1e-4, 1e-2)), "activation": Domain("choice", ("ReLU", "Tanh"))}
+
+
+@pytest.fixture
+def problem(params: Params, tmp_path: Path) -> Problem:
+    base = params.model_dump(include=set(RunParams.model_fields))
+    return Problem(SPACE, base | {"epochs": 2, "batch_size": 20, "seed": 3}, SPLITS, tmp_path)
+
+
+@pytest.fixture
+def engine() -> VectorizedEngine:
+    return VectorizedEngine(at_once=3, device=torch.device("cpu"))
+
+
+def test_the_best_are_trained_again_and_compared(problem: Problem, engine: VectorizedEngine) -> None:
+    trials = engine.search(problem, samples=5, seed=0)
+    repeats = confirm(engine, problem, trials, 2)
+    assert [trial.trial for trial in repeats] == list(range(6, 6 + 2 * CANDIDATES))
+    ranked = best_first(trials)
+    for index, candidate in enumerate(ranked[:CANDIDATES]):
+        for repeat, seed in zip(repeats[2 * index : 2 * index + 2], (4, 5), strict=True):
+            assert repeat.confirms == candidate.trial
+            assert repeat.values == candidate.values | {"seed": seed}
+            assert (repeat.status, repeat.epochs) == ("finished", 2)
+    assert best_first(trials + repeats) == ranked, "a repeat is no candidate"
+    rows = table(trials + repeats)
+    assert rows["confirms"].isna().sum() == 5
+
+    compared = compare_candidates(trials + repeats)
+    assert {int(setting.name) for setting in compared} == {trial.trial for trial in ranked[:CANDIDATES]}
+    for setting in compared:
+        of_setting = rows[rows["confirms"] == int(setting.name)]["val_accuracy"]
+        assert setting.n == 2
+        assert setting.mean == pytest.approx(of_setting.mean())
+        assert setting.deviation == pytest.approx(of_setting.std())
+    assert compared[0].mean == max(setting.mean for setting in compared)
+
+    # What the row says is what a training of these parameters gives.
+    params = RunParams(**repeats[0].values)
+    alone = train_on_splits(*SPLITS, params.network(), params, torch.device("cpu"))[1]
+    assert repeats[0].val_loss == pytest.approx(alone.best.val_loss, rel=1e-2)
+
+
+def test_killed_between_rounds_it_resumes(
+    problem: Problem, engine: VectorizedEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = engine.search(problem, samples=3, seed=0)
+    whole = confirm(engine, problem, trials, 2)
+    file = problem.folder / "confirm-2.json"
+    text = file.read_text()
+    file.write_text(text[: text.index("},\n {")] + "}]")  # of the first repeat alone
+    capsys.readouterr()
+    again = confirm(engine, problem, trials, 2)
+    assert "1 of 6 trials were done before" in capsys.readouterr().err
+    assert [replace(trial, seconds=0.0, train_loss=0.0, val_loss=0.0) for trial in again] == [
+        replace(trial, seconds=0.0, train_loss=0.0, val_loss=0.0) for trial in whole
+    ]
+
+
+def trial(number: int, accuracy: float | None, **facts: Any) -> Trial:  # noqa: ANN401
+    status = "diverged" if accuracy is None else "finished"
+    loss = None if accuracy is None else 1 - accuracy
+    seed = facts.pop("seed", 0)
+    return Trial(number, status, {"seed": seed}, 2, 1.0, loss, accuracy, loss, accuracy, 2, **facts)
+
+
+def repeats(accuracies: dict[int, list[float | None]]) -> list[Trial]:
+    found = [trial(number, 0.9) for number in accuracies]
+    for number, values in accuracies.items():
+        for seed, accuracy in enumerate(values, 1):
+            found.append(trial(len(found) + 10, accuracy, confirms=number, seed=seed))
+    return found
+
+
+def test_the_winner_is_named_with_its_distance_to_the_next_one() -> None:
+    clear = repeats({4: [0.950, 0.951, 0.949, 0.952], 7: [0.900, 0.902, 0.899, 0.903]})
+    assert verdict(compare_candidates(clear)).splitlines() == [
+        "with further seeds:",
+        "  trial 4: 95.05 ± 0.13 % (n = 4), mean validation loss 0.0495",
+        "  trial 7: 90.10 ± 0.18 % (n = 4), mean validation loss 0.0990",
+        "trial 4 is better than trial 7: +4.95 percentage points, 95 % interval +4.86 to +5.04",
+    ]
+    unclear = repeats({4: [0.95, 0.90, 0.91], 7: [0.90, 0.94, 0.91]})
+    assert (
+        verdict(compare_candidates(unclear))
+        .splitlines()[-1]
+        .startswith("trial 4 cannot be told from trial 7: +0.33 percentage points, 95 % interval -")
+    )
+    single = repeats({4: [0.95], 7: [0.90]})
+    assert verdict(compare_candidates(single)).splitlines()[-1] == (
+        "trial 4 cannot be told from trial 7 with n = 1"
+    )
+
+
+def test_one_that_diverges_with_a_further_seed_is_left_out() -> None:
+    assert [
+        int(setting.name) for setting in compare_candidates(repeats({4: [0.99, None], 7: [0.9, 0.9]}))
+    ] == [7]
+    assert compare_candidates(repeats({4: [None]})) == []
+
+
+def test_a_searched_seed_is_refused() -> None:
+    refuse_searched_seed(SPACE)
+    with pytest.raises(UserError, match=r"^--confirm: the search space varies seed; "):
+        refuse_searched_seed({"seed": Domain("integer", (0, 9))})
