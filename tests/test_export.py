@@ -136,6 +136,9 @@ def test_the_stage_and_predictions_without_pytorch(clone: Clone) -> None:
     proto = onnx.load(clone.path / "models/model.onnx")
     digest = hashlib.sha256((clone.path / "models/model.pt").read_bytes()).hexdigest()
     assert {one.key: one.value for one in proto.metadata_props}["model_sha256"] == digest
+    assert f"md5: {metrics['model_md5']}" in clone.read("dvc.lock")
+    # They would be shown beside revisions whose model was never exported.
+    assert "export.json" not in clone.dvc("metrics", "show").stdout
     assert {"lenet5", "studies/export/dvc.yaml:lenet5-onnx"} <= artifacts(clone)
 
     words = ("plots/samples_train.png", "--model")

@@ -26,6 +26,7 @@ from src.evaluation.seeds import Run
 from src.report.__main__ import main
 from src.report.charts import COLOURS, CURVES, SHAPES, curve, decades, style
 from src.report.judgements import judge
+from src.report.page import extreme
 from src.report.revisions import (
     ABSENT,
     COLUMNS,
@@ -336,6 +337,9 @@ def test_a_report_is_not_written_over_what_is_no_page(name: str, monkeypatch: py
         main()
 
 
+EPOCHS = [(0, 2.0, 0.1), (1, 0.4, 0.9), (2, 0.3, 0.9), (3, 0.2, 0.8), (4, 0.3, 0.9)]
+
+
 def history(first: float = 2.0) -> pd.DataFrame:
     rows = [(0, 0.1, first, 2.0, 0.1, 0.1), (1, 0.2, 0.5, 0.4, 0.8, 0.9)]
     return pd.DataFrame(rows, columns=list(COLUMNS[HISTORY]))
@@ -392,6 +396,13 @@ def test_a_band_reaches_from_the_lowest_to_the_highest() -> None:
     ]
     assert (first["loss"], first["low"], first["high"]) == (2, 1, 3)
     assert not any("low" in row for row in specification["data"]["values"] if row["revision"] == "b")
+
+
+def test_between_equal_accuracies_the_lower_loss_is_the_best() -> None:
+    rows = [(epoch, 0.1, 1.0, loss, 0.5, accuracy) for epoch, loss, accuracy in EPOCHS]
+    table = pd.DataFrame(rows, columns=list(COLUMNS[HISTORY])).set_index("epoch")
+    assert extreme("a", table, CURVES["accuracy"]).endswith("highest validation accuracy 90.00%, epoch 2")
+    assert extreme("a", table, CURVES["loss"]).endswith("lowest validation loss 0.2, epoch 3")
 
 
 def with_predictions(name: str, table: pd.DataFrame, **held: object) -> Snapshot:

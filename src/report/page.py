@@ -14,6 +14,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from src.evaluation.ranking import rank
 from src.report.charts import CURVES, Curve, Difference, curve, differences, style
 from src.report.judgements import Judgement, judge
 from src.report.revisions import ABSENT, HISTORY, Snapshot, Stage
@@ -106,7 +107,7 @@ def _curves(snapshots: list[Snapshot]) -> list[dict[str, Any]]:
         {
             "id": identifier,
             "title": kind.title,
-            "words": [_extreme(name, history, kind) for name, history in histories.items()],
+            "words": [extreme(name, history, kind) for name, history in histories.items()],
             "names": list(histories),
             "lines": list(kind.columns),
             "rows": {
@@ -127,7 +128,7 @@ def _histories(snapshots: list[Snapshot]) -> dict[str, pd.DataFrame]:
     return {snapshot.name: snapshot.tables[HISTORY] for snapshot in snapshots if HISTORY in snapshot.tables}
 
 
-def _extreme(name: str, history: pd.DataFrame, kind: Curve) -> str:
+def extreme(name: str, history: pd.DataFrame, kind: Curve) -> str:
     """The best epoch of a chart's first line in words; the history is indexed by epoch."""
     line, column = next(iter(kind.columns.items()))
     values = history[column].dropna()
@@ -135,7 +136,10 @@ def _extreme(name: str, history: pd.DataFrame, kind: Curve) -> str:
     if values.empty:
         return f"{name}: no {measure} that is a number"
     lowest = column == "val_loss"
-    epoch = values.idxmin() if lowest else values.idxmax()
+    if column == "val_accuracy":  # the best epoch, as training chose it
+        epoch = min(values.index, key=lambda each: rank(values[each], history.at[each, "val_loss"], ""))
+    else:
+        epoch = values.idxmin() if lowest else values.idxmax()
     return f"{name}: {'lowest' if lowest else 'highest'} {measure} {kind.text(values[epoch])}, epoch {epoch}"
 
 
