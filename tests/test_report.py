@@ -174,10 +174,10 @@ def test_pointing_at_a_chart_tells_the_values_of_the_nearest_mark(browser: Brows
             "Input.dispatchMouseEvent", type="mouseMoved", x=left + width / 2 + shift, y=top + height / 2
         )
     browser.wait("document.querySelector('#vg-tooltip-element.visible')")
-    told = browser.evaluate("document.getElementById('vg-tooltip-element').innerText")
+    text = browser.evaluate("document.getElementById('vg-tooltip-element').innerText")
     for word in ("revision", "line", "epoch", "loss"):
-        assert word in told
-    assert "undefined" not in told
+        assert word in text
+    assert "undefined" not in text
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1400])
