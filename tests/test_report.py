@@ -444,6 +444,7 @@ def test_groups_are_judged_by_their_seeds() -> None:
     assert judged.difference == pytest.approx(-0.05)
     assert (judged.interval, judged.p_value) == (None, None)
     assert "seed 2 alone" in judged.verdict
+    assert judged.details.endswith("; the difference is paired by seed, n = 1")
     assert judge(snapshot("main"), b).verdict.startswith("main: no val_accuracy and val_loss in metrics/")
 
 

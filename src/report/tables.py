@@ -22,8 +22,8 @@ def cell_text(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def signed(value: float, form: str = "+.2f") -> str:
-    """A number with its sign, which is not a hyphen."""
+def signed(value: float, form: str = "+z.2f") -> str:
+    """A number with its sign, which is not a hyphen; what is rounded to zero is positive."""
     return format(value, form).replace("-", "\N{MINUS SIGN}")
 
 
