@@ -89,7 +89,11 @@ def outdated_studies() -> list[str]:
 
 def _is_outdated(folder: str) -> bool:
     pipeline, lock = (yaml(f"{folder}/{file}")["stages"] for file in ("dvc.yaml", "dvc.lock"))
-    made = {out["path"]: out["md5"] for stage in yaml("dvc.lock")["stages"].values() for out in stage["outs"]}
+    made = {
+        out["path"]: out["md5"]
+        for stage in yaml("dvc.lock")["stages"].values()
+        for out in stage.get("outs", [])
+    }
     for name, locked in lock.items():
         stage, found = pipeline.get(name.split("@")[0]), {dep["path"]: dep["md5"] for dep in locked["deps"]}
         if stage is None:

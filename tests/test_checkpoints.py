@@ -22,7 +22,8 @@ from src.training.checkpoints import (
     checkpoints_of,
     training_key,
 )
-from src.training.loop import Epoch, Snapshot, State, Step
+from src.training.history import Epoch, Step
+from src.training.loop import Snapshot, State
 
 
 def snapshot(epoch: int) -> Snapshot:

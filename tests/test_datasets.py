@@ -168,6 +168,7 @@ def test_no_test_image_is_among_the_training_and_validation_images(name: str) ->
     assert not pictures[0] & pictures[1]
     assert not pictures[2] & (pictures[0] | pictures[1])
     np.testing.assert_array_equal(test.images, official.test.images)
+    assert train.mirror_symmetric == (name == "FashionMNIST"), "digits have a left and a right"
 
 
 @pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST", "QMNIST"])

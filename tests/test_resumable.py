@@ -12,7 +12,8 @@ from src.params import Params, TrainParams
 from src.runtime.devices import environment
 from src.runtime.files import GrowingTable
 from src.training import resumable
-from src.training.loop import Epoch, Progress, Step, TrainingResult
+from src.training.history import Epoch, Step, TrainingResult
+from src.training.loop import Progress
 from src.training.resumable import CHECKPOINTS, resumable_training
 from tests.conftest import bright_squares, changed
 

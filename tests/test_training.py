@@ -20,15 +20,12 @@ from src.runtime.errors import UserError
 from src.runtime.seeds import Purpose, derived_seed
 from src.training.augmentation import Augmentation
 from src.training.checkpoints import Checkpoints
+from src.training.history import DivergenceError, Epoch, Step, TrainingResult
 from src.training.loop import (
     NO_AUGMENTATION,
-    DivergenceError,
-    Epoch,
     Progress,
     Snapshot,
-    Step,
     Training,
-    TrainingResult,
     steps_per_epoch,
     train,
     train_on_splits,
@@ -178,10 +175,11 @@ def test_divergence_names_the_epoch_and_the_learning_rate(settings: Optimization
 
 def test_learns_from_splits_and_knows_how_to_feed_the_network(settings: OptimizationParams) -> None:
     network = NETWORK | {"input": "pad"}
-    settings = changed(settings, epochs=6, lr=0.003)
+    settings = changed(settings, epochs=6, lr=0.003, seed=5)
     train_split, val_split = bright_squares(40), bright_squares(10, seed=1)
     model, result = train_on_splits(train_split, val_split, network, settings, CPU)
     assert result.best.val_accuracy == 1
+    assert model.seed == 5
     assert (model.dataset, model.class_names) == ("Squares", train_split.class_names)
     logits = predict_logits(model.build(), model.prepare_input(torch.from_numpy(val_split.images)))
     assert logits.shape == (40, 4)

@@ -90,11 +90,6 @@ class _Paired:
         """Standard error of the mean."""
         return self.deviation / self.n**0.5
 
-    @property
-    def p_value(self) -> float:
-        """Two-sided, of Student's t test; 1 where nothing can be tested."""
-        return float(2 * student.sf(abs(self.mean) / self.error, self.n - 1)) if self.testable else 1.0
-
     def interval(self, significance: float) -> tuple[float, float]:
         half = float(student.isf(significance / 2, self.n - 1)) * self.error
         return self.mean - half, self.mean + half
@@ -124,7 +119,7 @@ def compare_settings(results: Results, best: str | None = None) -> list[Setting]
     if best is not None:
         order = [best, *(name for name in order if name != best)]
     pairs = {pair: _paired(settings, *pair) for pair in combinations(order, 2)}
-    corrected, levels = holm([pair.p_value for pair in pairs.values()])
+    corrected, levels = holm(_p_values(list(pairs.values())))
     tests = {pair: (corrected[place], levels[place]) for place, pair in enumerate(pairs)}
 
     statistics = []
@@ -154,6 +149,12 @@ def _paired(results: Results, first: str, second: str) -> _Paired:
         float(np.mean(differences)) if differences else 0.0,
         float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0,
     )
+
+
+def _p_values(pairs: Sequence[_Paired]) -> list[float]:
+    """Two-sided, of Student's t test; 1 where nothing can be tested."""
+    statistics = [abs(pair.mean) / pair.error if pair.testable else 0.0 for pair in pairs]
+    return np.multiply(2, student.sf(statistics, [max(1, pair.n - 1) for pair in pairs])).tolist()
 
 
 def _difference_to_best(pair: _Paired, p_value: float, level: float) -> dict[str, Any]:

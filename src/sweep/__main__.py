@@ -50,7 +50,8 @@ def refuse_full_disk() -> None:
         )
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, or `words`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         "grid",
@@ -70,7 +71,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=int, default=min(cores(), 8), help="experiments at once (%(default)s)"
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if arguments.workers < 1:
         raise UserError(f"--workers: {arguments.workers} is invalid; expected an integer ≥ 1")
     seeds = arguments.seeds

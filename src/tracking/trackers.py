@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from src.networks.network import Network
-    from src.training.loop import Epoch
+    from src.training.history import Epoch
 
 VARIABLE = "TRACKERS"
 ACCEPTED = ("tensorboard", "wandb", "mlflow", "dvclive")
@@ -59,7 +59,7 @@ class Tracker(Protocol):
         """Log an epoch.
 
         Args:
-            row: see `src.training.loop.Epoch`.
+            row: see `src.training.history.Epoch`.
             weights: the network's state dict at the epoch's end; empty where it is not known any more.
         """
 

@@ -25,7 +25,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from src.runtime.files import GrowingFile, replacing
-from src.training.loop import Epoch, Snapshot, State, Step
+from src.training.history import Epoch, Step
+from src.training.loop import Snapshot, State
 
 # The last one may have been damaged by a power cut; the one before it was on the disk by then.
 KEPT = 2
