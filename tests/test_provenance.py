@@ -18,7 +18,7 @@ from src.compare.provenance import (
     differing_environment,
     read_provenance,
 )
-from src.report.revisions import Revision, resolve
+from src.compare.revisions import Revision, resolve
 from src.tune.recording import record
 from src.tune.trials import Trial
 from tests import committed
