@@ -178,9 +178,11 @@ def test_what_cannot_be_compared_is_refused_in_one_line(clone: Clone, compared: 
     # As in a commit from before they were written.
     clone.git("rm", "--quiet", "plots/val_predictions.csv")
     clone.git("commit", "--quiet", "--message=Without validation predictions")
+    commit = clone.git("rev-parse", "HEAD")[:10]
     assert compared.refused(clone, "HEAD", "HEAD~") == (
-        "HEAD: plots/val_predictions.csv is missing: its code did not write it yet; to compare its "
-        "parameters, run `git checkout HEAD -- params.yaml && dvc repro` and name workspace in its place"
+        "HEAD: plots/val_predictions.csv is missing, as from trials of a search and from older commits; to "
+        f"compare its parameters, run `git checkout {commit} -- params.yaml && dvc repro` and name workspace "
+        "in its place"
     )
     result = clone.run("python", "-m", "src.compare", "HEAD~", check=False)
     assert result.returncode == 1
