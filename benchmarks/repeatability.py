@@ -36,7 +36,8 @@ from src.runtime.devices import DEVICE_VARIABLE, THREADS_VARIABLE, cores, set_up
 from src.runtime.errors import UserError, reason, run
 from src.runtime.files import GrowingTable
 from src.runtime.processor import PINNED, REFERENCE, has_avx2
-from src.training.loop import Epoch, train_on_splits
+from src.training.history import Epoch
+from src.training.loop import train_on_splits
 
 # By the name of what they are of; SHA-256 unless said otherwise.
 Hashes = dict[str, str]
@@ -281,7 +282,9 @@ def committed(folder: Path) -> tuple[Hashes, Hashes]:
 def recorded(lock: str) -> Hashes:
     """The MD5 that a `dvc.lock` holds of code, data and results, and the SHA-256 of the file itself."""
     stages = YAML(typ="safe").load(lock)["stages"].values()
-    found = {file["path"]: file["md5"] for stage in stages for file in [*stage["deps"], *stage["outs"]]}
+    found = {
+        file["path"]: file["md5"] for stage in stages for file in [*stage["deps"], *stage.get("outs", [])]
+    }
     return found | {"dvc.lock": hashlib.sha256(lock.encode()).hexdigest()}
 
 

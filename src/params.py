@@ -117,8 +117,9 @@ class OptimizationParams(_Group):
         "pixel, and mirrors where that keeps the class (`FashionMNIST`)."
     )
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(
-        description="Decay of a moving average of the weights, or 0 for none; the average is evaluated and "
-        "saved in place of the weights (Polyak & Juditsky 1992)."
+        description="Decay of a moving average of the weights, or 0 for none; the average (Polyak & "
+        "Juditsky 1992), with that of batch norm's statistics, is evaluated and saved in their place. "
+        "In the first steps its decay is lower: (1 + n) / (10 + n) in step n, while that is below `ema`."
     )
     patience: Annotated[int, Field(ge=0)] = Field(
         description="Epochs without improvement on the validation split after which training stops, or "

@@ -1,52 +1,84 @@
-"""The best model and the test split, read here and nowhere else → metrics, tables and examples."""
+"""The best model, the validation and the test split → predictions, metrics of the test split, examples.
+
+The only stage that opens the test split.
+"""
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from src.data.splits import load_split
+from src.data.splits import Split, load_split
 from src.evaluation.examples import Examples, save_examples
 from src.evaluation.metrics import evaluate, first_correct_of_each_class, most_confident_mistakes
 from src.networks.build import predict_logits
-from src.networks.model_file import load_model
+from src.networks.model_file import TrainedModel, load_model
+from src.networks.network import Network
 from src.runtime.devices import set_up_process
 from src.runtime.errors import UserError
 from src.runtime.files import write_json, write_table
-from src.runtime.paths import EXAMPLES, MODEL, PLOTS, TEST_METRICS, TEST_SPLIT
+from src.runtime.paths import (
+    EXAMPLES,
+    MODEL,
+    PLOTS,
+    TEST_METRICS,
+    TEST_SPLIT,
+    VAL_PREDICTIONS,
+    VAL_SPLIT,
+)
 from src.runtime.workspace import run_stage
 
 MISTAKES_SHOWN = 20
 
 
-def main() -> None:
-    trained, split = load_model(MODEL), load_split(TEST_SPLIT)
+def load_split_of(trained: TrainedModel, path: Path) -> Split:
+    """A split of the dataset that the model was trained on."""
+    split = load_split(path)
     if trained.dataset != split.dataset:
-        raise UserError(f"{MODEL} was trained on {trained.dataset}, {TEST_SPLIT} holds {split.dataset}")
-    device = set_up_process()
-    network = trained.build().to(device)
-    inputs = trained.prepare_input(torch.from_numpy(split.images).to(device))
-    logits = predict_logits(network, inputs).cpu().numpy()
-    evaluation = evaluate(logits, split.labels, split.class_names)
+        raise UserError(f"{MODEL} was trained on {trained.dataset}, {path} holds {split.dataset}")
+    return split
 
-    correct = first_correct_of_each_class(evaluation.predictions)
-    mistakes = most_confident_mistakes(evaluation.predictions, MISTAKES_SHOWN)
-    shown = pd.concat([mistakes, correct])["index"].to_numpy(np.int64)
-    mapped = int(shown[-1])
+
+def choose_examples(
+    predictions: pd.DataFrame, split: Split, inputs: torch.Tensor, network: Network
+) -> Examples:
+    """The most confident mistakes, a correct prediction of each class, and the feature maps of the last."""
+    correct = first_correct_of_each_class(predictions)
+    mistakes = most_confident_mistakes(predictions, MISTAKES_SHOWN)
+    chosen = pd.concat([mistakes, correct])["index"].to_numpy(np.int64)
+    mapped = int(chosen[-1])
     with torch.inference_mode():
         maps = network.feature_maps(inputs[mapped : mapped + 1])
-    examples = Examples(
-        indices=shown,
-        images=split.images[shown],
+    return Examples(
+        indices=chosen,
+        images=split.images[chosen],
         mapped=mapped,
         network_input=inputs[mapped, 0].cpu().numpy(),
         feature_maps={name: channels[0].cpu().numpy() for name, channels in maps.items()},
     )
-    save_examples(examples, EXAMPLES)
+
+
+def main() -> None:
+    trained = load_model(MODEL)
+    val, test = (load_split_of(trained, path) for path in (VAL_SPLIT, TEST_SPLIT))
+    device = set_up_process()
+    network = trained.build().to(device)
+    val_inputs, test_inputs = (
+        trained.prepare_input(torch.from_numpy(split.images).to(device)) for split in (val, test)
+    )
+    validation, tested = (
+        evaluate(predict_logits(network, inputs).cpu().numpy(), split.labels, split.class_names)
+        for split, inputs in ((val, val_inputs), (test, test_inputs))
+    )
+
+    save_examples(choose_examples(tested.predictions, test, test_inputs, network), EXAMPLES)
     for name in ("per_class", "confusion", "predictions", "calibration"):
-        write_table(PLOTS / f"{name}.csv", getattr(evaluation, name))
-    write_json(TEST_METRICS, evaluation.metrics)
-    accuracy = evaluation.metrics["accuracy"]
-    print(f"{split.dataset}: test accuracy {accuracy:.2%} on {len(split.labels):,} images")
+        write_table(PLOTS / f"{name}.csv", getattr(tested, name))
+    write_table(VAL_PREDICTIONS, validation.predictions)
+    write_json(TEST_METRICS, tested.metrics)
+    accuracy = tested.metrics["accuracy"]
+    print(f"{test.dataset}: test accuracy {accuracy:.2%} on {len(test.labels):,} images")
 
 
 if __name__ == "__main__":

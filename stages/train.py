@@ -12,7 +12,8 @@ from src.runtime.files import GrowingTable, rounded, write_json
 from src.runtime.paths import ENVIRONMENT, HISTORY, MODEL, STEPS, TRAIN_METRICS, TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import run_stage
 from src.tracking.trackers import TrackedTraining, named_trackers
-from src.training.loop import Epoch, Progress, Step
+from src.training.history import Epoch, Step
+from src.training.loop import Progress
 from src.training.resumable import resumable_training
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from src.params import Params
+from studies.benchmark.setups import code_digest, code_files
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -88,17 +89,31 @@ def outdated_studies() -> list[str]:
 
 def _is_outdated(folder: str) -> bool:
     pipeline, lock = (yaml(f"{folder}/{file}")["stages"] for file in ("dvc.yaml", "dvc.lock"))
-    made = {out["path"]: out["md5"] for stage in yaml("dvc.lock")["stages"].values() for out in stage["outs"]}
+    made = {
+        out["path"]: out["md5"]
+        for stage in yaml("dvc.lock")["stages"].values()
+        for out in stage.get("outs", [])
+    }
     for name, locked in lock.items():
         stage, found = pipeline.get(name.split("@")[0]), {dep["path"]: dep["md5"] for dep in locked["deps"]}
         if stage is None:
             return True
         # The dependencies of a stage for each setup hold placeholders; the lock names each of them.
         declared = found if "matrix" in stage else stage["deps"]
-        if any(found.get(path) != (made.get(path) or md5(path)) for path in declared):
+        if name == "setups":
+            if not _setups_are_of(declared):
+                return True
+        elif any(found.get(path) != (made.get(path) or md5(path)) for path in declared):
             return True
         for file, values in locked.get("params", {}).items():
             committed = yaml(file)
             if any(committed.get(key) != value for key, value in values.items()):
                 return True
     return False
+
+
+def _setups_are_of(deps: list[str]) -> bool:
+    """Whether the setups of the benchmark were written for code that does what the committed code does."""
+    setups = [json.loads(text(name)) for name in files() if name.startswith("studies/benchmark/setups/")]
+    code = code_digest(files()[name] for name in code_files(deps, files()))
+    return all(setup["code"] == code for setup in setups)

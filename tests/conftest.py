@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from ruamel.yaml import YAML
 
 from src.data.splits import Split
 from src.params import Group, Params, parse
 from tests import committed
+from tests.watching import Watched, run_watched
 
 # Tests run two at a time, and some of them two clones at a time: with a thread each they do not contend.
 os.environ.setdefault("LENET_THREADS", "1")
@@ -27,6 +30,9 @@ settings.register_profile("repeatable", derandomize=True, database=None)
 settings.load_profile("repeatable")
 
 ROOT = committed.ROOT
+
+# Fills an empty folder.
+Maker = Callable[[Path], None]
 
 # Small enough for a test, and still every stage, dropout's random numbers and a last, smaller batch.
 TINY = {"epochs": 2, "batch_size": 100, "dropout": 0.1}
@@ -155,32 +161,64 @@ def copy_repository(folder: Path) -> None:
     (folder / "params.yaml").write_text(committed.params_text())
 
 
+def new_clone(path: Path) -> Clone:
+    """A clone of this repository, see `copy_repository`, with the tiny configuration."""
+    clone = Clone(path)
+    copy_repository(clone.path)
+    clone.set_params(**TINY)
+    clone.git("init", "--quiet", "--initial-branch=main")
+    # Of the clone, not of each command: DVC commits, too, and this machine may know no name.
+    clone.git("config", "user.name", "Test")
+    clone.git("config", "user.email", "test@example.org")
+    clone.git("add", "--all")
+    clone.git("commit", "--quiet", "--message=The repository, tiny")
+    return clone
+
+
 @pytest.fixture(scope="session")
 def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Clone]:
-    """Make clones of this repository, see `copy_repository`, with the tiny configuration."""
-
-    def make() -> Clone:
-        clone = Clone(tmp_path_factory.mktemp("clone"))
-        copy_repository(clone.path)
-        clone.set_params(**TINY)
-        clone.git("init", "--quiet", "--initial-branch=main")
-        # Of the clone, not of each command: DVC commits, too, and this machine may know no name.
-        clone.git("config", "user.name", "Test")
-        clone.git("config", "user.email", "test@example.org")
-        clone.git("add", "--all")
-        clone.git("commit", "--quiet", "--message=The repository, tiny")
-        return clone
-
-    return make
+    """Make clones of this repository with the tiny configuration."""
+    return lambda: new_clone(tmp_path_factory.mktemp("clone"))
 
 
 @pytest.fixture(scope="session")
-def reproduced(fresh_clone: Callable[[], Clone]) -> Clone:
+def made_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Maker], Path]:
+    """Make a folder once for all processes that run these tests; its name says what is in it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent  # see the documentation of pytest-xdist
+
+    def folder(name: str, make: Maker) -> Path:
+        place, made = shared / name, shared / f"{name}.made"
+        with FileLock(shared / f"{name}.lock"):
+            if not made.exists():
+                shutil.rmtree(place, ignore_errors=True)  # what a process that failed has left
+                place.mkdir()
+                make(place)
+                made.touch()
+        return place
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def watched_repro(made_once: Callable[[str, Maker], Path]) -> tuple[Clone, Watched]:
+    """A clone in which `dvc repro` has run and its results are committed, and what was seen of that run."""
+
+    def make(folder: Path) -> None:
+        clone = new_clone(folder / "clone")
+        watched = run_watched(clone, folder / "watch", "dvc", "repro")
+        clone.git("add", "--all")
+        clone.git("commit", "--quiet", "--message=Results")
+        (folder / "watched").write_bytes(pickle.dumps(watched))
+
+    folder = made_once("reproduced", make)
+    return Clone(folder / "clone"), pickle.loads((folder / "watched").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def reproduced(watched_repro: tuple[Clone, Watched]) -> Clone:
     """A clone in which `dvc repro` has run and its results are committed. Not to be changed: see `clone`."""
-    clone = fresh_clone()
-    clone.dvc("repro")
-    clone.git("commit", "--quiet", "--all", "--message=Results")
-    return clone
+    return watched_repro[0]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from src.data.archives import ensure_archives
 from src.runtime.errors import UserError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Clone
 from tests.idx_files import archives, source
 from tests.server import serve
 
@@ -69,6 +69,38 @@ def test_when_every_mirror_fails_one_message_says_what_to_do(tmp_path: Path, fau
     for part in ("MNIST", str(folder), *NAMES, mirror.url, "LENET_DATA_ROOT", "dataset: Digits"):
         assert part in message
     assert content(folder) == {}
+
+
+@pytest.mark.parametrize("fault", ["silent", "stall"])
+def test_a_server_that_says_no_more_is_given_up_and_has_one_line(tmp_path: Path, fault: str) -> None:
+    with serve(FILES, fault) as mirror, pytest.raises(UserError) as refusal:
+        ensure(tmp_path, mirror.url, timeout=0.3)
+    first, *files = FILES
+    assert mirror.asked == [first], "no other file is waited for"
+    assert str(refusal.value).splitlines() == [
+        "MNIST: 4 of its 4 files are missing and could not be downloaded:",
+        f"  {mirror.url}{first}: timed out",
+        f"Put these files into {tmp_path}",
+        *(f"  {name}" for name in (first, *files)),
+        "or name another data folder in LENET_DATA_ROOT; "
+        "or use the embedded dataset, which needs no download: dataset: Digits",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["silent", "stall"])
+def test_the_stage_ends_with_a_server_that_says_no_more(clone: Clone, tmp_path: Path, fault: str) -> None:
+    """Every mirror is behind a proxy that accepts connections; the time-out is the one that users have."""
+    clone.set_params(dataset="MNIST")
+    with serve(FILES, fault) as proxy:
+        proxies = dict.fromkeys(("http_proxy", "https_proxy"), proxy.url)
+        result = clone.run(
+            *(sys.executable, "-m", "stages.prepare"), check=False, LENET_DATA_ROOT=str(tmp_path), **proxies
+        )
+    assert result.returncode == 1
+    assert "error: MNIST: 4 of its 4 files are missing" in result.stderr
+    assert "timed out" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_without_a_network_nothing_hangs(tmp_path: Path) -> None:

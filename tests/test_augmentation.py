@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from src.params import Params
 from src.training.augmentation import SHIFT_PIXELS, Augmentation
+from src.training.loop import augmentation_of, network_tensors, train_on_splits
+from tests.conftest import bright_squares, changed
 
 BACKGROUND = -0.4
 
@@ -90,3 +96,29 @@ def test_affine_turns_scales_and_shears_to_either_side() -> None:
     assert tilt.min().item() < -0.1
     assert tilt.max().item() > 0.1
     assert 0.05 < (spread[0].sqrt().std() / spread[0].sqrt().mean()).item() < 0.15
+
+
+@pytest.mark.parametrize("kind", ["affine", "shift_flip"])
+@pytest.mark.parametrize(("model", "size"), [("lenet5", "pad"), ("lenet5", "resize"), ("convnet", "pad")])
+def test_nothing_can_be_seen_of_a_change_to_an_image_of_background_alone(
+    params: Params, kind: str, model: str, size: str
+) -> None:
+    squares = bright_squares(25)
+    split = replace(squares, images=np.zeros_like(squares.images), mirror_symmetric=True)
+    settings = changed(params, model=model, input=size, augment=kind)
+    inputs, *_ = network_tensors(split, split, settings.network(), torch.device("cpu"))
+    augmentation = augmentation_of(split, settings)
+    drawn = augmentation.draw(len(inputs), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(augmentation(inputs, drawn), inputs)
+
+
+@pytest.mark.parametrize("mirror_symmetric", [False, True])
+def test_training_mirrors_images_only_where_the_dataset_says_that_it_keeps_the_class(
+    params: Params, mirror_symmetric: bool
+) -> None:
+    """Two classes that are mirror images of each other can be learnt only as long as none is mirrored."""
+    part = replace(bright_squares(60, classes=2), mirror_symmetric=mirror_symmetric)
+    settings = changed(params, augment="shift_flip", epochs=6, lr=0.002)
+    _, result = train_on_splits(part, part, settings.network(), settings, torch.device("cpu"))
+    assert (result.history[-1].train_accuracy > 0.95) == (not mirror_symmetric)
+    assert (result.history[-1].train_accuracy < 0.7) == mirror_symmetric

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,17 +118,71 @@ def test_a_readme_without_the_markers_is_refused() -> None:
         with_results("# A title\n", "| table |\n")
 
 
-def test_the_digest_of_the_code_follows_what_a_run_is_made_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for folder in ("src", "studies"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    monkeypatch.chdir(tmp_path)
-    digests = [code_digest()]
-    for name in ("src/training/loop.py", "src/report/page.py", "studies/benchmark/run.py"):
-        with Path(name).open("a") as file:
-            file.write("# changed\n")
-        digests.append(code_digest())
-    assert digests[1] != digests[0]
-    assert digests[2] == digests[1], "no run makes a report"
-    assert digests[3] != digests[2]
+MODULE = b'''"""What it is for."""
+
+RATE = 0.5  # of learning
+
+
+class Layer:
+    """A layer."""
+
+    def forward(self, x, *, scale=1):
+        """Scale."""
+        return f"{x!r:>4}" if x is None else x * scale
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("What it is for.", "What else it is for."),
+        ('"""Scale."""', '"""Scale.\n\n        At once.\n        """'),
+        ("  # of learning", ""),
+        ("x * scale", "(x\n            *  scale)"),
+        ('"""A layer."""', "pass  # not a text"),
+    ],
+)
+def test_texts_for_readers_leave_the_digest_of_code_as_it_was(old: str, new: str) -> None:
+    changed = MODULE.replace(old.encode(), new.encode())
+    assert changed != MODULE
+    same = code_digest([changed]) == code_digest([MODULE])
+    assert same == ("pass" not in new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("0.5", "0.25"),
+        ("RATE", "SPEED"),
+        ("scale=1", "scale=1.0"),
+        ("*, scale", "scale"),
+        ("x * scale", "x + scale"),
+        (":>4", ":>5"),
+        ("None", "True"),
+    ],
+)
+def test_a_change_of_what_code_does_changes_its_digest(old: str, new: str) -> None:
+    changed = MODULE.replace(old.encode(), new.encode())
+    ast.parse(changed)
+    assert code_digest([changed]) != code_digest([MODULE])
+
+
+def test_the_digest_of_code_tells_modules_apart_and_is_the_same_in_every_version_of_python() -> None:
+    assert code_digest([MODULE]) == "237b9caff611b8ff6e6e236564df103d717246f8bd68a4f52488dc7d40116c7d"
+    assert code_digest([b"a = 1", b"b = 2"]) != code_digest([b"a = 1\nb = 2"])
+    described, other = (f'lr: float = Field(gt=0, description="{text}")'.encode() for text in ("Rate", "R."))
+    assert code_digest([described]) == code_digest([other])
+    assert code_digest([described]) != code_digest([described.replace(b"gt", b"ge")])
+
+
+def test_the_digest_of_the_code_follows_what_a_run_is_made_of(study: Clone) -> None:
+    def code() -> str:
+        study.run("python", "-m", "studies.benchmark.setups")
+        return json.loads(study.read("studies/benchmark/setups/digits-convnet-plain.json"))["code"]
+
+    first = code()
+    study.replace("src/training/loop.py", "Knows nothing of files", "Knows nothing at all of files")
+    study.replace("src/report/page.py", "def ", "def another_")
+    assert code() == first, "another docstring, and no run makes a report"
+    study.replace("src/training/loop.py", "background=0.0", "background=0.5")
+    assert code() != first

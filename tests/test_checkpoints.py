@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import io
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -18,7 +22,8 @@ from src.training.checkpoints import (
     checkpoints_of,
     training_key,
 )
-from src.training.loop import Epoch, Snapshot, State, Step
+from src.training.history import Epoch, Step
+from src.training.loop import Snapshot, State
 
 
 def snapshot(epoch: int) -> Snapshot:
@@ -143,6 +148,36 @@ def test_a_checkpoint_that_cannot_be_written_is_said_and_the_last_one_kept(check
     assert latest.history == snapshot(1).history
 
 
+class Hostile:
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return Path.write_text, (Path("hostile-code-ran"), "")
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_hostile_checkpoint_with_the_right_digest_is_not_executed(
+    checkpoints: Checkpoints,
+    archive: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(checkpoints.folder.parent)
+    for epoch in (1, 2):
+        checkpoints.save(snapshot(epoch))
+    content = io.BytesIO()
+    if archive:
+        torch.save({"state": Hostile(), "history": [0, ""]}, content)
+    else:
+        pickle.dump(Hostile(), content, protocol=2)
+    payload = content.getvalue()
+    newest = checkpoints.folder / "epoch-000002.ckpt"
+    newest.write_bytes(hashlib.sha256(payload).digest() + payload)
+    latest = checkpoints.latest()
+    assert latest is not None
+    assert latest.history == snapshot(1).history
+    assert capsys.readouterr().err == "epoch-000002.ckpt: damaged, the checkpoint before it is used\n"
+    assert not Path("hostile-code-ran").exists()
+
+
 def test_every_setting_file_and_line_of_code_makes_another_key(tmp_path: Path) -> None:
     data = tmp_path / "train.npz"
     data.write_bytes(b"images")
@@ -164,6 +199,20 @@ def test_all_loaded_code_is_in_the_key() -> None:
     assert {"src.training.checkpoints", "src.training.loop", "src.networks.convnet"} <= names
     assert all(name == "__main__" or name.startswith("src.") for name in names - {"src"})
     assert src.networks.convnet.__file__ in map(str, _loaded_code().values())
+
+
+def test_every_line_of_loaded_code_makes_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "extra.py"
+    file.write_text("FACTOR = 1\n")
+    before = training_key({}, [])
+    spec = importlib.util.spec_from_file_location("src.extra", file)
+    assert spec
+    assert spec.loader
+    monkeypatch.setitem(sys.modules, "src.extra", importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(sys.modules["src.extra"])
+    loaded = training_key({}, [])
+    file.write_text("FACTOR = 2\n")
+    assert len({before, loaded, training_key({}, [])}) == 3
 
 
 def test_a_program_that_is_no_file_has_a_key() -> None:

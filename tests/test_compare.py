@@ -1,122 +1,257 @@
 from __future__ import annotations
 
 import json
+import sys
+from typing import Any
 
-import pandas as pd
 import pytest
-from scipy.stats import binom
 
-from src.compare.__main__ import report
+from src.compare.__main__ import LAST_LOOK, accuracy_lines, group_lines, main, result_lines
+from src.compare.groups import Group, compare_groups, is_pattern
 from src.compare.provenance import Provenance
+from src.compare.revisions import Revision, is_same
 from src.evaluation.paired import compare
+from src.evaluation.seeds import Run
 from src.runtime.errors import UserError
 from tests.conftest import Clone, output
+from tests.experiments import add_experiment
+from tests.test_paired import comparison, predictions
+
+NOTHING = (Provenance(None, None), Provenance(None, None))
 
 
-def predictions(right: int, wrong: int, first_wrong: int = 0) -> pd.DataFrame:
-    """A table of `right + wrong` images; the wrong ones are in a row, from `first_wrong`."""
-    count = right + wrong
-    actual = [str(number % 10) for number in range(count)]
-    predicted = list(actual)
-    for number in range(first_wrong, first_wrong + wrong):
-        predicted[number] = "x"
-    return pd.DataFrame({"index": range(count), "actual": actual, "predicted": predicted})
+def test_the_difference_in_words() -> None:
+    assert result_lines(comparison(4, 13, 360)) == [
+        "B - A: +2.50 percentage points, 95 % interval +0.13 to +5.28 (paired)",
+        "only A right: 4, only B right: 13; McNemar's test: p = 0.039",
+        "a difference of this size would hardly come about by chance, for these images and these seeds",
+    ]
+    assert result_lines(comparison(12, 4, 360)) == [
+        "B - A: -2.22 percentage points, 95 % interval -4.94 to +0.11 (paired)",
+        "only A right: 12, only B right: 4; McNemar's test: p = 0.061",
+        "no difference to believe: this much comes about by chance",
+    ]
+    assert accuracy_lines("HEAD", "lr-0.01", comparison(4, 13, 360), "validation") == [
+        "A  HEAD     96.39% of 360 validation images",
+        "B  lr-0.01  98.89%",
+    ]
 
 
-def test_worked_out_by_hand() -> None:
-    # A errs on images 0-29, B on 20-39: ten are wrong for both, 20 for A alone, 10 for B alone.
-    result = compare(predictions(970, 30), predictions(980, 20, first_wrong=20))
-    assert (result.images, result.only_a, result.only_b) == (1000, 10, 20)
-    assert result.accuracy_a == pytest.approx(0.97)
-    assert result.accuracy_b == pytest.approx(0.98)
-    assert result.difference == pytest.approx(0.01)
-    assert result.p_value == pytest.approx(2 * binom.cdf(10, 30, 0.5))
-    low, high = result.interval
-    assert low < 0 < result.difference < high
-    # By definition of the exact interval, a share at its lower end makes 20 or more of 30 this improbable.
-    share = (low * 1000 / 30 + 1) / 2
-    assert binom.sf(19, 30, share) == pytest.approx(0.025)
-
-
-@pytest.mark.parametrize(("only_a", "only_b"), [(0, 5), (0, 6), (1, 8), (2, 9), (3, 12), (40, 60), (39, 61)])
-def test_the_interval_excludes_nothing_where_p_is_above_5_percent(only_a: int, only_b: int) -> None:
-    a = predictions(1000 - only_b, only_b)
-    b = predictions(1000 - only_a, only_a, first_wrong=500)
-    for result in (compare(a, b), compare(b, a)):
-        low, high = result.interval
-        assert (result.p_value < 0.05) == (not low <= 0 <= high)
-    assert compare(b, a).interval == pytest.approx(tuple(-end for end in reversed(compare(a, b).interval)))
-
-
-def test_equal_predictions_do_not_differ() -> None:
-    result = compare(predictions(95, 5), predictions(95, 5))
-    assert (result.difference, result.interval, result.p_value) == (0.0, (0.0, 0.0), 1.0)
-    assert "no parameter differs" in report("main", "workspace", result, {}, *[Provenance(None, None)] * 2)
-
-
-def test_other_test_sets_are_refused() -> None:
-    with pytest.raises(UserError, match="different test sets: 100 images in A, 99 in B"):
-        compare(predictions(100, 0), predictions(99, 0))
-    other = predictions(100, 0)
-    other["actual"] = other["actual"][::-1].reset_index(drop=True)
-    with pytest.raises(UserError, match="different test sets: 100 images each"):
-        compare(predictions(100, 0), other)
-
-
-def test_commits_experiments_and_the_workspace(clone: Clone) -> None:
-    clone.dvc("exp", "run", "--name", "faster", "--set-param", "lr=0.02")
-    told = clone.run("python", "-m", "src.compare").stdout
-    assert told == clone.run("python", "-m", "src.compare", "main", "workspace").stdout.replace(
-        "main", "HEAD"
+def test_the_same_predictions_are_no_difference() -> None:
+    same = predictions(95, 5)
+    assert result_lines(compare(same, same))[-1] == (
+        "no difference to believe: both predict the same class for every image"
     )
-    between = json.loads(clone.run("python", "-m", "src.compare", "main", "faster", "--json").stdout)
+    assert is_same((same, same), {}, NOTHING)
+    assert not is_same((same, predictions(96, 4)), {}, NOTHING)
+    assert not is_same((same, same), {"lr": (0.1, 0.2)}, NOTHING)
+    code, environment = ({"src/a.py": "1"}, {}), ({"torch": "2"}, {"torch": "3"})
+    assert not is_same((same, same), {}, (Provenance(None, code[0]), Provenance(None, code[1])))
+    assert not is_same((same, same), {}, (Provenance(environment[0], None), Provenance(environment[1], None)))
+    assert not is_same((same.assign(confidence=0.5), same.assign(confidence=0.4)), {}, NOTHING)
+
+
+def group(name: str, *seeds: int) -> Group:
+    return Group(name, {seed: Revision(f"{name}-{seed}", "0") for seed in seeds}, {})
+
+
+def test_groups_in_words() -> None:
+    a = {seed: Run(accuracy, 0.1) for seed, accuracy in enumerate((0.95, 0.96, 0.97))}
+    b = {seed: Run(accuracy, 0.1) for seed, accuracy in enumerate((0.975, 0.98, 0.994))}
+    lines = group_lines(group("a*", 0, 1, 2), group("b-more*", 0, 1, 2), compare_groups(a, b), "validation")
+    # Differences 2.5, 2.0 and 2.4: their mean is 2.3, their deviation 0.26, Student's quantile 4.30.
+    assert lines == [
+        "A  a*       96.00% ± 1.00  (3 seeds: 0, 1, 2)",
+        "B  b-more*  98.30% ± 0.98  (3 seeds: 0, 1, 2)",
+        "mean validation accuracy ± sample standard deviation; the seed is the unit, not the image",
+        "B - A: +2.30 percentage points, 95 % interval +1.64 to +2.96 (paired by seed, n = 3)",
+        "a difference of this size would hardly come about by the choice of seeds",
+    ]
+    worse = compare_groups(b, {0: Run(0.95, 0.1), 1: Run(0.985, 0.1), 5: Run(0.1, 0.1)})
+    assert worse.seeds == [0, 1]
+    assert group_lines(group("b", 0, 1, 2), group("c", 0, 1, 5), worse, "test")[-2:] == [
+        "B - A: -1.00 percentage points, 95 % interval -20.06 to +18.06 (paired by seed, n = 2)",
+        "no difference to believe: other seeds alone make as much",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("b", "verdict"),
+    [
+        ({5: Run(0.9, 0.1)}, "nothing can be said of other seeds: the groups have no seed in common"),
+        ({0: Run(0.9, 0.1)}, "nothing can be said of other seeds: the groups have seed 0 alone in common"),
+        (
+            {0: Run(0.9, 0.1), 1: Run(0.9, 0.1)},
+            "nothing can be said of other seeds: all of these differ by the same amount",
+        ),
+    ],
+)
+def test_too_few_seeds_are_said(b: dict[int, Run], verdict: str) -> None:
+    a = {0: Run(0.8, 0.1), 1: Run(0.8, 0.1)}
+    assert compare_groups(a, b).verdict == verdict
+    lines = group_lines(group("a", *a), group("b", *b), compare_groups(a, b), "validation")
+    assert ("(1 seed: " not in lines[1]) and lines[-1] == verdict
+    assert not any("interval" in line for line in lines)
+
+
+def test_names_and_patterns() -> None:
+    assert all(map(is_pattern, ("lr-0.01*", "lr-0.0?", "lr-[0-9]")))
+    assert not any(map(is_pattern, ("HEAD", "main", "lr-0.01_seed-0-abc123", "v1.0", "workspace")))
+
+
+class Compare:
+    """The command in a clone, without the seconds in which a new process loads its libraries."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, clone: Clone, *arguments: str) -> list[str]:
+        """The lines that it prints."""
+        self.monkeypatch.chdir(clone.path)
+        self.monkeypatch.setattr(sys, "argv", ["compare", *arguments])
+        self.capsys.readouterr()
+        main()
+        return self.capsys.readouterr().out.splitlines()
+
+    def json(self, clone: Clone, *arguments: str) -> dict[str, Any]:
+        return json.loads("\n".join(self(clone, *arguments, "--json")))
+
+    def refused(self, clone: Clone, *arguments: str) -> str:
+        with pytest.raises(UserError) as raised:
+            self(clone, *arguments)
+        return str(raised.value)
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Compare:
+    return Compare(monkeypatch, capsys)
+
+
+def test_commits_experiments_and_the_workspace(clone: Clone, compared: Compare) -> None:
+    assert compared(clone)[-1] == "the workspace is HEAD: nothing differs"
+    assert compared(clone, "HEAD", "main")[-1] == "main is HEAD: nothing differs"
+    clone.dvc("exp", "run", "--name", "faster", "--set-param", "lr=0.02")
+    lines = clone.run("python", "-m", "src.compare").stdout.splitlines()
+    assert lines == [line.replace("main", "HEAD") for line in compared(clone, "main", "workspace")]
+    between = compared.json(clone, "main", "faster")
+    assert (between["split"], between["same"]) == ("validation", False)
     assert between["parameters"] == {"lr": [0.005, 0.02]}
-    metrics = json.loads(clone.dvc("metrics", "diff", "--json").stdout)["metrics/test.json"]["accuracy"]
-    assert between["accuracy_a"] == pytest.approx(metrics["old"])
-    assert between["accuracy_b"] == pytest.approx(metrics["new"])
+    metrics = json.loads(clone.dvc("metrics", "diff", "--json").stdout)
+    validation = metrics["metrics/train.json"]["val_accuracy"]
     # Metrics are rounded to six digits.
-    assert between["difference"] == pytest.approx(metrics["diff"], abs=2e-6)
-    assert between["images"] == 360
-    for line in ("A  HEAD", "B  workspace", "of 360 test images", "  lr: 0.005 → 0.02"):
-        assert line in told
+    assert between["accuracy_a"] == pytest.approx(validation["old"], abs=1e-6)
+    assert between["accuracy_b"] == pytest.approx(validation["new"], abs=1e-6)
+    assert between["images"] == 240
+    for line in ("A  HEAD", "B  workspace", "of 240 validation images", "  lr: 0.005 → 0.02"):
+        assert line in "\n".join(lines)
+    assert not any("test" in line for line in lines if "McNemar" not in line)
     environment = json.loads(clone.read("metrics/environment.json"))
     assert between["environment"] == {"a": environment, "b": environment}
     assert between["code"] == []
-    assert told.endswith("cpu, 1 thread\nno training code differs\n")
-    assert f"trained with: Python {environment['python']}, torch {environment['torch']}, numpy" in told
+    assert lines[-1] == "no training code differs"
+    assert lines[-2].endswith("cpu, 1 thread")
+    assert f"trained with: Python {environment['python']}, torch {environment['torch']}, numpy" in lines[-2]
 
-    for arguments, said in (
-        (("nowhere",), "error: nowhere: cannot read plots/predictions.csv"),
-        (("main", "--jsn"), "unrecognized arguments: --jsn"),
+    last = compared(clone, "--test")
+    assert last[0] == LAST_LOOK
+    assert last[1].endswith("of 360 test images")
+    tested = compared.json(clone, "--test")
+    assert tested["split"] == "test"
+    assert tested["difference"] == pytest.approx(metrics["metrics/test.json"]["accuracy"]["diff"], abs=2e-6)
+
+
+def test_what_cannot_be_compared_is_refused_in_one_line(clone: Clone, compared: Compare) -> None:
+    invalid = "'nowhere' is invalid (unknown Git revision 'nowhere'); expected workspace, a commit, a branch"
+    assert compared.refused(clone, "nowhere").startswith(invalid)
+    # As in a commit from before they were written.
+    clone.git("rm", "--quiet", "plots/val_predictions.csv")
+    clone.git("commit", "--quiet", "--message=Without validation predictions")
+    assert compared.refused(clone, "HEAD", "HEAD~") == (
+        "HEAD: plots/val_predictions.csv is missing: its code did not write it yet; to compare its "
+        "parameters, run `git checkout HEAD -- params.yaml && dvc repro` and name workspace in its place"
+    )
+    result = clone.run("python", "-m", "src.compare", "HEAD~", check=False)
+    assert result.returncode == 1
+    assert output(result) == (
+        "error: workspace: plots/val_predictions.csv is missing; `dvc repro` writes it\n"
+    )
+    result = clone.run("python", "-m", "src.compare", "main", "--jsn", check=False)
+    assert result.returncode != 0
+    assert "unrecognized arguments: --jsn" in output(result)
+    clone.git("checkout", "--quiet", "HEAD~", "--", "plots")
+    for key, value, ours in (("split_seed", 7, 0), ("dataset", "MNIST", "Digits")):
+        clone.set_params(**{key: value})
+        expected = f"different validation images: {key} is {ours} in A, {value} in B"
+        assert compared.refused(clone, "HEAD~") == expected
+
+
+SLOW, FAST = {0: 0.90, 1: 0.92, 2: 0.91}, {0: 0.95, 1: 0.96, 2: 0.97}
+
+
+@pytest.fixture
+def groups(clone: Clone) -> Clone:
+    """A clone with six experiments, with two learning rates and three seeds."""
+    for side, lr, accuracies in (("slow", 0.0001, SLOW), ("fast", 0.005, FAST)):
+        for seed, accuracy in accuracies.items():
+            add_experiment(clone, f"{side}-{seed}", {"lr": lr, "seed": seed}, {"val_accuracy": accuracy})
+    return clone
+
+
+def test_experiments_are_compared_by_their_seeds(groups: Clone, compared: Compare) -> None:
+    lines = compared(groups, "slow*", "fast*")
+    # Differences 5, 4 and 6.
+    assert lines[:7] == [
+        "A  slow*  91.00% ± 1.00  (3 seeds: 0, 1, 2)",
+        "B  fast*  96.00% ± 1.00  (3 seeds: 0, 1, 2)",
+        "mean validation accuracy ± sample standard deviation; the seed is the unit, not the image",
+        "B - A: +5.00 percentage points, 95 % interval +2.52 to +7.48 (paired by seed, n = 3)",
+        "a difference of this size would hardly come about by the choice of seeds",
+        "parameters that differ:",
+        "  lr: 0.0001 → 0.005",
+    ]
+    assert compared(groups, "fast*", "slow*")[3].startswith(
+        "B - A: -5.00 percentage points, 95 % interval -7"
+    )
+    found = compared.json(groups, "slow*", "fast*")
+    assert found["b"]["experiments"] == {str(seed): f"fast-{seed}" for seed in FAST}
+    assert (found["split"], found["seeds"], found["verdict"]) == ("validation", [0, 1, 2], lines[4])
+    assert found["parameters"] == {"lr": [0.0001, 0.005]}
+    assert compared(groups, "slow*", "fast*", "--test")[0] == LAST_LOOK
+    assert "nothing can be said of other seeds: the groups have seed 1 alone in common" in compared(
+        groups, "slow*", "fast-1"
+    )
+
+
+def test_a_group_of_more_than_seeds_is_refused(groups: Clone, compared: Compare) -> None:
+    add_experiment(groups, "fast-again", {"lr": 0.005, "seed": 1})
+    narrower = "expected a narrower pattern"
+    for pattern, refused in (
+        ("*-0", f"'*-0': fast-0 and slow-0 differ in more than the seed: lr; {narrower}"),
+        ("fast*", f"'fast*': fast-1 and fast-again have the same seed, 1; {narrower}"),
+        ("slower*", "'slower*' matches no experiment; `dvc exp list --all-commits` lists their names"),
     ):
-        result = clone.run("python", "-m", "src.compare", *arguments, check=False)
-        assert result.returncode != 0
-        assert said in output(result)
-        assert "Traceback" not in output(result)
-    clone.set_params(dataset="MNIST")
-    result = clone.run("python", "-m", "src.compare", check=False)
-    assert output(result) == "error: different test sets: Digits in A, MNIST in B\n"
+        assert compared.refused(groups, "slow*", pattern) == refused
 
 
-def test_what_else_than_parameters_may_explain_a_difference(clone: Clone) -> None:
+def test_what_else_than_parameters_may_explain_a_difference(clone: Clone, compared: Compare) -> None:
     (clone.path / "src/training/loop.py").open("a").write("# by other code\n")
     clone.dvc("repro", LENET_THREADS="2")
     # What lies in the workspace was trained before this.
     (clone.path / "src/networks/build.py").open("a").write("# by nothing yet\n")
 
-    def told() -> list[str]:
-        lines = clone.run("python", "-m", "src.compare").stdout.splitlines()
+    def trained() -> list[str]:
+        lines = compared(clone)
         return lines[lines.index("no parameter differs") + 1 :]
 
     code = "training code that differs: src/training"
     caveat = "trained by different code{}: the parameters alone may not explain the difference"
-    assert told() == [
+    assert trained() == [
         "environment that differs:",
         "  threads: 1 → 2",
         code,
         caveat.format(" and in different environments"),
     ]
-    found = json.loads(clone.run("python", "-m", "src.compare", "--json").stdout)
+    found = compared.json(clone)
     before = found["environment"]["a"]
     assert before["threads"] == 1
     assert found["environment"]["b"] == before | {"threads": 2}
@@ -126,14 +261,14 @@ def test_what_else_than_parameters_may_explain_a_difference(clone: Clone) -> Non
     without_dvc = before.copy()
     version = without_dvc.pop("dvc")
     written.write_text(json.dumps(without_dvc))
-    assert told()[1] == f"  dvc: {version} → not recorded"
+    assert trained()[1] == f"  dvc: {version} → not recorded"
     written.write_text("{")
-    committed, damaged, *rest = told()
+    committed, damaged, *rest = trained()
     assert committed.startswith(f"environment of A: Python {before['python']}, torch ")
     assert damaged == "environment of B: not recorded (metrics/environment.json is damaged)"
     assert rest == [code, caveat.format("")]
     written.unlink()
     (clone.path / "metrics/train.json").unlink()
-    assert told() == [committed, "environment of B: not recorded", "training code of B: not recorded"]
-    found = json.loads(clone.run("python", "-m", "src.compare", "--json").stdout)
+    assert trained() == [committed, "environment of B: not recorded", "training code of B: not recorded"]
+    found = compared.json(clone)
     assert (found["environment"], found["code"]) == ({"a": before, "b": None}, None)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
-
 from tests.conftest import Clone
 from tests.idx_files import archives, source
 from tests.server import serve
+from tests.watching import Watched
 
 PREPARE = """
 import json, os, sys
@@ -98,33 +96,7 @@ run_stage(main)
     assert second.wait(timeout=60) == 0
 
 
-def test_nothing_listens_on_a_port(clone: Clone) -> None:
-    process = subprocess.Popen(
-        ["dvc", "repro", "--force"],
-        cwd=clone.path,
-        env=clone.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    listening, seen = [], set()
-
-    def watch() -> None:
-        while process.poll() is None:
-            for each in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
-                try:
-                    seen.add(" ".join(each.cmdline()[-2:]))
-                    listening.extend(
-                        found for found in each.net_connections("inet") if found.status == psutil.CONN_LISTEN
-                    )
-                except psutil.Error:  # it has ended by now
-                    continue
-            time.sleep(0.05)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    text, _ = process.communicate()
-    watcher.join()
-    assert process.returncode == 0, text
-    assert {f"-m stages.{stage}" for stage in ("prepare", "train", "evaluate", "plot")} <= seen
-    assert listening == []
+def test_nothing_listens_on_a_port(watched_repro: tuple[Clone, Watched]) -> None:
+    _, watched = watched_repro
+    assert {f"-m stages.{stage}" for stage in ("prepare", "train", "evaluate", "plot")} <= watched.commands
+    assert watched.listening == []

@@ -3,14 +3,26 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
-from src.data.splits import Split, pixel_statistics
+from src.data.splits import Split, pixel_statistics, save_split
 from src.evaluation.metrics import Evaluation, evaluate
+from src.networks.model_file import TrainedModel
+from src.params import Params
 from src.runtime.errors import UserError
+from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
+from src.training.loop import TrainingResult
+from src.training.resumable import resumable_training
+from studies.crossval import measure
 from studies.crossval.folds import joined, overall, scores_by_class, stratified_folds
 from tests.conftest import Clone, bright_squares, output
 from tests.test_survival import gone_on_from, kill
@@ -78,6 +90,45 @@ def test_scores_worked_out_by_hand() -> None:
     assert summary["accuracy"] == {"mean": 0.75, "sd": 0.0, "pooled": 0.75}
     assert summary["macro_f1"]["pooled"] == pytest.approx(0.75)
     assert summary["macro_f1"]["mean"] == pytest.approx((4 / 5 + 2 / 3) / 2)
+
+
+def test_a_held_out_fold_chooses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params
+) -> None:
+    """With the held-out images of the first fold inverted, its network and its choice are the same."""
+    monkeypatch.chdir(tmp_path)
+    chosen = params.model_copy(update={"folds": 2, "epochs": 6, "val_fraction": 0.25, "lr": 0.001})
+    Path("params.yaml").write_text(json.dumps(chosen.model_dump()))
+    networks: list[TrainedModel] = []
+
+    @contextmanager
+    def seen(*args: Any, **kwargs: Any) -> Iterator[tuple[TrainedModel, TrainingResult]]:  # noqa: ANN401
+        with resumable_training(*args, **kwargs) as (trained, result):
+            networks.append(trained)
+            yield trained, result
+
+    monkeypatch.setattr(measure, "resumable_training", seen)
+
+    def first_fold(part: Split) -> tuple[TrainedModel, pd.Series]:
+        networks.clear()
+        for path, half in ((TRAIN_SPLIT, slice(120)), (VAL_SPLIT, slice(120, None))):
+            save_split(replace(part, images=part.images[half], labels=part.labels[half]), path)
+        measure.main()
+        return networks[0], pd.read_csv("studies/crossval/folds.csv").loc[0]
+
+    part = bright_squares(40)
+    held_out = next(iter(stratified_folds(part, 2, chosen.val_fraction, chosen.split_seed))).held_out
+    tested = {image.tobytes() for image in held_out.images}
+    images = np.stack([255 - image if image.tobytes() in tested else image for image in part.images])
+    assert (images != part.images).any((1, 2)).sum() == 80
+
+    (network, row), (other, other_row) = first_fold(part), first_fold(replace(part, images=images))
+    assert (network.mean, network.std) == (other.mean, other.std)
+    assert all(torch.equal(network.weights[name], other.weights[name]) for name in network.weights)
+    of_the_choice = ["fold", "images", "best_epoch", "val_accuracy"]
+    assert row[of_the_choice].equals(other_row[of_the_choice])
+    assert row["loss"] != other_row["loss"]
+    assert row["best_epoch"] > 0
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 import torchvision
 
-from src.data.dataset import Dataset, dataset, split_dataset
+from src.data.dataset import Dataset, Parts, Placement, dataset, split_dataset
 from src.data.fashionmnist import CLOTHES
 from src.data.kmnist import HIRAGANA
 from src.data.torchvision_archives import data_root, load_idx_dataset, read_images, torchvision_source
@@ -142,3 +144,76 @@ def test_splits_come_from_their_own_parts_and_statistics_from_training_alone() -
     np.testing.assert_array_equal(test.images, digits.test.images)
     assert train.mean == val.mean == test.mean == pytest.approx((train.images / 255).mean())
     assert train.std == val.std == test.std == pytest.approx((train.images / 255).std())
+
+
+def real(name: str) -> Parts:
+    """A dataset's real images; those that are not in scikit-learn's wheel, where they are on this machine."""
+    if name != "Digits":
+        root = os.environ.get("LENET_DATA_ROOT")
+        if not root or not (Path(root) / name / "raw").is_dir():
+            pytest.skip(f"LENET_DATA_ROOT names no folder with {name}")
+    return dataset(name).load()
+
+
+def as_bytes(images: np.ndarray) -> set[bytes]:
+    return {image.tobytes() for image in images}
+
+
+@pytest.mark.parametrize("name", ["Digits", "MNIST", "FashionMNIST"])
+def test_no_test_image_is_among_the_training_and_validation_images(name: str) -> None:
+    official = real(name)
+    train, val, test = split_dataset(name, 1 / 6, split_seed=0)
+    pictures = [as_bytes(split.images) for split in (train, val, test)]
+    assert [len(images) for images in pictures] == [len(split.labels) for split in (train, val, test)]
+    assert not pictures[0] & pictures[1]
+    assert not pictures[2] & (pictures[0] | pictures[1])
+    np.testing.assert_array_equal(test.images, official.test.images)
+    assert train.mirror_symmetric == (name == "FashionMNIST"), "digits have a left and a right"
+
+
+@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "KMNIST", "QMNIST"])
+def test_each_part_comes_from_its_own_archives(tmp_path: Path, name: str) -> None:
+    files = archives(name, train=20, test=20)
+    with serve(files) as mirror:
+        parts = load_idx_dataset(name, 10, source(name, files, mirror.url), tmp_path)
+    for part, archive in ((parts.train, f"{NAMES[name][0]}.gz"), (parts.test, f"{NAMES[name][2]}.gz")):
+        pixels = gzip.decompress(files[archive])[-20 * 28 * 28 :]
+        assert part.images.tobytes() == pixels, archive
+    assert not as_bytes(parts.train.images) & as_bytes(parts.test.images)
+
+
+def content_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last row and column that are not background, each int [N, 2]."""
+    seen = images > 0
+    lines = [seen.any(axis=axis) for axis in (2, 1)]
+    first = np.stack([each.argmax(1) for each in lines], axis=1)
+    last = np.stack([27 - each[:, ::-1].argmax(1) for each in lines], axis=1)
+    return first, last
+
+
+@pytest.mark.parametrize("name", ["Digits", "MNIST", "FashionMNIST"])
+def test_how_images_are_placed_is_as_the_dataset_says(name: str) -> None:
+    images, placement = real(name).train.images, dataset(name).placement
+    first, last = content_of(images)
+    longer = (last - first + 1).max(1)
+    assert longer.max() == placement.size
+    assert (longer == placement.size).mean() > 0.98
+
+    of_rectangle = np.abs((first + last) / 2 - 13.5)
+    weights = images.astype(float)
+    total, places = weights.sum((1, 2)), np.arange(28)
+    by_row_and_column = [weights.sum(axis) @ places / total for axis in (2, 1)]
+    of_mass = np.abs(np.stack(by_row_and_column, axis=1) - 14)
+    # By mass, nothing is further from the middle than half a pixel, to which it was rounded.
+    assert (np.quantile(of_mass, 0.99) < 0.5) == placement.by_mass
+    assert (of_rectangle.mean() < 0.25) == (not placement.by_mass)
+
+    brightest = images.max((1, 2))
+    assert placement.full_contrast == (np.quantile(brightest, 0.02) >= 254)
+    assert brightest.min() > 220
+
+
+def test_how_images_are_placed_that_cannot_be_measured_here() -> None:
+    assert dataset("QMNIST").placement == dataset("MNIST").placement, "made from NIST's images as MNIST was"
+    # Characters cut out of scanned pages and scaled to the field (Clanuwat et al. 2018).
+    assert dataset("KMNIST").placement == Placement(28, by_mass=False, full_contrast=True)

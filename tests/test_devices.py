@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from src.runtime.devices import environment, select_device
+from src.runtime.devices import environment, select_device, set_up_process
 from src.runtime.errors import UserError
 from src.runtime.processor import REFERENCE, has_avx2
 from tests.conftest import ROOT
@@ -50,8 +50,9 @@ def set_up(threads: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_one_thread_unless_a_variable_asks_for_more_which_is_said() -> None:
-    assert set_up("").stdout.split() == ["1", "True"]
-    assert "threads" not in set_up("").stderr
+    by_default = set_up("")
+    assert by_default.stdout.split() == ["1", "True"]
+    assert "threads" not in by_default.stderr
     more = set_up("3")
     assert more.stdout.split() == ["3", "True"]
     said = r"note: on .*, 3 threads, the last bits of results are not those of x86-64 AVX2 on one thread\n"
@@ -69,7 +70,8 @@ def test_the_environment_names_what_decides_the_bits(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "two"])
-def test_unusable_numbers_of_threads_are_refused(threads: str) -> None:
-    refused = set_up(threads)
-    assert refused.returncode == 1
-    assert refused.stderr == (f"error: LENET_THREADS: {threads!r} is invalid; expected an integer ≥ 1\n")
+def test_unusable_numbers_of_threads_are_refused(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LENET_THREADS", threads)
+    with pytest.raises(UserError) as refusal:
+        set_up_process()
+    assert str(refusal.value) == f"LENET_THREADS: {threads!r} is invalid; expected an integer ≥ 1"

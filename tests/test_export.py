@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
@@ -35,7 +36,7 @@ def trained(**network: str) -> TrainedModel:
     chosen: dict[str, Any] = DEFAULT | network
     weights = build_model(chosen, seed=3).state_dict()
     names = [f"class “{number}”" for number in range(10)]
-    return TrainedModel("MNIST", names, 0.13, 0.31, chosen, weights)
+    return TrainedModel("MNIST", names, 0.13, 0.31, chosen, 3, weights)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,12 @@ def test_the_stage_and_predictions_without_pytorch(clone: Clone) -> None:
     assert metrics["images"] == 1000
     assert metrics["onnx"]["same_class"] == metrics["program"]["same_class"] == 1
     assert metrics["tolerance"] == 1e-3
+    proto = onnx.load(clone.path / "models/model.onnx")
+    digest = hashlib.sha256((clone.path / "models/model.pt").read_bytes()).hexdigest()
+    assert {one.key: one.value for one in proto.metadata_props}["model_sha256"] == digest
+    assert f"md5: {metrics['model_md5']}" in clone.read("dvc.lock")
+    # They would be shown beside revisions whose model was never exported.
+    assert "export.json" not in clone.dvc("metrics", "show").stdout
     assert {"lenet5", "studies/export/dvc.yaml:lenet5-onnx"} <= artifacts(clone)
 
     words = ("plots/samples_train.png", "--model")
@@ -152,6 +159,37 @@ def test_the_stage_and_predictions_without_pytorch(clone: Clone) -> None:
     refused = clone.run(*command, check=False)
     assert refused.returncode == 1
     assert output(refused).startswith("error: models/model.onnx: not a model written by this project (")
+
+
+def files(*folders: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("suffix", ["onnx", pytest.param("pt2", marks=pytest.mark.slow)])
+def test_a_graph_with_other_answers_fails_the_stage_and_leaves_nothing(clone: Clone, suffix: str) -> None:
+    forward = "self.network(self.trained.prepare_input(images))"
+    if suffix == "onnx":
+        clone.replace("src/export/formats.py", f"return {forward}", f"return {forward} * 1.01")
+    else:  # only the file of the program
+        clone.replace("stages/export.py", "program_bytes(program)", "program_bytes(other)")
+        clone.replace(
+            "stages/export.py",
+            "    # Files whose",
+            "    weights = {name: 1.01 * each for name, each in trained.weights.items()}\n"
+            "    other = export_program(dataclasses.replace(trained, weights=weights))\n    # Files whose",
+        )
+        clone.replace("stages/export.py", "import hashlib\n", "import dataclasses\nimport hashlib\n")
+    (clone.path / "metrics/export.json").unlink()
+    folders = clone.path / "models", clone.path / "metrics"
+    before = files(*folders)
+    assert not (clone.path / "models/model.onnx").exists()
+    refused = clone.run("python", "-m", "stages.export", check=False)
+    assert refused.returncode == 1
+    said = (
+        f"error: models/model.{suffix} does not answer as the model it was made of: logits differ by up to "
+    )
+    assert refused.stderr.splitlines()[-1].startswith(said)
+    assert files(*folders) == before
 
 
 def artifacts(clone: Clone) -> set[str]:

@@ -140,6 +140,37 @@ def test_the_confusion_matrix_says_its_counts() -> None:
     assert axes.get_title() == "Test images: 9,500 of 10,000 right (95.00%)"
 
 
+def test_rows_of_the_confusion_matrix_are_actual_classes() -> None:
+    # Of 10 cats 3 are classified as dogs, of 5 dogs none as a cat.
+    labels, predicted = np.array([0] * 10 + [1] * 5), np.array([0] * 7 + [1] * 8)
+    axes = evaluation.confusion_matrix(evaluate(np.eye(2)[predicted], labels, ["cat", "dog"]).confusion).axes[
+        0
+    ]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Predicted class", "Actual class")
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [tick.get_text() for tick in ticks] == ["cat", "dog"]
+    written = {tuple(map(round, text.get_position())): text.get_text() for text in axes.texts}
+    assert written == {(0, 0): "7", (1, 0): "3", (1, 1): "5"}, "x is the predicted class, y the actual one"
+    np.testing.assert_allclose(axes.images[0].get_array(), [[0.7, 0.3], [0, 1]])
+
+
+def test_precision_and_recall_are_not_swapped() -> None:
+    # Of the same predictions: 3 of 8 dogs are cats, and 3 of 10 cats are missed.
+    labels, predicted = np.array([0] * 10 + [1] * 5), np.array([0] * 7 + [1] * 8)
+    figure = evaluation.per_class_f1(evaluate(np.eye(2)[predicted], labels, ["cat", "dog"]).per_class)
+    (axes,) = figure.axes
+    drawn = {line.get_label(): list(line.get_xdata()) for line in axes.lines}
+    assert drawn == {"precision": [1, 5 / 8], "recall": [7 / 10, 1]}
+    assert all(list(line.get_ydata()) == [0, 1] for line in axes.lines)
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([14 / 17, 10 / 13])
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    handles = dict(zip(named, figure.legends[0].legend_handles, strict=True))
+    for line in axes.lines:
+        shown = handles[line.get_label()]
+        assert (shown.get_marker(), shown.get_color()) == (line.get_marker(), line.get_color())
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["cat  (10)", "dog  (5)"]
+
+
 def test_every_channel_of_every_map_is_shown() -> None:
     chosen = examples(SOME.predictions)
     shown = []

@@ -18,7 +18,7 @@ from src.runtime.files import (
     write_table,
     write_text,
 )
-from src.training.loop import Step
+from src.training.history import Step
 
 
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

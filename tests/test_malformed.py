@@ -252,7 +252,7 @@ def test_model_files(tmp_path: Path) -> None:
     network: dict[str, Any] = {"model": "lenet5", "input": "pad", "activation": "ReLU"}
     network |= {"pooling": "max", "dropout": 0.0, "init": "default"}
     weights = build_model(network, seed=0).state_dict()
-    model = TrainedModel("MNIST", list("0123456789"), 0.1, 0.3, network, weights)
+    model = TrainedModel("MNIST", list("0123456789"), 0.1, 0.3, network, 0, weights)
     save_model(model, path)
     whole = path.read_bytes()
     # Damage in what describes the weights, not only in the weights, which are most of the file.

@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 
 from src.networks.build import build_model, predict_logits
 from src.networks.model_file import TrainedModel, load_model, save_model
 from src.params import ModelName
+from src.predict.classifiers import TorchClassifier
 from src.runtime.errors import UserError
 
 NETWORK: dict[str, Any] = {
@@ -26,7 +28,7 @@ NETWORK: dict[str, Any] = {
 def trained(model: str = "lenet5", seed: int = 0) -> TrainedModel:
     network = NETWORK | {"model": model}
     weights = build_model(network, seed=seed).state_dict()
-    return TrainedModel("Digits", list("0123456789"), 0.2, 0.3, network, weights)
+    return TrainedModel("Digits", list("0123456789"), 0.2, 0.3, network, seed, weights)
 
 
 @pytest.mark.parametrize("model", get_args(ModelName))
@@ -65,6 +67,9 @@ def test_bad_model_files_are_refused_in_one_line(tmp_path: Path, monkeypatch: py
         {**vars(trained()), "network": {**NETWORK, "input": "crop"}},
         {**vars(trained()), "network": {**NETWORK, "model": "convnet"}},
         {**vars(trained()), "class_names": 10},
+        {**vars(trained()), "seed": "0"},
+        {**vars(trained()), "seed": -1},
+        {**vars(trained()), "epochs": 12},
         {**vars(trained()), "mean": "bright"},
         {**vars(trained()), "weights": {**weights, "fc3.bias": torch.full((10,), float("nan"))}},
     ]
@@ -78,3 +83,23 @@ def test_bad_model_files_are_refused_in_one_line(tmp_path: Path, monkeypatch: py
         assert str(path) in str(refusal.value)
         assert "\n" not in str(refusal.value)
     assert not Path("hostile-code-ran").exists()
+
+
+def test_the_file_of_an_earlier_version_is_refused_and_says_how_to_write_a_new_one(tmp_path: Path) -> None:
+    values = vars(trained())
+    del values["seed"]
+    torch.save(values, tmp_path / "model.pt")
+    with pytest.raises(UserError) as refusal:
+        load_model(tmp_path / "model.pt")
+    said = "not a model written by this project (it lacks seed; `dvc repro train` writes a new one)"
+    assert str(refusal.value) == f"{tmp_path / 'model.pt'}: {said}"
+
+
+def test_the_untrained_network_is_that_of_the_seed(tmp_path: Path) -> None:
+    save_model(replace(trained(seed=0), seed=5), tmp_path / "model.pt")
+    images = np.arange(3 * 28 * 28, dtype=np.uint8).reshape(3, 28, 28)
+    logits = TorchClassifier(tmp_path / "model.pt", untrained=True).logits(images)
+    inputs = trained().prepare_input(torch.from_numpy(images))
+    expected, other = (predict_logits(build_model(NETWORK, seed=seed), inputs).numpy() for seed in (5, 0))
+    np.testing.assert_array_equal(logits, expected)
+    assert (logits != other).all()

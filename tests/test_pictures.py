@@ -4,6 +4,7 @@ import io
 import itertools
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,14 +52,17 @@ def test_size_and_polarity_do_not_matter(size: tuple[int, int], ink: int, paper:
     assert prepared.image.max() > 230
 
 
-def test_clothes_fill_the_field_and_keep_their_shade() -> None:
+@pytest.mark.parametrize(("full_contrast", "shade"), [(True, 255), (False, 100)])
+def test_clothes_fill_the_field_and_keep_their_shade_where_the_dataset_does(
+    full_contrast: bool, shade: int
+) -> None:
     picture = np.zeros((90, 60), np.uint8)
     picture[20:80, 15:45] = 100
-    prepared = prepare_picture(picture, FASHION)
+    prepared = prepare_picture(picture, replace(FASHION, full_contrast=full_contrast))
     assert not prepared.inverted
     assert np.flatnonzero(prepared.image.any(axis=1)).tolist() == list(range(28))
     assert np.flatnonzero(prepared.image.any(axis=0)).tolist() == list(range(7, 21))
-    assert set(np.unique(prepared.image)) == {0, 100}
+    assert set(np.unique(prepared.image)) == {0, shade}
 
 
 def test_paper_with_grain_and_shadow_is_background() -> None:

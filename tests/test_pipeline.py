@@ -31,7 +31,7 @@ def test_repro_writes_everything_that_dvc_yaml_declares(reproduced: Clone) -> No
     assert "up to date" in reproduced.dvc("status", "dvc.yaml").stdout
     lock = YAML(typ="safe").load(reproduced.read("dvc.lock"))
     for stage in lock["stages"].values():
-        for out in stage["outs"]:
+        for out in stage.get("outs", []):
             assert (reproduced.path / out["path"]).stat().st_size == out["size"]
 
 
@@ -214,6 +214,25 @@ def test_bad_parameters_are_refused_in_one_line(clone: Clone, change: str, said:
     assert result.returncode != 0
     assert said in output(result)
     assert "Traceback" not in output(result)
+
+
+def test_a_mistake_in_params_yaml_is_refused_where_no_other_stage_would_run(clone: Clone) -> None:
+    original = clone.read("params.yaml")
+    for change, said in (
+        ("foo: 1", "error: params.yaml: unknown key 'foo'; expected dataset, "),
+        ("folds: 1", "error: params.yaml: folds: 1 is invalid; expected an integer ≥ 2"),
+    ):
+        kept = [line for line in original.splitlines() if not line.startswith("folds:") or "foo" in change]
+        (clone.path / "params.yaml").write_text("\n".join([*kept, change]) + "\n")
+        refused = clone.dvc("repro", check=False)
+        assert refused.returncode != 0
+        assert sum(line.startswith(said) for line in refused.stderr.splitlines()) == 1
+        assert ran(refused.stdout) == []
+        assert "Traceback" not in output(refused)
+    (clone.path / "params.yaml").write_text(original)
+    assert "Running stage" not in clone.dvc("repro").stdout
+    assert "up to date" in clone.dvc("status", "dvc.yaml").stdout
+    assert clone.git("status", "--porcelain") == ""
 
 
 def test_without_a_network_a_missing_dataset_says_what_to_do(clone: Clone, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +17,11 @@ from PIL import Image
 from src.data.dataset import dataset, split_dataset
 from src.networks.model_file import save_model
 from src.params import Params
+from src.predict.__main__ import main
 from src.predict.classifiers import TorchClassifier
 from src.predict.predictions import Prediction, as_csv, as_json, as_table, softmax
 from src.predict.predictions import predict as predict_pictures
-from src.runtime.errors import UserError
+from src.runtime.errors import UserError, run
 from src.training.loop import train_on_splits
 from tests.conftest import Clone, changed, output
 
@@ -35,11 +38,28 @@ def pictures(clone: Clone) -> Path:
     return folder
 
 
-def predict(clone: Clone, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return clone.run("python", "-m", "src.predict", *words, check=check)
+Predict = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_pictures_of_a_folder_as_table_json_and_csv(clone: Clone, pictures: Path) -> None:
+@pytest.fixture
+def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Predict:
+    """`python -m src.predict` in a clone, but in this process, which has loaded PyTorch already."""
+
+    def call(clone: Clone, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(clone.path)
+        monkeypatch.setattr(sys, "argv", ["src.predict", *words])
+        try:
+            run(main)
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        assert not (check and code), capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
+
+    return call
+
+
+def test_pictures_of_a_folder_as_table_json_and_csv(clone: Clone, pictures: Path, predict: Predict) -> None:
     named = [f"pictures/{path.name}" for path in sorted(pictures.iterdir())]
     records = json.loads(predict(clone, "pictures", "--json").stdout)
     assert [record["file"] for record in records] == named
@@ -70,7 +90,9 @@ def test_pictures_of_a_folder_as_table_json_and_csv(clone: Clone, pictures: Path
     assert float(rows[3]["7"]) == pytest.approx(records[3]["probabilities"]["7"])
 
 
-def test_what_cannot_be_read_has_its_line_and_the_rest_is_predicted(clone: Clone, pictures: Path) -> None:
+def test_what_cannot_be_read_has_its_line_and_the_rest_is_predicted(
+    clone: Clone, pictures: Path, predict: Predict
+) -> None:
     good = sorted(pictures.iterdir())[0]
     (pictures / "text.png").write_text("It was a dark and stormy night")
     (pictures / "cut.png").write_bytes(good.read_bytes()[:150])
@@ -85,7 +107,7 @@ def test_what_cannot_be_read_has_its_line_and_the_rest_is_predicted(clone: Clone
     assert len(lines) == 23
 
 
-def test_standard_input_and_an_empty_folder(clone: Clone, pictures: Path) -> None:
+def test_standard_input_and_an_empty_folder(clone: Clone, pictures: Path, predict: Predict) -> None:
     first = sorted(pictures.iterdir())[0]
     with first.open("rb") as file:
         result = subprocess.run(
@@ -108,13 +130,15 @@ def test_standard_input_and_an_empty_folder(clone: Clone, pictures: Path) -> Non
     assert output(refused) == "error: none.pt: no such file; `dvc repro train` writes it\n"
 
 
-def test_a_split_has_the_numbers_of_evaluate(clone: Clone) -> None:
+def test_a_split_has_the_numbers_of_evaluate(clone: Clone, predict: Predict) -> None:
     assert predict(clone, "--split", "test").stdout == clone.read("metrics/test.json")
     validation = json.loads(predict(clone, "--split", "val").stdout)
     assert validation["accuracy"] == json.loads(clone.read("metrics/train.json"))["val_accuracy"]
 
 
-def test_before_training_every_answer_is_near_ten_percent(clone: Clone, pictures: Path) -> None:
+def test_before_training_every_answer_is_near_ten_percent(
+    clone: Clone, pictures: Path, predict: Predict
+) -> None:
     result = predict(clone, "pictures", "--untrained", "--json")
     for record in json.loads(result.stdout):
         assert all(0.05 < share < 0.17 for share in record["probabilities"].values())

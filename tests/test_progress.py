@@ -10,7 +10,8 @@ from tests.conftest import ROOT
 
 PROGRAM = """
 from src.training.progress import TrainingProgress
-from src.training.loop import Epoch, Progress
+from src.training.history import Epoch
+from src.training.loop import Progress
 shown = TrainingProgress(epochs=2, steps_per_epoch=3)
 history = []
 for epoch in range(3):
@@ -24,7 +25,8 @@ for epoch in range(3):
 
 GOES_ON = """
 from src.training.progress import TrainingProgress
-from src.training.loop import Epoch, Progress
+from src.training.history import Epoch
+from src.training.loop import Progress
 shown = TrainingProgress(epochs=4, steps_per_epoch=3)
 history = [Epoch(epoch, 0.1, 2.0, 2.5, 0.1, 0.1) for epoch in range(3)]
 shown.on_epoch(Progress(history, history[-1], [], snapshot=None))

@@ -74,7 +74,14 @@ print(json.dumps({{
 @needs_avx2
 @pytest.mark.parametrize(
     ("package", "variables"),
-    [("src", {}), ("src", HOSTILE), ("stages", HOSTILE), ("studies", HOSTILE), ("benchmarks", HOSTILE)],
+    [
+        ("src", {}),
+        ("stages", HOSTILE),  # which says `import src`, as the others do: see test_stages.py
+        *(
+            pytest.param(package, HOSTILE, marks=pytest.mark.slow)
+            for package in ("src", "studies", "benchmarks")
+        ),
+    ],
     ids=lambda value: value if isinstance(value, str) else "hostile" if value else "clean",
 )
 def test_every_library_is_held_to_avx2_and_one_thread(package: str, variables: dict[str, str]) -> None:

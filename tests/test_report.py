@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import io
 import json
 import math
 import platform
@@ -12,35 +13,44 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import markupsafe
 import pandas as pd
 import pytest
 import vl_convert
 from dvc.repo import Repo
 
 from src.compare.provenance import Provenance
-from src.compare.revisions import PREDICTIONS, read_predictions
+from src.compare.revisions import Revision, read_predictions, resolve
 from src.evaluation.paired import compare
+from src.evaluation.seeds import Run
 from src.report.__main__ import main
 from src.report.charts import COLOURS, CURVES, SHAPES, curve, decades, style
-from src.report.page import draw
+from src.report.judgements import judge
+from src.report.page import extreme
 from src.report.revisions import (
     ABSENT,
     COLUMNS,
+    CONFUSION,
+    EXPORT,
     HISTORY,
-    Revision,
+    PREDICTIONS,
     Snapshot,
-    Stage,
     flat,
+    load,
     parse_parameters,
-    resolve,
+    range_of_histories,
 )
-from src.report.tables import judge
+from src.report.tables import matrix, metrics
 from src.runtime.errors import UserError
+from src.runtime.paths import TEST_METRICS, TRAIN_METRICS
 from tests.browser import Browser
 from tests.conftest import Clone, output
+from tests.experiments import add_experiment
+from tests.test_paired import predictions
 
-STRANGE = "a<b>&c"
-REVISIONS = ("main", "faster", STRANGE, "bare", "workspace")
+# A branch, a class and a commit may have such names.
+STRANGE = "a<b>&\"c'</script><script>window.ran=1</script><img/src='x'/onerror='window.ran=2'>"
+REVISIONS = ("main", "faster", STRANGE, "bare", "workspace", "slow*")
 CHARTS = ("differences", "loss", "accuracy", "learning-rate")
 
 
@@ -53,8 +63,8 @@ def state(clone: Clone) -> tuple[str, str, bytes]:
 
 @pytest.fixture(scope="module")
 def revisions(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone with an experiment, the same under a name that could break a page and with another record of
-    what trained it, a branch without results, and a workspace in which one file is damaged."""
+    """A clone with an experiment, the same with names that could break a page and with another record of
+    what trained it, a branch without results, a workspace in which one file is damaged, and a group."""
     clone = reproduced.copy(tmp_path_factory.mktemp("revisions") / "clone")
     clone.git("switch", "--quiet", "--create", "bare")
     clone.git("rm", "--quiet", "-r", "plots", "metrics", "dvc.yaml")
@@ -68,8 +78,17 @@ def revisions(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Cl
     (strange.path / "metrics/environment.json").write_text(json.dumps(environment | {"torch": "<b>2.13</b>"}))
     md5 = hashlib.md5(strange.path.joinpath("src/params.py").read_bytes()).hexdigest()
     strange.replace("dvc.lock", md5, "f" * 32)
-    strange.git("commit", "--quiet", "--all", "--message=As if others had trained it")
+    confusion = strange.read("plots/confusion.csv")
+    quoted = '"' + STRANGE.replace('"', '""') + '"'
+    named = re.sub(r"(?<!\d)0,", lambda _: f"{quoted},", confusion)  # class 0, actual and predicted
+    (strange.path / "plots/confusion.csv").write_text(named)
+    strange.git("commit", "--quiet", "--all", f"--message={STRANGE}")
     clone.git("worktree", "remove", "../strange")
+    rows = pd.read_csv(io.StringIO(clone.git("show", f"main:{HISTORY}"))).set_index("epoch")
+    for seed in (0, 1):
+        reached = {"val_accuracy": 0.25 + seed / 2}
+        content = (rows / (seed + 1)).to_csv()
+        add_experiment(clone, f"slow-{seed}", {"seed": seed}, reached, {HISTORY: content})
     clone.set_params(dataset="FashionMNIST")
     (clone.path / "metrics/test.json").write_text("no JSON")
     return clone
@@ -115,7 +134,7 @@ def test_the_page_is_drawn_without_a_network_or_a_complaint(browser: Browser) ->
 
 def test_every_chart_has_its_marks_and_a_text_in_their_place(browser: Browser) -> None:
     # Epoch 0 and two more of two lines, in all revisions but the bare one.
-    assert marks(browser) == {"differences": 2, "loss": 24, "accuracy": 24, "learning-rate": 12}
+    assert marks(browser) == {"differences": 2, "loss": 30, "accuracy": 30, "learning-rate": 15}
     for name in CHARTS:
         assert browser.evaluate(f"document.getElementById('{name}').ariaLabel.length") > 20
     for name in CHARTS[1:]:
@@ -131,14 +150,14 @@ def test_a_revision_is_hidden_and_shown_again_with_the_keyboard_alone(browser: B
         if browser.evaluate("document.activeElement.value === 'faster'"):
             break
     browser.press(" ", text=" ")
-    browser.wait("document.querySelectorAll('#loss .mark-symbol.role-mark path').length === 18")
+    browser.wait("document.querySelectorAll('#loss .mark-symbol.role-mark path').length === 24")
     browser.wait("document.querySelectorAll('#differences .mark-symbol.role-mark path').length === 1")
     matrices = "[...document.querySelectorAll('figure[data-positions=\"1\"]')].map((figure) => figure.hidden)"
     assert set(browser.evaluate(matrices)) == {True}
     # What it shares with another revision stays.
     assert browser.evaluate("document.querySelector('figure[data-positions=\"1 2 4\"]').hidden") is False
     browser.press(" ", text=" ")
-    browser.wait("document.querySelectorAll('#loss .mark-symbol.role-mark path').length === 24")
+    browser.wait("document.querySelectorAll('#loss .mark-symbol.role-mark path').length === 30")
     assert marks(browser) == before
 
 
@@ -183,13 +202,42 @@ def test_the_charts_are_dark_where_the_user_prefers_it(browser: Browser) -> None
 def test_a_name_is_text_wherever_it_stands(reported: Clone) -> None:
     page = reported.read("report.html")
     assert STRANGE not in page
-    assert html.escape(STRANGE) in page
+    # markupsafe, and so jinja, writes quotes as numbers.
+    assert page.count(str(markupsafe.escape(STRANGE))) > 10
     assert "Before there were &lt;results&gt;" in page
 
 
-def test_a_name_is_text_for_the_browser(browser: Browser) -> None:
-    assert browser.evaluate("document.querySelectorAll('b').length") == 0
-    assert STRANGE in browser.evaluate("document.querySelector('h1').textContent")
+def test_a_name_is_text_for_the_browser(reported: Clone, browser: Browser, tmp_path: Path) -> None:
+    # Without its security policy, too, no script of a name runs.
+    unprotected = tmp_path / "report.html"
+    unprotected.write_text(re.sub("<meta http-equiv[^>]*>", "", reported.read("report.html")))
+    for path in (unprotected, reported.path / "report.html"):
+        browser.open(path)
+        assert browser.complaints() == []
+        assert browser.evaluate("window.ran") is None
+        assert browser.evaluate("document.querySelectorAll('b').length") == 0
+        assert browser.evaluate("document.scripts.length") == 3
+        assert browser.evaluate("[...document.images].every(({src}) => src.startsWith('data:'))")
+        for place in ("h1", ".matrix th[scope=row]", ".matrix th[scope=col]", "label .name"):
+            texts = f"[...document.querySelectorAll('{place}')].map((each) => each.textContent).join()"
+            assert STRANGE in browser.evaluate(texts), place
+
+
+def test_the_page_may_neither_load_nor_run_what_is_not_its_own(reported: Clone, browser: Browser) -> None:
+    for attempt in (
+        "document.body.insertAdjacentHTML('beforeend', '<i onclick=\"window.ran = 1\"></i>'),"
+        "document.body.lastChild.click()",
+        "document.body.append(Object.assign(document.createElement('script'), {text: 'window.ran = 1'}))",
+        "fetch('https://example.org/').then(() => window.ran = 1, () => 0)",
+        "new Promise((done) => Object.assign(new Image(), {onload: done, onerror: done,"
+        " src: 'https://example.org/x.png'})).then(() => 0)",
+    ):
+        browser.open(reported.path / "report.html")
+        browser.evaluate(f"({attempt})")
+        assert browser.evaluate("window.ran") is None, attempt
+        complaints = [event["entry"]["text"] for event in browser.complaints() if "entry" in event]
+        assert any("Content Security Policy" in text for text in complaints), attempt
+    browser.open(reported.path / "report.html")
 
 
 def test_it_says_what_differs_and_whether_to_believe_it(
@@ -202,17 +250,31 @@ def test_it_says_what_differs_and_whether_to_believe_it(
     assert "<strong>FashionMNIST</strong>" in differing
     assert "<code>optimizer</code>" not in differing
     monkeypatch.chdir(reported.path)
-    result = compare(read_predictions("main"), read_predictions("faster"))
-    assert f"p = {result.p_value:.2g};" in page
-    assert f'only <span class="name">main</span> right: {result.only_a}' in page
+    with Repo() as repo:
+        result = compare(*(read_predictions(resolve(repo, name)) for name in ("main", "faster")))
+    assert f"p = {result.p_value:.2g}; only main right: {result.only_a}, only faster right" in page
     change = f"{100 * result.difference:+.2f}".replace("-", "\N{MINUS SIGN}")
-    assert f"test accuracy {change} percentage points" in page
-    assert "different test sets: Digits and FashionMNIST" in page
+    assert f"validation accuracy {change} percentage points" in page
+    assert "different validation images: dataset is Digits in main, FashionMNIST in workspace" in page
+    assert "the groups have seed 0 alone in common" in page.replace("Nothing", "nothing")
+
+
+def test_a_group_has_a_curve_with_its_band_and_a_column(reported: Clone, browser: Browser) -> None:
+    page = reported.read("report.html")
+    assert "mean of 2 experiments: slow-0, slow-1" in page
+    assert "<td>0.5\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.35" in page, "validation accuracy of 0.25 and 0.75"
+    assert re.search(r"<code>seed</code></th>.*<strong>0, 1</strong></td></tr>", page)
+    assert "Not of slow*: each experiment of a group has a matrix and pictures of its own." in page
+    assert "slow*: not in this revision" not in page
+    assert page.count('data-positions="5"') == 0
+    bands = "document.querySelectorAll('#loss .mark-area path').length"
+    assert browser.evaluate(bands) == 2, "training and validation"
+    assert "its band reaches from the lowest to the highest" in page
 
 
 def test_what_a_revision_lacks_is_said(reported: Clone) -> None:
     page = reported.read("report.html")
-    assert "plots/predictions.csv of bare: not in this revision" in page
+    assert "bare: plots/val_predictions.csv is missing" in page
     for path in ("plots/history.csv", "plots/confusion.csv", "dvc.yaml"):
         assert f"<code>{path}</code>: not in this revision" in page
     assert "bare: not in this revision" in page
@@ -225,15 +287,16 @@ def test_it_says_what_trained_each_revision(reported: Clone) -> None:
     trained = json.loads(reported.read("metrics/environment.json"))
     for key, value in trained.items():
         other = "<strong>&lt;b&gt;2.13&lt;/b&gt;</strong>" if key == "torch" else value
-        cells = "".join(f"<td>{cell}</td>" for cell in (value, value, other, "not recorded", value))
+        cells = "".join(f"<td>{cell}</td>" for cell in (value, value, other, "not recorded", value, value))
         assert f'<th scope="row"><code>{key}</code></th>{cells}</tr>' in section
     assert re.findall('<p class="missing">(.*?)</p>', section) == [
-        *("bare: environment: not recorded", "bare: training code: not recorded")
+        *("bare: environment: not recorded", "bare: training code: not recorded"),
+        "slow*: training code: not recorded",
     ]
     differing = re.findall('<span class="name">([^<]*)</span></span>\\s*</dt><dd>(.*?)</dd>', section)
     assert [(html.unescape(name), paths) for name, paths in differing] == [
         *(("faster", "none"), (STRANGE, "<code>src/params.py</code>")),
-        *(("bare", "cannot be said"), ("workspace", "none")),
+        *(("bare", "cannot be said"), ("workspace", "none"), ("slow*", "cannot be said")),
     ]
     assert page.count("Trained by different code and in different environments: the parameters alone") == 1
     assert "<code>metrics/environment.json</code>" not in page, "no metric"
@@ -274,6 +337,9 @@ def test_a_report_is_not_written_over_what_is_no_page(name: str, monkeypatch: py
         main()
 
 
+EPOCHS = [(0, 2.0, 0.1), (1, 0.4, 0.9), (2, 0.3, 0.9), (3, 0.2, 0.8), (4, 0.3, 0.9)]
+
+
 def history(first: float = 2.0) -> pd.DataFrame:
     rows = [(0, 0.1, first, 2.0, 0.1, 0.1), (1, 0.2, 0.5, 0.4, 0.8, 0.9)]
     return pd.DataFrame(rows, columns=list(COLUMNS[HISTORY]))
@@ -293,8 +359,8 @@ def test_a_chart_has_a_mark_for_every_value_that_is_a_number(kind: str) -> None:
     marks = drawn[drawn.index("mark-symbol role-mark") :]
     expected = {"loss": 7, "accuracy": 8, "learning-rate": 4}[kind]
     assert marks.count('aria-roledescription="point"') == expected
-    kept = [row for row in specification["data"]["values"] if "weights" in row]
-    assert [(row["revision"], row["line"], row["epoch"]) for row in kept] == (
+    best = [row for row in specification["data"]["values"] if "note" in row]
+    assert [(row["revision"], row["line"], row["epoch"]) for row in best] == (
         [] if kind == "learning-rate" else [("b", "validation", 1)]
     )
 
@@ -315,30 +381,142 @@ def test_as_many_revisions_look_different_as_there_are_pairs_of_colour_and_shape
     assert len({style(position) for position in range(30)}) == len(COLOURS) * len(SHAPES) == 30
 
 
-def test_nothing_is_said_of_noise_without_the_same_test_images() -> None:
-    table = pd.DataFrame({"index": [0, 1], "actual": ["a", "b"], "predicted": ["a", "a"]})
-    whole = snapshot("whole", tables={PREDICTIONS: table})
-    judged = judge(whole, snapshot("same", tables={PREDICTIONS: table}))
-    assert (judged.result and judged.result.difference, judged.verdict[:13]) == (0, "no difference")
-    for other, said in (
-        (snapshot("old"), f"{PREDICTIONS} of old: not in this revision"),
-        (snapshot("short", tables={PREDICTIONS: table[:1]}), "different test sets: 2 images in A, 1 in B"),
-        (snapshot("other", tables={PREDICTIONS: table}, parameters={"dataset": "MNIST"}), "different test"),
+def test_a_band_reaches_from_the_lowest_to_the_highest() -> None:
+    longer = pd.concat([history(3.0), history().assign(epoch=[2, 3])])
+    table = range_of_histories([history(1.0), history(2.0), longer])
+    assert list(table["epoch"]) == [0, 1], "what all of them reached"
+    assert list(table.loc[0, ["train_loss", "train_loss_low", "train_loss_high"]]) == [2, 1, 3]
+    specification = curve(CURVES["loss"], ["a*", "b"], {"a*": table, "b": history()}, {})
+    drawn = vl_convert.vegalite_to_svg(specification | {"width": 300})
+    assert drawn.count('aria-roledescription="area mark"') == 2
+    (first,) = [
+        row
+        for row in specification["data"]["values"]
+        if (row["revision"], row["line"], row["epoch"]) == ("a*", "training", 0)
+    ]
+    assert (first["loss"], first["low"], first["high"]) == (2, 1, 3)
+    assert not any("low" in row for row in specification["data"]["values"] if row["revision"] == "b")
+
+
+def test_between_equal_accuracies_the_lower_loss_is_the_best() -> None:
+    rows = [(epoch, 0.1, 1.0, loss, 0.5, accuracy) for epoch, loss, accuracy in EPOCHS]
+    table = pd.DataFrame(rows, columns=list(COLUMNS[HISTORY])).set_index("epoch")
+    assert extreme("a", table, CURVES["accuracy"]).endswith("highest validation accuracy 90.00%, epoch 2")
+    assert extreme("a", table, CURVES["loss"]).endswith("lowest validation loss 0.2, epoch 3")
+
+
+def with_predictions(name: str, table: pd.DataFrame, **held: object) -> Snapshot:
+    return snapshot(name, tables={PREDICTIONS: table.assign(confidence=0.5)}, **held)
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "difference", "details", "begins"),
+    [
+        (4, 13, 2.5, "95 % interval +0.13 to +5.28 (paired); McNemar’s test: p = 0.039;", "a difference"),
+        (13, 4, -2.5, "95 % interval −5.28 to −0.13 (paired); McNemar’s test: p = 0.039;", "a difference"),
+        (4, 12, 2.22, "95 % interval −0.11 to +4.94 (paired); McNemar’s test: p = 0.061;", "no difference"),
+        (12, 4, -2.22, "95 % interval −4.94 to +0.11 (paired); McNemar’s test: p = 0.061;", "no difference"),
+    ],
+)
+def test_the_verdict_and_its_numbers(
+    only_a: int, only_b: int, difference: float, details: str, begins: str
+) -> None:
+    a = with_predictions("a", predictions(360 - only_b, only_b))
+    judged = judge(a, with_predictions("b", predictions(360 - only_a, only_a, first_wrong=only_b)))
+    assert judged.difference is not None
+    assert 100 * judged.difference == pytest.approx(difference, abs=0.01)
+    assert details in judged.details
+    assert f"only a right: {only_a}, only b right: {only_b}" in judged.details
+    assert judged.verdict.startswith(begins)
+
+
+def test_groups_are_judged_by_their_seeds() -> None:
+    a = snapshot("a*", runs={seed: Run(value, 0.1) for seed, value in enumerate((0.95, 0.96, 0.97))})
+    b = snapshot("b*", runs={seed: Run(value, 0.1) for seed, value in enumerate((0.90, 0.92, 0.91))})
+    judged = judge(a, b)
+    assert judged.difference == pytest.approx(-0.05)
+    assert judged.verdict.startswith("a difference of this size would hardly come about by the choice of")
+    assert "96.00% ± 1.00 (n = 3) and 91.00% ± 1.00 (n = 3)" in judged.details
+    assert "95 % interval −7.48 to −2.52 (paired by seed, n = 3); Student’s t test" in judged.details
+    assert judged.p_value == pytest.approx(0.01307, abs=1e-5)
+    trained = {str(TRAIN_METRICS): {"val_accuracy": 0.96, "val_loss": 0.1}}
+    judged = judge(snapshot("main", metrics=trained, parameters={"seed": 2}), b)
+    assert judged.difference == pytest.approx(-0.05)
+    assert (judged.interval, judged.p_value) == (None, None)
+    assert "seed 2 alone" in judged.verdict
+    assert judge(snapshot("main"), b).verdict.startswith("main: no val_accuracy and val_loss in metrics/")
+
+
+def test_what_is_the_same_is_said_to_be() -> None:
+    table = predictions(9, 1)
+    judged = judge(with_predictions("HEAD", table), with_predictions("workspace", table))
+    assert judged.verdict == "the workspace is HEAD: nothing differs"
+    other = with_predictions("workspace", table, parameters={"lr": 0.1})
+    assert judge(with_predictions("HEAD", table, parameters={"lr": 0.2}), other).verdict == (
+        "no difference to believe: both predict the same class for every image"
+    )
+
+
+def test_nothing_is_said_of_noise_without_the_same_images() -> None:
+    table = predictions(9, 1)
+    whole = with_predictions("whole", table, parameters={"dataset": "Digits"})
+    for other, reason in (
+        (snapshot("old"), "old: plots/val_predictions.csv is missing; `dvc repro` writes it"),
+        (with_predictions("short", table[:1]), "different images: 10 in A, 1 in B"),
+        (
+            with_predictions("other", table, parameters={"dataset": "MNIST"}),
+            "different validation images: dataset is Digits in whole, MNIST in other",
+        ),
     ):
         judged = judge(whole, other)
-        assert judged.result is None
-        assert judged.verdict.startswith(said)
+        assert judged.difference is None
+        assert judged.verdict == reason
 
 
-def test_a_pipeline_is_drawn_from_top_to_bottom() -> None:
-    def stage(name: str, *after: str) -> Stage:
-        return Stage(name, "", "true", after, (), ())
+def test_the_metrics_of_the_test_split_are_not_compared() -> None:
+    held = {str(TRAIN_METRICS): {"val_accuracy": 0.5}, str(TEST_METRICS): {"accuracy": 0.5}}
+    other = {str(TRAIN_METRICS): {"val_accuracy": 0.25}, str(TEST_METRICS): {"accuracy": 0.25}}
+    cells = metrics([snapshot("a", metrics=held), snapshot("b", metrics=other)])
+    assert cells[str(TRAIN_METRICS)]["val_accuracy"][1] == {"text": "0.25", "change": "−0.25"}
+    assert cells[str(TEST_METRICS)]["accuracy"][1] == {"text": "0.25", "change": ""}
 
-    drawing = draw((stage("a"), stage("b", "a"), stage("c", "a", "b")))
-    assert [box["name"] for box in drawing["boxes"]] == ["a", "b", "c"]
-    assert [box["y"] for box in drawing["boxes"]] == sorted(box["y"] for box in drawing["boxes"])
-    straight = [arrow for arrow in drawing["arrows"] if "V" in arrow]
-    assert (len(drawing["arrows"]), len(straight)) == (3, 2)
+
+def test_rows_of_a_confusion_matrix_are_actual_classes() -> None:
+    counts = [("cat", "cat", 8), ("cat", "dog", 2), ("dog", "cat", 0), ("dog", "dog", 5)]
+    table = pd.DataFrame(counts, columns=list(COLUMNS[CONFUSION]))
+    found = matrix(snapshot("a", tables={CONFUSION: table}))
+    assert {name: [cell["count"] for cell in row] for name, row in found["rows"].items()} == {
+        "cat": [8, 2],
+        "dog": [0, 5],
+    }
+    assert found["rows"]["cat"][0]["shade"] == 80, "of the actual class"
+    assert found["worst"] == ["cat classified as dog (2)"]
+
+
+def test_rows_of_the_confusion_table_are_those_of_the_file(reported: Clone, browser: Browser) -> None:
+    table = pd.read_csv(reported.path / CONFUSION, dtype={"actual": str, "predicted": str})
+    counts = table.pivot(index="actual", columns="predicted", values="count")
+    assert not (counts == counts.T).all(axis=None), "a transposed table would be seen"
+    shown = browser.evaluate(
+        "[...document.querySelectorAll('.matrix')].slice(-1)[0].querySelectorAll('tbody tr').values().map("
+        "(row) => [...row.cells].map((cell) => cell.textContent)).toArray()"
+    )
+    assert shown == [[actual, *(str(count or "") for count in counts.loc[actual])] for actual in counts.index]
+
+
+def test_an_export_of_another_model_is_left_out(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone.path)
+    (model,) = re.findall(r"path: models/model.pt\n\s+hash: md5\n\s+md5: (\w+)", clone.read("dvc.lock"))[:1]
+    workspace = Revision("workspace", None)
+    with Repo() as repo:
+        for md5, belongs in ((model, True), ("0" * 32, False), (None, False)):
+            content = {"images": 1000, "onnx": {"same_class": 1.0}} | ({"model_md5": md5} if md5 else {})
+            Path(EXPORT).write_text(json.dumps(content))
+            found = load(repo, workspace).metrics
+            assert found.get(EXPORT) == ({"images": 1000, "onnx.same_class": 1.0} if belongs else None)
+        Path("metrics/train.json").write_text("{}")
+        Path(EXPORT).write_text(json.dumps({"images": 1000, "model_md5": model}))
+        assert EXPORT not in load(repo, workspace).metrics, "the lock is not of the run that wrote this"
 
 
 def test_what_holds_no_parameters_is_refused() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import pytest
 import torch
 
 from src.params import Params, TrainParams
+from src.runtime.devices import environment
 from src.runtime.files import GrowingTable
-from src.training.loop import Epoch, Progress, Step, TrainingResult
+from src.training import resumable
+from src.training.history import Epoch, Step, TrainingResult
+from src.training.loop import Progress
 from src.training.resumable import CHECKPOINTS, resumable_training
-from tests.conftest import bright_squares
+from tests.conftest import bright_squares, changed
 
 CPU = torch.device("cpu")
 
@@ -78,6 +82,70 @@ def test_another_fact_or_parameter_is_another_training(training: TrainParams) ->
     assert shown[0] == 0
     run(training, shown := [], facts={"fold": 1})
     assert shown[0] == 2
+
+
+OTHERS: dict[str, object] = {
+    "model": "convnet",
+    "input": "resize",
+    "activation": "Tanh",
+    "pooling": "avg",
+    "init": "kaiming_normal",
+    "optimizer": "SGD",
+    "schedule": "cosine",
+    "augment": "affine",
+}
+
+
+def key(training: TrainParams, **changes: object) -> str:
+    """The key of a training, by the name of its checkpoints after an interruption before its first step."""
+    shutil.rmtree(CHECKPOINTS, ignore_errors=True)
+    with pytest.raises(KeyboardInterrupt):
+        run(changed(training, **changes), [], stop_at=0)
+    (folder,) = {path.parent for path in CHECKPOINTS.glob("*/*.ckpt")}
+    return folder.name
+
+
+@pytest.mark.parametrize("name", TrainParams.model_fields)
+def test_every_parameter_makes_another_key(training: TrainParams, name: str) -> None:
+    value = getattr(training, name)
+    other = OTHERS[name] if isinstance(value, str) else value + (1 if isinstance(value, int) else 0.001)
+    assert key(training) == key(training) != key(training, **{name: other})
+
+
+def test_threads_make_another_key(training: TrainParams) -> None:
+    before, threads = key(training), torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        assert key(training) != before
+    finally:
+        torch.set_num_threads(threads)
+
+
+# What one machine cannot be by itself: another device, processor or version of a library.
+@pytest.mark.parametrize("fact", ["device", "bits", "python", "torch", "numpy", "threads"])
+def test_every_fact_of_the_machine_makes_another_key(
+    training: TrainParams, fact: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, here = key(training), environment(CPU)
+    assert set(here) == {"device", "bits", "python", "torch", "numpy", "threads"}
+    monkeypatch.setattr(resumable, "environment", lambda device: here | {fact: "another"})
+    assert key(training) != before
+
+
+def test_every_data_file_makes_another_key(training: TrainParams, tmp_path: Path) -> None:
+    def folders() -> set[str]:
+        return {path.parent.name for path in CHECKPOINTS.glob("*/*.ckpt")}
+
+    files = [tmp_path / "train.npz", tmp_path / "val.npz"]
+    splits = bright_squares(20), bright_squares(5, seed=1)
+    for file in files:
+        file.write_bytes(b"images")
+    for count, changed_file in enumerate([None, *files], start=1):
+        if changed_file:
+            changed_file.write_bytes(b"Images")
+        with pytest.raises(OSError, match="full"), resumable_training(training, *splits, CPU, files=files):
+            raise OSError("full")
+        assert len(folders()) == count
 
 
 @pytest.mark.slow

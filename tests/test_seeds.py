@@ -7,7 +7,15 @@ import pytest
 from scipy.stats import ttest_rel
 
 from src.evaluation.ranking import rank
-from src.evaluation.seeds import MoreSeeds, Run, compare_settings, holm, more_seeds
+from src.evaluation.seeds import (
+    Halving,
+    MoreSeeds,
+    Run,
+    compare_settings,
+    holm,
+    more_seeds,
+    sequential_halving,
+)
 
 
 def runs(*accuracies: float, first_seed: int = 0, loss: float = 0.1) -> dict[int, Run]:
@@ -122,3 +130,65 @@ def test_more_seeds_where_it_cannot_be_said() -> None:
     told = {"a": runs(0.90, 0.91, 0.92), "b": runs(0.500, 0.501, 0.503)}
     assert compare_settings(told)[1].distinct
     assert more_seeds(told) is None, "they are told apart"
+
+
+def spend(accuracies: np.ndarray, budget: int) -> tuple[Halving, dict[str, dict[int, Run]]]:
+    """Sequential halving to its end, with accuracies [settings, seeds]."""
+    results: dict[str, dict[int, Run]] = {str(name): {} for name in range(len(accuracies))}
+    while runs := (state := sequential_halving(results, budget)).next_runs:
+        for name, seed in runs:
+            assert seed not in results[name], "no run twice"
+            results[name][seed] = Run(float(accuracies[int(name), seed]), 0.1)
+    return state, results
+
+
+def test_sequential_halving_by_hand() -> None:
+    # Two rounds of 8 runs: two seeds for each of the four settings, then four more for the better two.
+    results = {"a": runs(), "b": runs(), "c": runs(), "d": runs()}
+    first = sequential_halving(results, 16)
+    assert first.next_runs == [(name, seed) for seed in (0, 1) for name in "abcd"]
+    results = {"a": runs(0.8, 0.9), "b": runs(0.7, 0.8), "c": runs(0.9, 0.8, loss=0.05), "d": runs(0.6)}
+    assert sequential_halving(results, 16) == Halving(["a", "b", "c", "d"], [("d", 1)]), "what is missing"
+    results["d"] = runs(0.6, 0.9)
+    second = sequential_halving(results, 16)
+    assert second.contenders == ["c", "a"], "equal means: the lower loss first"
+    assert second.next_runs == [(name, seed) for seed in range(2, 6) for name in "ca"]
+    results["a"], results["c"] = runs(*[0.9] * 6), runs(*[0.8, 0.9] * 3)
+    assert sequential_halving(results, 16) == Halving(["a"], [])
+    results["b"][2] = Run(1.0, 0.0)
+    assert sequential_halving(results, 16) == Halving(["a"], []), "nothing comes back"
+
+
+def test_a_budget_is_kept_and_a_clear_winner_ends_early() -> None:
+    generator = np.random.default_rng(0)
+    for settings, budget in ((2, 10), (3, 15), (5, 25), (8, 40), (9, 100)):
+        state, results = spend(generator.normal(0.9, 0.01, (settings, budget)), budget)
+        used = sum(map(len, results.values()))
+        assert len(state.contenders) == 1
+        assert budget - settings < used <= budget
+        assert min(map(len, results.values())) >= 2
+    clear = np.array([[0.5], [0.9], [0.6], [0.4]]) + generator.normal(0, 1e-5, (4, 16))
+    state, results = spend(clear, 16)
+    assert (state.contenders, sum(map(len, results.values()))) == (["1"], 8)
+    assert spend(clear[:1], 16)[1]["0"].keys() == {0, 1}, "one setting: nothing to choose"
+    assert sequential_halving({}, 16) == Halving([], [])
+
+
+def test_equal_settings_rarely_end_a_search_early() -> None:
+    generator, draws = np.random.default_rng(2), 300
+    early = sum(
+        sum(map(len, spend(generator.normal(0.97, 0.005, (4, 40)), 40)[1].values())) < 38
+        for _ in range(draws)
+    )
+    assert early / draws <= 0.05
+
+
+def test_sequential_halving_finds_the_best_more_often_than_the_grid_for_as_many_runs() -> None:
+    generator, draws = np.random.default_rng(3), 200
+    means = np.array([0.980, 0.977, 0.975, 0.97, 0.96, 0.95, 0.93, 0.90])
+    halved = full = 0
+    for _ in range(draws):
+        table = generator.normal(means[:, np.newaxis], 0.005, (8, 40))
+        halved += spend(table, 40)[0].contenders == ["0"]
+        full += table[:, :5].mean(axis=1).argmax() == 0
+    assert halved > full + 0.05 * draws

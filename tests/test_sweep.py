@@ -7,12 +7,17 @@ import time
 
 import psutil
 import pytest
+from ruamel.yaml import YAML
 
-from src.params import Params
+from src.evaluation.seeds import MoreSeeds, Run
+from src.params import Params, parse, read
 from src.runtime.errors import UserError
-from src.sweep.__main__ import parse_grid
+from src.sweep.__main__ import conclusion, parse_arguments, uncommitted_code
+from src.sweep.grid import Combination, as_ranges, parse_grid, without_repetitions
+from src.sweep.table import advice
 from src.sweep.workers import queue_workers
 from tests.conftest import Clone, output
+from tests.experiments import add_experiment
 
 
 def test_every_combination_once_with_a_name_of_its_own(params: Params) -> None:
@@ -54,6 +59,13 @@ def test_a_name_stands_for_parameters_and_code(params: Params) -> None:
         (["optimizer=SGD,SGDX"], "grid: optimizer: 'SGDX' is invalid; expected one of SGD"),
         (["lr=0.1,[0.2"], "grid: lr: '[0.2' is invalid; expected a number > 0"),
         (["warmup_epochs=50"], "grid: warmup_epochs: 50 is invalid"),
+        (["seed=4..0"], "seed: '4..0' is invalid; expected an integer ≥ 0 and ≤ 4294967295, or a range"),
+        (["seed=0..1000"], "or a range of at most 1,000 values, the lowest first, such as 0..4"),
+        (["seed=0..x"], "seed: '0..x' is invalid"),
+        (["seed=1,0..,5"], "seed: '0..' is invalid"),
+        (["epochs=0..2"], "grid: epochs: 0 is invalid; expected an integer ≥ 1"),
+        (["lr=0..1"], "grid: lr: '0..1' is invalid; expected a number > 0"),
+        (["sed=0..4"], "grid: unknown key 'sed'"),
     ],
 )
 def test_a_mistake_is_refused_before_anything_is_queued(params: Params, words: list[str], said: str) -> None:
@@ -61,6 +73,171 @@ def test_a_mistake_is_refused_before_anything_is_queued(params: Params, words: l
         parse_grid(words, params.model_dump())
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_ranges_of_integers_have_both_ends(params: Params) -> None:
+    grid = parse_grid(["lr=0.01", "seed=0..2,7,1", "epochs=12..13"], params.model_dump())
+    assert [combination.seed for combination in grid[::2]] == [0, 1, 2, 7]
+    assert [combination.values["epochs"] for combination in grid[:2]] == ["12", "13"]
+    assert {combination.setting for combination in grid} == {"lr=0.01 epochs=12", "lr=0.01 epochs=13"}
+    assert parse_grid(["seed=0..999"], params.model_dump())[999].seed == 999
+    listed = parse_grid(["seed=0,1,2"], params.model_dump())
+    assert parse_grid(["seed=0..2"], params.model_dump()) == listed, "the same names, too"
+    assert as_ranges([7, 0, 1, 2, 4, 5]) == "0..2,4,5,7"
+
+
+def test_the_same_network_is_not_trained_twice(params: Params) -> None:
+    def kept(*words: str) -> tuple[list[str], list[str]]:
+        combinations, lines = without_repetitions(parse_grid(list(words), params.model_dump()))
+        return [str(combination) for combination in combinations], lines
+
+    assert kept("optimizer=SGD,Adam", "momentum=0.8,0.9") == (
+        ["optimizer=SGD momentum=0.8", "optimizer=SGD momentum=0.9", "optimizer=Adam momentum=0.8"],
+        ["momentum: Adam does not read it; left out: 1 of 4 combinations"],
+    )
+    assert kept("lr=0.01,1e-2,0.02")[0] == ["lr=0.01", "lr=0.02"]
+    assert kept("momentum=0.8", "lr=0.01,0.02")[1] == []
+    with pytest.raises(UserError) as refusal:
+        kept("model=convnet,lenet5_1998", "pooling=max,avg")
+    assert str(refusal.value) == (
+        "pooling: convnet does not read it; expected one value, since all would train the same network"
+    )
+    with pytest.raises(UserError, match="folds: only the cross-validation study reads it"):
+        kept("folds=3,5", "seed=0..2")
+
+
+def results(grid: list[Combination], accuracies: list[float]) -> dict[str, Run]:
+    return {
+        combination.name: Run(accuracy, 0.1) for combination, accuracy in zip(grid, accuracies, strict=True)
+    }
+
+
+def test_one_seed_each_is_said_and_ties_go_to_the_lower_loss(params: Params) -> None:
+    grid = parse_grid(["lr=0.01,0.02,0.03"], params.model_dump())
+    found = results(grid, [0.9, 0.95, 0.95])
+    found[grid[2].name] = Run(0.95, 0.09)
+    lines = conclusion(grid, found).splitlines()
+    assert lines[0].split() == ["experiment", "lr", "val_accuracy"]
+    assert [line.split()[1:] for line in lines[1:4]] == [
+        ["0.03", "95.00%"],
+        ["0.02", "95.00%"],
+        ["0.01", "90.00%"],
+    ]
+    assert lines[4:] == [
+        "",
+        "one seed each: another seed may order them otherwise (SEEDS=5, SEEDS=auto)",
+        f"the best: dvc exp apply {grid[2].name}",
+    ]
+
+
+def test_what_differs_only_in_its_seed_is_one_setting(params: Params) -> None:
+    grid = parse_grid(["lr=0.01,0.02,0.03", "seed=0..2"], params.model_dump())
+    # Paired differences of 0.02 to the best: 1, 2 and 0 points; of 0.03: 40, 41 and 42.
+    found = results(grid, [0.90, 0.91, 0.92, 0.89, 0.89, 0.92, 0.50, 0.50, 0.50])
+    lines = conclusion(grid, found).splitlines()
+    assert [line.split()[0] for line in lines[1:10]] == [
+        grid[place].name for place in (2, 1, 0, 5, 3, 4, 6, 7, 8)
+    ], "by setting, then by accuracy, loss and name"
+    assert lines[11:15] == [
+        "  lr val_accuracy   sd  n difference     95% interval  ",
+        "0.01       91.00% 1.00  3                              ",
+        "0.02       90.00% 1.73  3      -1.00   -3.48 to +1.48 *",
+        "0.03       50.00% 0.00  3     -41.00 -45.42 to -36.58  ",
+    ]
+    assert lines[16:] == [
+        "sd, differences to the best and their intervals in points, paired by seed, corrected for 3 settings "
+        "(Holm)",
+        "* cannot be told from the best: 1 of 2",
+        "7 more seeds each would tell lr=0.01 from lr=0.02, if the difference stays what it is:",
+        "make sweep GRID='lr=0.01,0.02 seed=0..9'",
+        f"the best run of the best setting: dvc exp apply {grid[2].name}",
+    ]
+
+
+def test_the_command_for_more_seeds_names_the_pair_or_the_whole_grid(params: Params) -> None:
+    grid = parse_grid(["lr=0.01,0.02", "optimizer=SGD,Adam", "seed=3,4"], params.model_dump())
+
+    def words(best: str, rival: str) -> str:
+        return advice(MoreSeeds(best, rival, 2), grid, [3, 4]).splitlines()[1]
+
+    assert words("lr=0.01 optimizer=SGD", "lr=0.01 optimizer=Adam") == (
+        "make sweep GRID='lr=0.01 optimizer=SGD,Adam seed=3..6'"
+    )
+    assert words("lr=0.01 optimizer=SGD", "lr=0.02 optimizer=Adam") == (
+        "make sweep GRID='lr=0.01,0.02 optimizer=SGD,Adam seed=3..6'"
+    )
+    assert "cannot be said" in advice(None, grid, [3, 4])
+
+
+def test_the_names_follow_the_code_of_the_pipeline(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone.path)
+    params = read(Params).model_dump()
+
+    def name() -> str:
+        return parse_grid(["lr=0.01", "seed=0"], params, uncommitted_code())[0].name
+
+    names = [name()]
+    for path in ("src/networks/lenet5.py", "stages/train.py", "dvc.yaml"):
+        with (clone.path / path).open("a") as file:
+            file.write("# changed\n")
+        names.append(name())
+    assert len(set(names)) == 4
+    (clone.path / "README.md").write_text("changed")
+    assert name() == names[-1]
+    # What an earlier version of the code has found is not taken for a result of this one.
+    accuracies = zip(names, (0.1, 0.2, 0.3, 0.4), strict=True)
+    for earlier, accuracy in accuracies:
+        add_experiment(clone, earlier, {"lr": 0.01}, {"val_accuracy": accuracy})
+    found = clone.run("python", "-m", "src.sweep", "--seeds", "1", "lr=0.01").stdout
+    assert "1 of 1 were done before" in found
+    assert "40.00%" in found
+    assert "10.00%" not in found
+
+
+def test_seeds_where_they_decide(clone: Clone) -> None:
+    """All experiments are there: the sweep only decides which of them it needs."""
+    accuracies = {"0.01": 0.90, "0.02": 0.95, "0.03": 0.93}
+    params = parse(YAML(typ="safe").load(clone.read("params.yaml")), Params).model_dump()
+    for combination in parse_grid(["lr=0.01,0.02,0.03", "seed=0..9"], params):
+        noise = 0.01 * (combination.seed % 2)
+        metrics = {"val_accuracy": accuracies[combination.values["lr"]] + noise}
+        add_experiment(clone, combination.name, combination.values, metrics)
+    command = ("python", "-m", "src.sweep", "--seeds", "auto", "lr=0.01,0.02,0.03")
+    lines = clone.run(*command).stdout.splitlines()
+    assert "queued" not in "\n".join(lines)
+    # A budget of 15 runs in two rounds: two seeds for each, then four more for the better two.
+    assert lines[0] == "1/6 lr=0.01 seed=0: validation accuracy 90.00%"
+    assert "2 of 3 settings get more seeds" in lines
+    table = next(number for number, line in enumerate(lines) if line.split()[:2] == ["lr", "val_accuracy"])
+    assert [line.split()[:4] for line in lines[table + 1 : table + 4]] == [
+        ["0.02", "95.50%", "0.55", "6"],
+        ["0.03", "93.50%", "0.55", "6"],
+        ["0.01", "90.50%", "0.71", "2"],
+    ]
+    refused = clone.run(*command, "--budget", "5", check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.endswith(
+        "error: --budget: 5 is invalid; expected at least 6, two runs of each setting\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--budget", "5", "--seeds", "2"], "--budget: 5 is invalid; expected only with --seeds auto"),
+        (["--seeds", "many"], "--seeds: 'many' is invalid; expected an integer ≥ 1, or auto"),
+        (["--seeds", "0"], "--seeds: '0' is invalid; expected an integer ≥ 1, or auto"),
+        (["--workers", "0"], "--workers: 0 is invalid; expected an integer ≥ 1"),
+        (
+            ["--seeds", "auto", "seed=1,2"],
+            "--seeds: 'auto' is invalid with seed=… in the grid; expected one of the two",
+        ),
+    ],
+)
+def test_a_mistaken_option_is_refused(words: list[str], said: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        parse_arguments([*words, "lr=0.01,0.02"])
+    assert str(refusal.value) == said
 
 
 def experiments(clone: Clone) -> list[str]:

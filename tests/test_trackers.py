@@ -30,7 +30,7 @@ from ruamel.yaml import YAML
 from src.networks.build import build_model
 from src.params import RunParams, parse
 from src.tracking.trackers import ACCEPTED, TrackedTraining, named_trackers, run_name, track_plots
-from src.training.loop import Epoch
+from src.training.history import Epoch
 from tests import committed
 from tests.conftest import ROOT, Clone, output
 from tests.test_survival import epochs, gone_on_from, kill

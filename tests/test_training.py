@@ -8,27 +8,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from src.networks.build import build_model, predict_logits
 from src.networks.lenet5 import POOLINGS, LeNet5
-from src.params import Activation, OptimizationParams, Params
+from src.params import Activation, ModelName, OptimizationParams, Params
 from src.runtime.errors import UserError
+from src.runtime.seeds import Purpose, derived_seed
 from src.training.augmentation import Augmentation
 from src.training.checkpoints import Checkpoints
+from src.training.history import DivergenceError, Epoch, Step, TrainingResult
 from src.training.loop import (
-    DivergenceError,
-    Epoch,
+    NO_AUGMENTATION,
     Progress,
     Snapshot,
-    Step,
-    TrainingResult,
+    Training,
     steps_per_epoch,
     train,
     train_on_splits,
 )
+from src.training.stack import SingleNetwork
+from src.tune.vectorized import LeNet5Stack
 from tests.conftest import ROOT, bright_squares, changed
 
 CPU = torch.device("cpu")
@@ -53,6 +56,12 @@ def arrays(count: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 10
     return torch.randn(count, 1, 32, 32, generator=generator) + labels.view(-1, 1, 1, 1) / 3, labels
+
+
+def images_for(name: str) -> tuple[Tensor, Tensor]:
+    """Images of the size that a network takes, and labels."""
+    images, labels = arrays()
+    return (images[:, :, 2:-2, 2:-2], labels) if name == "convnet" else (images, labels)
 
 
 def run(settings: OptimizationParams, network: dict[str, Any] = NETWORK, **callbacks: Any) -> TrainingResult:  # noqa: ANN401
@@ -111,7 +120,7 @@ def test_validation_accuracy_decides_and_loss_between_equals() -> None:
 
 def test_kept_weights_are_those_of_the_best_epoch(settings: OptimizationParams) -> None:
     # A rate this high loses what was learnt again and again, so that the best epoch is not the last.
-    settings = changed(settings, optimizer="SGD", lr=0.3, schedule="constant", epochs=12)
+    settings = changed(settings, optimizer="SGD", lr=0.12, schedule="constant", epochs=12)
     result = run(settings)
     best = max(result.history, key=lambda row: (row.val_accuracy, -row.val_loss))
     assert result.best == best
@@ -166,10 +175,11 @@ def test_divergence_names_the_epoch_and_the_learning_rate(settings: Optimization
 
 def test_learns_from_splits_and_knows_how_to_feed_the_network(settings: OptimizationParams) -> None:
     network = NETWORK | {"input": "pad"}
-    settings = changed(settings, epochs=6, lr=0.003)
+    settings = changed(settings, epochs=6, lr=0.003, seed=5)
     train_split, val_split = bright_squares(40), bright_squares(10, seed=1)
     model, result = train_on_splits(train_split, val_split, network, settings, CPU)
     assert result.best.val_accuracy == 1
+    assert model.seed == 5
     assert (model.dataset, model.class_names) == ("Squares", train_split.class_names)
     logits = predict_logits(model.build(), model.prepare_input(torch.from_numpy(val_split.images)))
     assert logits.shape == (40, 4)
@@ -177,7 +187,7 @@ def test_learns_from_splits_and_knows_how_to_feed_the_network(settings: Optimiza
 
 
 def test_early_stopping_ends_after_as_many_epochs_without_a_better_one(settings: OptimizationParams) -> None:
-    settings = changed(settings, optimizer="SGD", lr=0.3, schedule="constant", epochs=12)
+    settings = changed(settings, optimizer="SGD", lr=0.12, schedule="constant", epochs=12)
     whole = run(settings)
     stopped = run(changed(settings, patience=2))
     last = len(stopped.history) - 1
@@ -186,26 +196,124 @@ def test_early_stopping_ends_after_as_many_epochs_without_a_better_one(settings:
     assert stopped.best.epoch == last - 2
 
 
+def averaged_by_hand(weights: list[dict[str, Tensor]], ema: float) -> dict[str, Tensor]:
+    """The average after each of some steps; first the initial weights, then those after each step."""
+    averages = {name: tensor.double() for name, tensor in weights[0].items()}
+    for step, now in enumerate(weights[1:], start=1):
+        decay = min(ema, (1 + step) / (10 + step))
+        for name, tensor in now.items():
+            averages[name] = decay * averages[name] + (1 - decay) * tensor.double()
+    return averages
+
+
+def assert_averaged(found: dict[str, Tensor], weights: list[dict[str, Tensor]], ema: float) -> None:
+    for name, expected in averaged_by_hand(weights, ema).items():
+        if name.endswith("num_batches_tracked"):
+            assert found[name] == weights[-1][name] == len(weights) - 1
+            continue
+        torch.testing.assert_close(found[name].double(), expected, rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(found[name], weights[-1][name], rtol=1e-4, atol=1e-6), name
+
+
+def cloned(model: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+# Of 8 steps the first two have a lower decay than 0.3, and the last of all a lower one than 0.99.
+@pytest.mark.parametrize("ema", [0.3, 0.99])
+@pytest.mark.parametrize("name", ["lenet5", "convnet"])
+def test_the_moving_average_by_hand_also_after_resuming(
+    settings: OptimizationParams, name: str, ema: float
+) -> None:
+    settings = changed(settings, optimizer="SGD", lr=0.05, schedule="constant", ema=ema, epochs=2)
+    images, labels = images_for(name)
+    model = build_model(NETWORK | {"model": name}, seed=0)
+    weights, snapshots = [cloned(model)], list[Snapshot]()
+    train(
+        *(model, images, labels, images, labels, settings),
+        on_step=lambda: weights.append(cloned(model)),
+        on_epoch=lambda now: snapshots.append(copy.deepcopy(now.snapshot())),
+    )
+    assert len(weights) == 1 + 2 * 4
+    assert_averaged(snapshots[1].state.ema_model, weights[:5], ema)
+    assert_averaged(snapshots[2].state.ema_model, weights, ema)
+    resumed: list[Snapshot] = []
+    train(
+        *(build_model(NETWORK | {"model": name}, seed=9), images, labels, images, labels, settings),
+        snapshot=snapshots[1],
+        on_epoch=lambda now: resumed.append(copy.deepcopy(now.snapshot())),
+    )
+    assert_averaged(resumed[-1].state.ema_model, weights, ema)
+
+
+def test_the_moving_average_of_a_stack_by_hand(settings: OptimizationParams) -> None:
+    both = [changed(settings, ema=0.3, epochs=2, lr=lr) for lr in (0.01, 0.001)]
+    networks = [build_model(NETWORK, seed=seed) for seed in (0, 1)]
+    training = Training(LeNet5Stack(networks, both), (*arrays(), *arrays(20, seed=1)), NO_AUGMENTATION)
+    weights = [[cloned(network)] for network in networks]
+
+    def on_step() -> None:
+        for network, collected in zip(networks, weights, strict=True):
+            collected.append(cloned(network))
+
+    training.run(lambda _: None, on_step)
+    assert training.average
+    for network, collected in zip(training.average.stack.networks, weights, strict=True):
+        assert len(collected) == 1 + 2 * 4
+        assert_averaged(network.state_dict(), collected, 0.3)
+
+
 def test_the_moving_average_is_evaluated_and_kept(settings: OptimizationParams) -> None:
-    settings = changed(settings, optimizer="SGD", lr=0.05, schedule="constant")
+    settings = changed(settings, optimizer="SGD", lr=0.05, schedule="constant", ema=0.9, epochs=1)
     model = build_model(NETWORK, seed=settings.seed)
-    followed = {name: weights.clone() for name, weights in model.state_dict().items()}
-
-    def follow() -> None:
-        for name, weights in model.state_dict().items():
-            followed[name].lerp_(weights, 0.1)
-
+    averages: list[dict[str, Tensor]] = []
     result = train(
-        model, *arrays(), *arrays(20, seed=1), changed(settings, ema=0.9, epochs=1), on_step=follow
+        *(model, *arrays(), *arrays(20, seed=1), settings),
+        on_epoch=lambda now: averages.append(copy.deepcopy(now.snapshot().state.ema_model)),
     )
     assert result.best.epoch == 1
-    for name, weights in followed.items():
-        torch.testing.assert_close(result.weights[name], weights, rtol=1e-4, atol=1e-6)
-        assert not torch.allclose(result.weights[name], model.state_dict()[name], rtol=1e-4, atol=1e-6)
+    assert all(torch.equal(result.weights[name], average) for name, average in averages[1].items())
     inputs, labels = arrays(20, seed=1)
     model.load_state_dict(result.weights)
     accuracy = float((predict_logits(model, inputs).argmax(1) == labels).double().mean())
     assert accuracy == result.best.val_accuracy
+
+
+@pytest.mark.parametrize("name", get_args(ModelName))
+def test_epoch_0_has_the_loss_of_the_epochs_after_it(settings: OptimizationParams, name: str) -> None:
+    images, labels = images_for(name)
+    model = build_model(NETWORK | {"model": name}, seed=0)
+    logits = predict_logits(model, images).double().numpy()
+    smoothed = changed(settings, epochs=1, label_smoothing=0.2)
+    first = train(model, images, labels, images, labels, smoothed).history[0]
+
+    cross_entropies, losses = [], []
+    for values, label in zip(logits, labels, strict=True):
+        total = np.log(np.exp(values).sum())
+        cross_entropies.append(total - values[label])
+        # Equation 9 of LeCun et al. 1998, of distances, has the constant class of j = 40 besides.
+        competing = np.log(np.exp(-40.0) + np.exp(values).sum()) if name == "lenet5_1998" else total
+        losses.append(competing - 0.8 * values[label] - 0.2 * values.mean())
+    assert first.train_loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert first.val_loss == pytest.approx(np.mean(cross_entropies), rel=1e-5)
+
+
+def test_every_purpose_has_its_own_generator(settings: OptimizationParams) -> None:
+    settings = changed(settings, seed=5, epochs=1)
+    seeds = {purpose: derived_seed(5, purpose) for purpose in get_args(Purpose)}
+    tensors = (*arrays(), *arrays(20, seed=1))
+    model = build_model(NETWORK, seed=5)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds["initial weights"])
+        assert torch.equal(LeNet5().conv1.weight, model.conv1.weight)
+    dropout: set[int] = set()
+    train(model, *tensors, settings, on_step=lambda: dropout.add(torch.initial_seed()))
+    assert dropout == {seeds["dropout"]}
+    pair = [LeNet5(), LeNet5()]
+    for stack in (SingleNetwork([model], [settings]), LeNet5Stack(pair, [settings, settings])):
+        training = Training(stack, tensors, NO_AUGMENTATION)
+        assert [each.initial_seed() for each in training.batch_generators] == [seeds["batch order"]]
+        assert [each.initial_seed() for each in training.augment_generators] == [seeds["augmentation"]]
 
 
 def test_gradients_are_clipped_smoothing_and_augmentation_act(settings: OptimizationParams) -> None:
@@ -289,7 +397,7 @@ def test_goes_on_from_any_epoch_as_if_it_had_never_stopped(
 
 
 def test_a_stopped_training_does_not_go_on(settings: OptimizationParams) -> None:
-    settings = changed(settings, optimizer="SGD", lr=0.3, schedule="constant", epochs=12, patience=2)
+    settings = changed(settings, optimizer="SGD", lr=0.12, schedule="constant", epochs=12, patience=2)
     snapshots: list[Snapshot] = []
     whole = run(settings, on_epoch=lambda now: snapshots.append(copy.deepcopy(now.snapshot())))
     again = run(settings, snapshot=snapshots[-1])

@@ -1,54 +1,109 @@
 """Is one revision better than another? `python -m src.compare REV_A REV_B`.
 
 Revisions are commits, branches, tags or experiment names; REV_A is HEAD and REV_B the workspace where they
-are left out. Both revisions' `plots/predictions.csv` are read through DVC, image by image: two networks
-that are right on nearly the same images can be told apart by far fewer images than two numbers can. Below
-stands what may explain a difference: parameters, and the environment and code that trained the two.
+are left out. Judged are the predictions of the validation split, image by image: two networks that are right
+on nearly the same images can be told apart by far fewer images than two numbers can. Below stands what may
+explain a difference: parameters, and the environment and code that trained the two.
+
+Patterns compare groups of experiments that differ in their seed alone, by their mean validation accuracy and
+with the seed as the unit: `python -m src.compare 'lr-0.01*' 'lr-0.05*'`.
+
+With --test it looks at the test split: once the choice is made, to report it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from src.compare.groups import (
+    Group,
+    GroupComparison,
+    compare_groups,
+    find_group,
+    group_provenance,
+    is_pattern,
+    read_runs,
+)
 from src.compare.provenance import (
     Provenance,
     caveat,
     describe_code,
+    differing,
     differing_code,
     differing_environment,
     value_words,
 )
-from src.compare.revisions import WORKSPACE, differing_parameters, provenance, read_predictions
+from src.compare.revisions import (
+    WORKSPACE,
+    Revision,
+    check_images,
+    differing_parameters,
+    is_same,
+    nothing_differs,
+    provenance,
+    read_predictions,
+    resolve,
+)
 from src.evaluation.paired import Comparison, compare, verdict
-from src.runtime.errors import UserError, run
+from src.runtime.errors import UserError, reason, run
+
+LAST_LOOK = (
+    "the last look: the test split is for reporting a choice that is already made; "
+    "nothing may be chosen by it"
+)
 
 
-def report(
-    a: str,
-    b: str,
-    result: Comparison,
-    parameters: dict[str, tuple[Any, Any]],
-    trained_a: Provenance,
-    trained_b: Provenance,
-) -> str:
-    """The comparison in words."""
+def accuracy_lines(a: str, b: str, result: Comparison, split: str) -> list[str]:
     width = max(len(a), len(b))
-    low, high = (100 * end for end in result.interval)
-    lines = [
-        f"A  {a:<{width}}  {result.accuracy_a:.2%} of {result.images:,} test images",
+    return [
+        f"A  {a:<{width}}  {result.accuracy_a:.2%} of {result.images:,} {split} images",
         f"B  {b:<{width}}  {result.accuracy_b:.2%}",
-        f"B - A: {100 * result.difference:+.2f} percentage points, "
-        f"95 % interval {low:+.2f} to {high:+.2f} (paired)",
+    ]
+
+
+def difference_line(difference: float, interval: tuple[float, float] | None, paired: str) -> str:
+    line = f"B - A: {100 * difference:+.2f} percentage points"
+    if interval is None:
+        return line
+    low, high = (100 * end for end in interval)
+    return f"{line}, 95 % interval {low:+.2f} to {high:+.2f} ({paired})"
+
+
+def result_lines(result: Comparison) -> list[str]:
+    """The difference of two revisions and what to make of it."""
+    return [
+        difference_line(result.difference, result.interval, "paired"),
         f"only A right: {result.only_a:,}, only B right: {result.only_b:,}; "
-        f"McNemar's exact test: p = {result.p_value:.2g}",
+        f"McNemar's test: p = {result.p_value:.2g}",
         verdict(result),
     ]
+
+
+def group_lines(a: Group, b: Group, result: GroupComparison, split: str) -> list[str]:
+    """The difference of two groups and what to make of it."""
+    width = max(len(a.name), len(b.name))
+    lines = []
+    for side, group, setting in (("A", a, result.a), ("B", b, result.b)):
+        deviation = "" if setting.deviation is None else f" ± {100 * setting.deviation:.2f}"
+        seeds = "seed" if setting.n == 1 else f"{setting.n} seeds:"
+        lines.append(
+            f"{side}  {group.name:<{width}}  {setting.mean:.2%}{deviation}  "
+            f"({seeds} {', '.join(map(str, group.experiments))})"
+        )
+    lines.append(f"mean {split} accuracy ± sample standard deviation; the seed is the unit, not the image")
+    if result.b.difference is not None:
+        paired = f"paired by seed, n = {len(result.seeds)}"
+        lines.append(difference_line(result.b.difference, result.b.interval, paired))
+    return [*lines, result.verdict]
+
+
+def parameter_lines(parameters: Mapping[str, tuple[Any, Any]]) -> list[str]:
     changes = [f"  {key}: {values[0]} → {values[1]}" for key, values in parameters.items()]
-    lines += ["parameters that differ:" if changes else "no parameter differs", *changes]
-    return "\n".join([*lines, *training_lines(trained_a, trained_b)])
+    return ["parameters that differ:" if changes else "no parameter differs", *changes]
 
 
 def training_lines(a: Provenance, b: Provenance) -> list[str]:
@@ -73,27 +128,81 @@ def training_lines(a: Provenance, b: Provenance) -> list[str]:
     return [*lines, caution] if (caution := caveat(a, b)) else lines
 
 
+def compare_revisions(a: Revision, b: Revision, split: str) -> tuple[list[str], dict[str, Any]]:
+    """The comparison of two revisions, in lines and for scripts."""
+    tables = read_predictions(a, split), read_predictions(b, split)
+    parameters = differing_parameters(a, b)
+    check_images(parameters, split)
+    result = compare(*tables)
+    trained = provenance(a), provenance(b)
+    same = is_same(tables, parameters, trained)
+    found = {"a": a.name, "b": b.name, **asdict(result), "same": same}
+    lines = accuracy_lines(a.name, b.name, result, split)
+    if same:
+        lines.append(nothing_differs(a.name, b.name))
+    else:
+        lines += [*result_lines(result), *parameter_lines(parameters)]
+        lines += training_lines(*trained)
+    return lines, found | record(parameters, *trained)
+
+
+def compare_patterns(a: Group, b: Group, split: str) -> tuple[list[str], dict[str, Any]]:
+    """The comparison of two groups of experiments, in lines and for scripts."""
+    parameters = differing(a.parameters, b.parameters)
+    check_images(parameters, split)
+    result = compare_groups(read_runs(a, split), read_runs(b, split))
+    trained = [group_provenance(group) for group in (a, b)]
+    lines = group_lines(a, b, result, split) + parameter_lines(parameters)
+    found: dict[str, Any] = {
+        side: {
+            "name": group.name,
+            "experiments": {seed: experiment.name for seed, experiment in group.experiments.items()},
+            "mean": setting.mean,
+            "deviation": setting.deviation,
+        }
+        for side, group, setting in (("a", a, result.a), ("b", b, result.b))
+    }
+    found |= {"seeds": result.seeds, "difference": result.b.difference, "interval": result.b.interval}
+    found |= {"p_value": result.b.p_value, "verdict": result.verdict}
+    return lines + training_lines(*trained), found | record(parameters, *trained)
+
+
+def record(parameters: Mapping[str, tuple[Any, Any]], a: Provenance, b: Provenance) -> dict[str, Any]:
+    """What may explain a difference, for scripts."""
+    code = differing_code(a, b)
+    return {
+        "parameters": parameters,
+        "environment": {"a": a.environment, "b": b.environment},
+        "code": None if code is None else list(code),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("rev_a", nargs="?", default="HEAD", metavar="REV_A")
     parser.add_argument("rev_b", nargs="?", default=WORKSPACE, metavar="REV_B")
+    parser.add_argument("--test", action="store_true", help="the last look: at the test split")
     parser.add_argument("--json", action="store_true", help="for scripts: fractions, not percentages")
     arguments = parser.parse_args()
-    a, b = arguments.rev_a, arguments.rev_b
-    tables = [read_predictions(revision) for revision in (a, b)]
-    parameters = differing_parameters(a, b)
-    if "dataset" in parameters:
-        raise UserError(f"different test sets: {' in A, '.join(parameters['dataset'])} in B")
-    result = compare(*tables)
-    trained_a, trained_b = provenance(a), provenance(b)
+    names, split = (arguments.rev_a, arguments.rev_b), "test" if arguments.test else "validation"
+
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            if any(map(is_pattern, names)):
+                first, second = (find_group(repo, name) for name in names)
+                lines, found = compare_patterns(first, second, split)
+            else:
+                a, b = (resolve(repo, name) for name in names)
+                lines, found = compare_revisions(a, b, split)
+    except DvcException as error:
+        raise UserError(reason(error)) from None
     if arguments.json:
-        code = differing_code(trained_a, trained_b)
-        found = {"a": a, "b": b, **asdict(result), "parameters": parameters}
-        found["environment"] = {"a": trained_a.environment, "b": trained_b.environment}
-        found["code"] = None if code is None else list(code)
-        print(json.dumps(found, indent=2))
+        print(json.dumps({"split": split, **found}, indent=2))
     else:
-        print(report(a, b, result, parameters, trained_a, trained_b))
+        print("\n".join([LAST_LOOK, *lines] if arguments.test else lines))
 
 
 if __name__ == "__main__":

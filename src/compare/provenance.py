@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from src.runtime import paths
 
 ENVIRONMENT, LOCK, METRICS = str(paths.ENVIRONMENT), str(paths.LOCK_FILE), str(paths.TRAIN_METRICS)
+MODEL = str(paths.MODEL)
 DATA = f"{paths.PREPARED.parts[0]}/"
 NOT_RECORDED = "not recorded"
 
@@ -103,17 +104,38 @@ def parse_code(lock: bytes, metrics: bytes | None) -> dict[str, str] | None:
     Raises:
         Exception: it is no `dvc.lock`; the YAML parser raises several kinds.
     """
+    stage = _train_stage(lock, metrics)
+    if stage is None:
+        return None
+    code = {dep["path"]: dep["md5"] for dep in stage["deps"] if not dep["path"].startswith(DATA)}
+    _check_printable(*code, *code.values())
+    return code
+
+
+def model_md5(read: Callable[[str], bytes | None]) -> str | None:
+    """The MD5 of a revision's `models/model.pt`; None where it is not recorded.
+
+    Args:
+        read: as for `read_provenance`.
+    """
+
+    def parse(lock: bytes) -> str | None:
+        stage = _train_stage(lock, read(METRICS))
+        return None if stage is None else {out["path"]: out["md5"] for out in stage["outs"]}[MODEL]
+
+    return _parsed(LOCK, read(LOCK), parse)[0]
+
+
+def _train_stage(lock: bytes, metrics: bytes | None) -> dict[str, Any] | None:
+    """What a `dvc.lock` says of stage `train`, see `parse_code`."""
     from ruamel.yaml import YAML
 
     stage = YAML(typ="safe").load(lock)["stages"].get("train")
     if stage is None or metrics is None:
         return None
     written = {out["path"]: out.get("md5") for out in stage["outs"]}
-    if written.get(METRICS) != hashlib.md5(metrics, usedforsecurity=False).hexdigest():
-        return None
-    code = {dep["path"]: dep["md5"] for dep in stage["deps"] if not dep["path"].startswith(DATA)}
-    _check_printable(*code, *code.values())
-    return code
+    same = written.get(METRICS) == hashlib.md5(metrics, usedforsecurity=False).hexdigest()
+    return stage if same else None
 
 
 def _check_printable(*texts: object) -> None:

@@ -3,56 +3,172 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from src.compare.provenance import Provenance, differing, read_provenance
+from src.compare.provenance import (
+    Provenance,
+    differing,
+    differing_code,
+    differing_environment,
+    read_provenance,
+)
 from src.runtime.errors import UserError, reason
-from src.runtime.paths import PARAMS_FILE, PREDICTIONS
+from src.runtime.paths import PARAMS_FILE, PREDICTIONS, VAL_PREDICTIONS
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
 
 WORKSPACE = "workspace"
+SPLITS = {"validation": VAL_PREDICTIONS, "test": PREDICTIONS}
+# Revisions in which one of these differs have other images.
+IMAGES_DEPEND_ON = {"validation": ("dataset", "val_fraction", "split_seed"), "test": ("dataset",)}
 
 
-def read_predictions(revision: str) -> pd.DataFrame:
-    """`plots/predictions.csv` of a revision, or of the workspace.
+@dataclass(frozen=True)
+class Revision:
+    """A commit, or the workspace.
+
+    Attributes:
+        name: as the user wrote it.
+        commit: in full; None for the workspace.
+    """
+
+    name: str
+    commit: str | None
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content, None where there is none."""
+        if self.commit is not None:
+            return git("show", f"{self.commit}:./{path}")
+        try:
+            return Path(path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def files(self, folder: str, suffix: str) -> list[str]:
+        """The paths of a folder's files that end in `suffix`, sorted; hidden ones are left out."""
+        if self.commit is None:
+            paths = [path.as_posix() for path in Path(folder).glob(f"[!.]*{suffix}")]
+        else:
+            listed = git("ls-tree", "-z", "--name-only", self.commit, f"{folder}/") or b""
+            paths = [path for path in listed.decode().split("\0") if path.endswith(suffix)]
+        return sorted(paths)
+
+
+def git(*arguments: str) -> bytes | None:
+    """What a git command prints that only reads; None where it fails."""
+    # Without the option `git status` would write to the index.
+    result = subprocess.run(("git", "--no-optional-locks", *arguments), capture_output=True)
+    return result.stdout if result.returncode == 0 else None
+
+
+def resolve(repo: Repo, name: str) -> Revision:
+    """Find a revision by its name, as DVC does.
 
     Raises:
-        UserError: there is no such revision, or none of these predictions in it.
+        UserError: there is none, more than one, or what is found is no commit.
+    """
+    from dvc.scm import resolve_rev
+
+    if name == WORKSPACE:
+        return Revision(name, None)
+    try:
+        found = resolve_rev(repo.scm, name) if name else ""
+        why = "no commit"
+    except Exception as error:  # dvc, scmrepo and pygit2 each raise their own
+        found, why = "", reason(error)
+    # Trees and files have names, too.
+    commit = git("rev-parse", "--verify", "--quiet", f"{found}^{{commit}}") if found else None
+    if commit is None:
+        raise UserError(
+            f"{name!r} is invalid ({why}); "
+            f"expected {WORKSPACE}, a commit, a branch, a tag or the name of an experiment"
+        )
+    return Revision(name, commit.decode().strip())
+
+
+def read_predictions(revision: Revision, split: str = "validation") -> pd.DataFrame:
+    """The predictions of a split: index, actual, predicted, confidence.
+
+    Args:
+        split: a key of `SPLITS`.
+
+    Raises:
+        UserError: the revision has none, or they are damaged.
     """
     import dvc.api
+    from dvc.exceptions import PathMissingError
 
-    rev = None if revision == WORKSPACE else revision
+    path = SPLITS[split]
     try:
-        text = dvc.api.read(str(PREDICTIONS), rev=rev)
+        text = dvc.api.read(str(path), rev=revision.commit)
         table = pd.read_csv(io.StringIO(text), dtype={"actual": str, "predicted": str}, keep_default_na=False)
-        return table[["index", "actual", "predicted"]]
+        return table[["index", "actual", "predicted", "confidence"]]
+    except (FileNotFoundError, PathMissingError):
+        raise UserError(f"{revision.name}: {missing_predictions(revision, split)}") from None
     except Exception as error:  # dvc, git and pandas each raise their own
-        raise UserError(f"{revision}: cannot read {PREDICTIONS} ({reason(error)})") from None
+        raise UserError(f"{revision.name}: cannot read {path} ({reason(error)})") from None
 
 
-def differing_parameters(a: str, b: str) -> dict[str, tuple[Any, Any]]:
+def missing_predictions(revision: Revision, split: str) -> str:
+    """What to do where a revision was made before its stages wrote these predictions."""
+    if revision.commit is None:
+        return f"{SPLITS[split]} is missing; `dvc repro` writes it"
+    return (
+        f"{SPLITS[split]} is missing: its code did not write it yet; to compare its parameters, run "
+        f"`git checkout {revision.name} -- params.yaml && dvc repro` and name {WORKSPACE} in its place"
+    )
+
+
+def differing_parameters(a: Revision, b: Revision) -> dict[str, tuple[Any, Any]]:
     """The keys of `params.yaml` whose values differ between two revisions, with both values."""
     import dvc.api
 
     return differing(
-        *(
-            dvc.api.params_show(str(PARAMS_FILE), rev=None if revision == WORKSPACE else revision)
-            for revision in (a, b)
-        )
+        *(dvc.api.params_show(str(PARAMS_FILE), rev=revision.commit) for revision in (a, b)),
     )
 
 
-def provenance(revision: str) -> Provenance:
+def provenance(revision: Revision) -> Provenance:
     """What trained a revision; for the workspace what trained the model that lies there."""
-    from dvc.api import DVCFileSystem
+    return read_provenance(revision.read)
 
-    files = DVCFileSystem(rev=None if revision == WORKSPACE else revision)
 
-    def read(path: str) -> bytes | None:
-        try:
-            return files.read_bytes(path)
-        except FileNotFoundError:
-            return None
+def check_images(parameters: Mapping[str, tuple[Any, Any]], split: str, a: str = "A", b: str = "B") -> None:
+    """Raise a `UserError` where two revisions do not have the same images.
 
-    return read_provenance(read)
+    Args:
+        parameters: those that differ, with both values.
+        a, b: the names of the revisions.
+    """
+    for key in IMAGES_DEPEND_ON[split]:
+        if key in parameters:
+            value_a, value_b = parameters[key]
+            raise UserError(f"different {split} images: {key} is {value_a} in {a}, {value_b} in {b}")
+
+
+def is_same(
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    parameters: Mapping[str, tuple[Any, Any]],
+    trained: tuple[Provenance, Provenance],
+) -> bool:
+    """Whether nothing that is on record of two revisions differs.
+
+    Args:
+        tables: the predictions of both.
+        parameters: those that differ.
+        trained: what trained both.
+    """
+    differs = parameters or differing_environment(*trained) or differing_code(*trained)
+    return not differs and tables[0].equals(tables[1])
+
+
+def nothing_differs(a: str, b: str) -> str:
+    """What to say of two revisions that are the same."""
+    return f"{f'the {WORKSPACE}' if b == WORKSPACE else b} is {a}: nothing differs"

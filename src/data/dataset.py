@@ -36,7 +36,7 @@ class Placement:
     Attributes:
         size: the longer side of the content, in pixels.
         by_mass: whether the centre of mass is in the middle of the field, or else the content's rectangle.
-        full_contrast: whether the brightest pixel is always white.
+        full_contrast: whether the brightest pixel is white, or nearly so, in almost every image.
     """
 
     size: int

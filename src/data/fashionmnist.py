@@ -18,6 +18,6 @@ CLOTHES = [
 DATASET = Dataset(
     CLOTHES,
     from_torchvision("FashionMNIST", CLOTHES),
-    Placement(28, by_mass=False, full_contrast=False),
+    Placement(28, by_mass=False, full_contrast=True),
     mirror_symmetric=True,
 )

@@ -20,7 +20,7 @@ CALIBRATION_BINS = 15
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a test split says of a model.
+    """What a split says of a model.
 
     Attributes:
         metrics: `accuracy` (fraction); `loss` (cross-entropy, nats per image) and `nll`, the same number

@@ -72,10 +72,10 @@ def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
             size = channels.shape[1]
             axes.set_yticks([size / 2], [f"{name}\n{size}×{size}"])
         before = name
-    shown = predictions[predictions["index"] == examples.mapped].iloc[0]
+    prediction = predictions[predictions["index"] == examples.mapped].iloc[0]
     figure.suptitle(
-        f"Feature maps of test image {examples.mapped}: actual {shown['actual']}, "
-        f"predicted {shown['predicted']} ({shown['confidence']:.1%})"
+        f"Feature maps of test image {examples.mapped}: actual {prediction['actual']}, "
+        f"predicted {prediction['predicted']} ({prediction['confidence']:.1%})"
     )
     return figure
 

@@ -13,11 +13,11 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
 
     Args:
         history: `plots/history.csv`; its first row is epoch 0.
-        best_epoch: the epoch whose weights were kept.
+        best_epoch: the epoch with the best validation accuracy, which is marked.
     """
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    kept = history[history["epoch"] == best_epoch].iloc[0]
+    best = history[history["epoch"] == best_epoch].iloc[0]
     for axes, measure, label in (
         (left, "loss", "Cross-entropy (nats per image)"),
         (right, "accuracy", "Accuracy (%)"),
@@ -35,7 +35,7 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
         axes.grid(alpha=0.25)
     left.set_yscale("log")
     left.legend(frameon=False)
-    figure.suptitle(f"Validation accuracy of the best epoch: {kept['val_accuracy']:.2%}")
+    figure.suptitle(f"Validation accuracy of the best epoch: {best['val_accuracy']:.2%}")
     return figure
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.networks.network import Network
+from src.runtime.seeds import derived_seed
 
 INPUT_MODES = ("resize", "pad")
 
@@ -27,12 +28,12 @@ def build_model(network: dict[str, Any], *, seed: int, num_classes: int = 10) ->
 
     Args:
         network: `model`, and the parameters that the class of this network takes.
-        seed: of the initial weights.
+        seed: of the experiment; the initial weights follow from it.
         num_classes: the number of logits.
     """
     chosen = network_class(network["model"])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(derived_seed(seed, "initial weights"))
         return chosen(**{key: network[key] for key in chosen.accepts}, num_classes=num_classes)
 
 

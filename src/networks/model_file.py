@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class TrainedModel:
         mean: of the training images' pixels, in units of full intensity.
         std: the standard deviation of the same pixels.
         network: `model`, `input`, `activation`, `pooling`, `dropout` and `init`, as in `params.yaml`.
+        seed: of the training; its initial weights follow from it.
         weights: the network's state dict, contiguous and on the CPU.
     """
 
@@ -35,13 +36,18 @@ class TrainedModel:
     mean: float
     std: float
     network: dict[str, Any]
+    seed: int
     weights: dict[str, Tensor]
 
     def build(self) -> Network:
         """The network with its trained weights, in evaluation mode."""
-        model = build_model(self.network, seed=0, num_classes=len(self.class_names))
+        model = self.build_untrained()
         model.load_state_dict(self.weights)
         return model.eval()
+
+    def build_untrained(self) -> Network:
+        """The network as it was before its training."""
+        return build_model(self.network, seed=self.seed, num_classes=len(self.class_names))
 
     def prepare_input(self, images: Tensor) -> Tensor:
         """`network_input` with this model's statistics and input mode."""
@@ -68,7 +74,9 @@ def load_model(path: Path) -> TrainedModel:
         # torch.load does not look at the checksums in the archive that it reads.
         if damaged := zipfile.ZipFile(io.BytesIO(content)).testzip():
             raise ValueError(f"{damaged} is damaged")
-        model = TrainedModel(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+        values = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        _check_keys(values)
+        model = TrainedModel(**values)
         _check_types(model)
         model.build()
     except FileNotFoundError:
@@ -78,10 +86,22 @@ def load_model(path: Path) -> TrainedModel:
     return model
 
 
+def _check_keys(values: object) -> None:
+    expected = {field.name for field in fields(TrainedModel)}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise TypeError("it holds something else")
+    if missing := sorted(expected - set(values)):
+        raise ValueError(f"it lacks {', '.join(missing)}; `dvc repro train` writes a new one")
+    if unknown := sorted(set(values) - expected):
+        raise ValueError(f"it holds an unknown {', '.join(unknown)}")
+
+
 def _check_types(model: TrainedModel) -> None:
     texts = [model.dataset, *model.class_names, *model.network]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("its dataset, class names and settings must be text")
+    if type(model.seed) is not int or not 0 <= model.seed < 2**32:
+        raise ValueError(f"seed {model.seed!r} is not an integer ≥ 0 and < 2**32")
     if model.network.get("input") not in INPUT_MODES:
         raise ValueError(f"input: {model.network.get('input')!r} is not one of {', '.join(INPUT_MODES)}")
     if not (0 <= model.mean <= 1 and 0 < model.std <= 1):

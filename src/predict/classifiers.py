@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -32,25 +33,20 @@ class TorchClassifier:
 
     Args:
         path: of the model's file.
-        untrained: the same network with its initial weights instead, those of seed 0.
+        untrained: the same network as it was before its training instead, with its initial weights.
 
     Raises:
         UserError: see `src.networks.model_file.load_model`.
     """
 
     def __init__(self, path: Path, *, untrained: bool = False) -> None:
-        from src.networks.build import build_model
         from src.networks.model_file import load_model
         from src.runtime.devices import set_up_process
 
         self._device = set_up_process()
         self._trained = load_model(path)
         self.dataset, self.class_names = self._trained.dataset, self._trained.class_names
-        network = (
-            build_model(self._trained.network, seed=0, num_classes=len(self.class_names))
-            if untrained
-            else self._trained.build()
-        )
+        network = self._trained.build_untrained() if untrained else self._trained.build()
         self._network = network.to(self._device)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -65,11 +61,15 @@ class TorchClassifier:
 class OnnxClassifier:
     """`models/model.onnx`, by ONNX Runtime; PyTorch is not imported.
 
+    Args:
+        path: of the model's file.
+        providers: ONNX Runtime's names of the devices to compute on; by default all that it has here.
+
     Raises:
         UserError: the file is missing, damaged, or not one that the `export` stage has written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, providers: Sequence[str] | None = None) -> None:
         import onnxruntime
 
         try:
@@ -80,10 +80,10 @@ class OnnxClassifier:
         options.log_severity_level = 4  # a damaged file is reported below
         try:
             self._session = onnxruntime.InferenceSession(
-                content, options, providers=onnxruntime.get_available_providers()
+                content, options, providers=providers or onnxruntime.get_available_providers()
             )
-            known = self._session.get_modelmeta().custom_metadata_map
-            self.dataset, self.class_names = known["dataset"], json.loads(known["class_names"])
+            metadata = self._session.get_modelmeta().custom_metadata_map
+            self.dataset, self.class_names = metadata["dataset"], json.loads(metadata["class_names"])
         except Exception as error:  # ONNX Runtime has types of its own for each kind of damage
             raise UserError(f"{path}: not a model written by this project ({reason(error)})") from None
 

@@ -1,7 +1,8 @@
 """Revisions side by side, in one HTML file that needs no network: `python -m src.report [REV ...]`.
 
 Revisions are commits, branches, tags, experiment names or `workspace`; HEAD and the workspace where none is
-given. The others are compared with the first. Nothing is trained, and nothing but the report is written.
+given. The others are compared with the first. A pattern such as 'lr-0.01*' stands for a group of experiments
+that differ in their seed alone. Nothing is trained, and nothing but the report is written.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ import argparse
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from src.compare.revisions import WORKSPACE
+from src.compare.groups import Group, find_group, is_pattern
+from src.compare.revisions import WORKSPACE, git, resolve
 from src.report.page import render
-from src.report.revisions import git, load, resolve
+from src.report.revisions import Snapshot, load, load_group
 from src.runtime.errors import UserError, reason, run
 from src.runtime.files import write_text
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
 
 PACKAGES = ("dvc", "vl-convert-python")
 
@@ -29,6 +35,12 @@ def written_with() -> dict[str, str]:
         "Python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
     }
+
+
+def load_all(repo: Repo, names: list[str]) -> list[Snapshot]:
+    """Every revision, and every group that a pattern stands for; all are looked up before any is read."""
+    found = [find_group(repo, name) if is_pattern(name) else resolve(repo, name) for name in names]
+    return [load_group(repo, each) if isinstance(each, Group) else load(repo, each) for each in found]
 
 
 def main() -> None:
@@ -45,8 +57,7 @@ def main() -> None:
 
     try:
         with Repo() as repo:
-            revisions = [resolve(repo, name) for name in dict.fromkeys(arguments.revisions)]
-            snapshots = [load(repo, revision) for revision in revisions]
+            snapshots = load_all(repo, list(dict.fromkeys(arguments.revisions)))
     except DvcException as error:
         raise UserError(reason(error)) from None
     vega = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub forgets the default

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.evaluation.paired import Comparison
 from src.figures.style import BLUE, GREEN, ORANGE, VERMILION
 
 # The rest of Okabe & Ito's palette that is seen on white and on black.
@@ -37,8 +36,8 @@ class Curve:
     share: bool = False
     logarithmic: bool = False
 
-    def say(self, value: float) -> str:
-        """A value in words."""
+    def text(self, value: float) -> str:
+        """A value as text."""
         return f"{value:.2%}" if self.share else f"{value:.4g}"
 
 
@@ -62,81 +61,105 @@ def style(position: int) -> tuple[str, str]:
 
 
 def curve(
-    kind: Curve, names: list[str], histories: dict[str, pd.DataFrame], kept: dict[str, int | None]
+    kind: Curve, names: list[str], histories: dict[str, pd.DataFrame], best_epochs: dict[str, int | None]
 ) -> dict[str, Any]:
     """Lines of all revisions by epoch, dashed for training, with the best epoch's point larger.
 
     Args:
         names: all revisions, which decides their colours.
-        histories: `plots/history.csv` of those that have one.
-        kept: the epoch whose weights were kept, where it is known.
+        histories: `plots/history.csv` of those that have one; that of a group has the columns `…_low` and
+            `…_high` of its band besides.
+        best_epochs: the best epoch of each revision, None where it is not on record.
     """
     measure = kind.title.lower()
-    rows: list[dict[str, Any]] = [
-        {"revision": name, "line": line, "epoch": int(epoch), measure: float(f"{value:.5g}")}
-        | ({"weights": "kept"} if line == "validation" and kept.get(name) == epoch else {})
-        for name, history in histories.items()
-        for line, column in kind.columns.items()
-        for epoch, value in zip(history["epoch"], history[column], strict=True)
-        if np.isfinite(value)
-    ]
-    logarithmic = kind.logarithmic and bool(rows) and all(row[measure] > 0 for row in rows)
-    splits = list(kind.columns)
-    near = {
+    rows = _curve_rows(kind, histories, best_epochs)
+    return {
+        "description": f"Line chart: {measure} by epoch of {', '.join(histories)}.",
+        **_shared(names, rows, HEIGHT),
+        "encoding": {
+            "x": {"field": "epoch", "type": "quantitative", "axis": _epoch_axis(rows)},
+            "y": _curve_axis(kind, rows),
+            "color": _revisions(names, "color"),
+        },
+        "layer": [_band(), _lines(list(kind.columns)), _points(names)],
+    }
+
+
+def _curve_rows(
+    kind: Curve, histories: dict[str, pd.DataFrame], best_epochs: dict[str, int | None]
+) -> list[dict[str, Any]]:
+    """A row for every value that is a number."""
+    measure = kind.title.lower()
+    rows = []
+    for name, history in histories.items():
+        for line, column in kind.columns.items():
+            for values in history.to_dict("records"):
+                if not np.isfinite(values[column]):
+                    continue
+                row = {"revision": name, "line": line, "epoch": int(values["epoch"])}
+                row[measure] = _short(values[column])
+                if f"{column}_low" in values:
+                    row |= {end: _short(values[f"{column}_{end}"]) for end in ("low", "high")}
+                if line == "validation" and best_epochs.get(name) == values["epoch"]:
+                    row["note"] = "best epoch"
+                rows.append(row)
+    return rows
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def _epoch_axis(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Without halves of epochs, which Vega-Lite shows where there are few."""
+    epochs = sorted({row["epoch"] for row in rows})
+    return {"format": "d"} | ({"values": epochs} if len(epochs) <= 8 else {})
+
+
+def _curve_axis(kind: Curve, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    measure = kind.title.lower()
+    values = [row[end] for row in rows for end in (measure, "low", "high") if end in row]
+    axis: dict[str, Any] = {"format": "%" if kind.share else "~g", "tickCount": 6}
+    scale: dict[str, Any] = {"zero": False}
+    if kind.logarithmic and values and min(values) > 0:
+        scale = {"type": "log", "nice": False}
+        axis["values"] = decades(values)
+    return {"field": measure, "type": "quantitative", "title": kind.axis, "scale": scale, "axis": axis}
+
+
+def _band() -> dict[str, Any]:
+    """From the lowest to the highest value of a group's experiments."""
+    return {
+        "transform": [{"filter": "isValid(datum.low)"}],
+        "mark": {"type": "area", "opacity": 0.2},
+        "encoding": {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}}
+        | {"detail": {"field": "line", "type": "nominal"}},
+    }
+
+
+def _lines(splits: list[str]) -> dict[str, Any]:
+    dashes = {"domain": splits, "range": [[1, 0], [4, 4]][: len(splits)]}
+    legend = {"orient": "top", "title": None} if len(splits) > 1 else None
+    stroke = {"field": "line", "type": "nominal", "scale": dashes, "legend": legend}
+    return {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"strokeDash": stroke}}
+
+
+def _points(names: list[str]) -> dict[str, Any]:
+    nearest = {
         "type": "point",
         "on": "pointerover",
         "nearest": True,
         "fields": ["revision", "line", "epoch"],
     }
-    drawn = {"domain": splits, "range": [[1, 0], [4, 4]][: len(splits)]}
+    sizes = [{"param": "near", "empty": False, "value": 220}, {"test": "datum.note", "value": 150}]
     return {
-        "description": f"Line chart: {kind.title.lower()} by epoch of {', '.join(histories)}.",
-        "data": {"values": rows},
-        "params": [{"name": "shown", "value": names}],
-        "transform": [{"filter": "indexof(shown, datum.revision) >= 0"}],
-        "width": "container",
-        "height": HEIGHT,
-        "autosize": {"type": "fit-x", "contains": "padding"},
+        # The whole row: of fields Vega-Lite 6.4 loses the text where the nearest point is meant.
+        "mark": {"type": "point", "filled": True, "opacity": 1, "tooltip": {"content": "data"}},
+        "params": [{"name": "near", "select": nearest}],
         "encoding": {
-            "x": {"field": "epoch", "type": "quantitative", "axis": {"tickMinStep": 1, "format": "d"}},
-            "y": {
-                "field": measure,
-                "type": "quantitative",
-                "title": kind.axis,
-                "scale": {"type": "log", "nice": False} if logarithmic else {"zero": False},
-                "axis": {"format": "%" if kind.share else "~g", "tickCount": 6}
-                | ({"values": decades([row[measure] for row in rows])} if logarithmic else {}),
-            },
-            "color": _revisions(names, "color"),
+            "shape": _revisions(names, "shape"),
+            "size": {"condition": sizes, "value": 36},
         },
-        "layer": [
-            {
-                "mark": {"type": "line", "strokeWidth": 2},
-                "encoding": {
-                    "strokeDash": {
-                        "field": "line",
-                        "type": "nominal",
-                        "scale": drawn,
-                        "legend": {"orient": "top", "title": None} if len(splits) > 1 else None,
-                    }
-                },
-            },
-            {
-                # The whole row: of fields Vega-Lite 6.4 loses the text where the nearest point is meant.
-                "mark": {"type": "point", "filled": True, "opacity": 1, "tooltip": {"content": "data"}},
-                "params": [{"name": "near", "select": near}],
-                "encoding": {
-                    "shape": _revisions(names, "shape"),
-                    "size": {
-                        "condition": [
-                            {"param": "near", "empty": False, "value": 220},
-                            {"test": "datum.weights", "value": 150},
-                        ],
-                        "value": 36,
-                    },
-                },
-            },
-        ],
     }
 
 
@@ -149,23 +172,58 @@ def decades(values: list[float]) -> list[float]:
     return [label for label in labels if low <= label <= high]
 
 
-def differences(names: list[str], baseline: str, comparisons: dict[str, Comparison]) -> dict[str, Any]:
-    """The difference in test accuracy to the first revision, with its 95 % interval.
+@dataclass(frozen=True)
+class Difference:
+    """The difference of a revision's validation accuracy to the first one's, with its 95 % interval.
+
+    Attributes:
+        value: a fraction.
+        p_value: that there is none.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    p_value: float
+
+
+def differences(names: list[str], baseline: str, found: dict[str, Difference]) -> dict[str, Any]:
+    """The differences to the first revision, each a point on its interval.
 
     Args:
         names: all revisions, which decides their colours.
-        comparisons: of those that can be compared with `baseline`.
+        found: of those that can be compared with `baseline`.
     """
     rows = [
         {
             "revision": name,
-            "difference": 100 * result.difference,
-            "low": 100 * result.interval[0],
-            "high": 100 * result.interval[1],
-            "p": result.p_value,
+            "difference": 100 * each.value,
+            "low": 100 * each.interval[0],
+            "high": 100 * each.interval[1],
+            "p": each.p_value,
         }
-        for name, result in comparisons.items()
+        for name, each in found.items()
     ]
+    rule = {"x": {"datum": 0}, "y": None, "color": {"value": "#888888"}}
+    return {
+        "description": f"Difference in validation accuracy to {baseline}, with 95 % intervals, "
+        f"of {', '.join(found)}.",
+        **_shared(names, rows, 44 * len(rows)),
+        "encoding": {
+            "y": {
+                "field": "revision",
+                "type": "nominal",
+                "sort": list(found),
+                "title": None,
+                "axis": {"labelLimit": 110, "grid": False},
+            },
+            "color": _revisions(names, "color"),
+        },
+        "layer": [{"mark": {"type": "rule", "strokeDash": [3, 3]}, "encoding": rule}, *_intervals(names)],
+    }
+
+
+def _intervals(names: list[str]) -> list[dict[str, Any]]:
+    across = {"type": "quantitative", "title": "percentage points"}
     tooltip = [
         {"field": "revision", "type": "nominal"},
         {"field": "difference", "type": "quantitative", "format": "+.2f"},
@@ -173,53 +231,35 @@ def differences(names: list[str], baseline: str, comparisons: dict[str, Comparis
         {"field": "high", "type": "quantitative", "format": "+.2f", "title": "to"},
         {"field": "p", "type": "quantitative", "format": ".2g"},
     ]
-    across = {"type": "quantitative", "title": "percentage points"}
+    ends = {"x": {"field": "low", **across}, "x2": {"field": "high"}, "tooltip": tooltip}
+    middle = {"x": {"field": "difference", **across}, "shape": _revisions(names, "shape")}
+    return [
+        {"mark": {"type": "rule", "strokeWidth": 3}, "encoding": ends},
+        {
+            "mark": {"type": "point", "filled": True, "opacity": 1, "size": 150},
+            "encoding": middle | {"tooltip": tooltip},
+        },
+    ]
+
+
+def _shared(names: list[str], rows: list[dict[str, Any]], height: int) -> dict[str, Any]:
+    """Data and size of a chart in which the page can hide revisions."""
     return {
-        "description": f"Difference in test accuracy to {baseline}, with 95 % intervals, "
-        f"of {', '.join(comparisons)}.",
         "data": {"values": rows},
         "params": [{"name": "shown", "value": names}],
         "transform": [{"filter": "indexof(shown, datum.revision) >= 0"}],
         "width": "container",
-        "height": 44 * len(rows),
+        "height": height,
         "autosize": {"type": "fit-x", "contains": "padding"},
-        "encoding": {
-            "y": {
-                "field": "revision",
-                "type": "nominal",
-                "sort": list(comparisons),
-                "title": None,
-                "axis": {"labelLimit": 110, "grid": False},
-            },
-            "color": _revisions(names, "color"),
-        },
-        "layer": [
-            {
-                "mark": {"type": "rule", "strokeDash": [3, 3]},
-                "encoding": {"x": {"datum": 0}, "y": None, "color": {"value": "#888888"}},
-            },
-            {
-                "mark": {"type": "rule", "strokeWidth": 3},
-                "encoding": {"x": {"field": "low", **across}, "x2": {"field": "high"}, "tooltip": tooltip},
-            },
-            {
-                "mark": {"type": "point", "filled": True, "opacity": 1, "size": 150},
-                "encoding": {
-                    "x": {"field": "difference", **across},
-                    "shape": _revisions(names, "shape"),
-                    "tooltip": tooltip,
-                },
-            },
-        ],
     }
 
 
 def _revisions(names: list[str], channel: str) -> dict[str, Any]:
     styles = [style(position) for position in range(len(names))]
-    drawn = [colour if channel == "color" else shape for colour, shape in styles]
+    values = [colour if channel == "color" else shape for colour, shape in styles]
     return {
         "field": "revision",
         "type": "nominal",
-        "scale": {"domain": names, "range": drawn},
+        "scale": {"domain": names, "range": values},
         "legend": None,
     }

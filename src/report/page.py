@@ -14,9 +14,11 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from src.report.charts import CURVES, Curve, curve, differences, style
+from src.evaluation.ranking import rank
+from src.report.charts import CURVES, Curve, Difference, curve, differences, style
+from src.report.judgements import Judgement, judge
 from src.report.revisions import ABSENT, HISTORY, Snapshot, Stage
-from src.report.tables import Judgement, judge, matrix, metrics, parameters, shown, signed, training
+from src.report.tables import matrix, metrics, parameters, shown, signed, training
 from src.runtime.paths import TRAIN_METRICS
 
 # What a picture of `plots/` shows; the name of another stands for itself.
@@ -56,13 +58,18 @@ def render(snapshots: list[Snapshot], written_with: dict[str, str], vega: str) -
     return templates.get_template("page.html").render(
         snapshots=snapshots,
         names=[snapshot.name for snapshot in snapshots],
+        groups=[snapshot.name for snapshot in snapshots if snapshot.is_group],
         styles=styles,
         judgements=judgements,
         parameters=parameters(snapshots),
         metrics=metrics(snapshots),
         curves=_curves(snapshots),
         specifications=_json(_charts(snapshots, judgements)),
-        matrices=[matrix(snapshot) for snapshot in snapshots],
+        matrices=[
+            matrix(snapshot) | {"position": position}
+            for position, snapshot in enumerate(snapshots)
+            if not snapshot.is_group
+        ],
         pictures=_pictures(snapshots),
         pipelines=_pipelines(snapshots),
         training=training(snapshots),
@@ -100,12 +107,12 @@ def _curves(snapshots: list[Snapshot]) -> list[dict[str, Any]]:
         {
             "id": identifier,
             "title": kind.title,
-            "words": [_extreme(name, history, kind) for name, history in histories.items()],
+            "words": [extreme(name, history, kind) for name, history in histories.items()],
             "names": list(histories),
             "lines": list(kind.columns),
             "rows": {
                 epoch: [
-                    kind.say(history.at[epoch, column]) if epoch in history.index else ""
+                    kind.text(history.at[epoch, column]) if epoch in history.index else ""
                     for history in histories.values()
                     for column in kind.columns.values()
                 ]
@@ -121,7 +128,7 @@ def _histories(snapshots: list[Snapshot]) -> dict[str, pd.DataFrame]:
     return {snapshot.name: snapshot.tables[HISTORY] for snapshot in snapshots if HISTORY in snapshot.tables}
 
 
-def _extreme(name: str, history: pd.DataFrame, kind: Curve) -> str:
+def extreme(name: str, history: pd.DataFrame, kind: Curve) -> str:
     """The best epoch of a chart's first line in words; the history is indexed by epoch."""
     line, column = next(iter(kind.columns.items()))
     values = history[column].dropna()
@@ -129,23 +136,30 @@ def _extreme(name: str, history: pd.DataFrame, kind: Curve) -> str:
     if values.empty:
         return f"{name}: no {measure} that is a number"
     lowest = column == "val_loss"
-    epoch = values.idxmin() if lowest else values.idxmax()
-    return f"{name}: {'lowest' if lowest else 'highest'} {measure} {kind.say(values[epoch])}, epoch {epoch}"
+    if column == "val_accuracy":  # the best epoch, as training chose it
+        epoch = min(values.index, key=lambda each: rank(values[each], history.at[each, "val_loss"], ""))
+    else:
+        epoch = values.idxmin() if lowest else values.idxmax()
+    return f"{name}: {'lowest' if lowest else 'highest'} {measure} {kind.text(values[epoch])}, epoch {epoch}"
 
 
 def _charts(snapshots: list[Snapshot], judgements: list[Judgement]) -> dict[str, Any]:
     """The specifications, by the id of the element they are drawn in."""
     names = [snapshot.name for snapshot in snapshots]
     histories = _histories(snapshots)
-    kept = {
+    best_epochs = {
         snapshot.name: snapshot.metrics[str(TRAIN_METRICS)].get("best_epoch")
         for snapshot in snapshots
-        if str(TRAIN_METRICS) in snapshot.metrics
+        if str(TRAIN_METRICS) in snapshot.metrics and not snapshot.is_group
     }
-    charts = {name: curve(kind, names, histories, kept) for name, kind in CURVES.items()} if histories else {}
-    comparisons = {judged.name: judged.result for judged in judgements if judged.result}
-    if comparisons:
-        charts["differences"] = differences(names, names[0], comparisons)
+    charts = {name: curve(kind, names, histories, best_epochs) for name, kind in CURVES.items() if histories}
+    found = {
+        judged.name: Difference(judged.difference, judged.interval, judged.p_value)
+        for judged in judgements
+        if judged.difference is not None and judged.interval is not None and judged.p_value is not None
+    }
+    if found:
+        charts["differences"] = differences(names, names[0], found)
     return charts
 
 
@@ -159,10 +173,10 @@ def _pictures(snapshots: list[Snapshot]) -> list[dict[str, Any]]:
         for position, snapshot in enumerate(snapshots):
             if path in snapshot.pictures:
                 copies.setdefault(snapshot.pictures[path], []).append(position)
-        shown = []
+        distinct = []
         for content, positions in copies.items():
             width, height = struct.unpack(">II", content[16:24])
-            shown.append(
+            distinct.append(
                 {
                     "positions": positions,
                     "names": ", ".join(snapshots[position].name for position in positions),
@@ -174,54 +188,31 @@ def _pictures(snapshots: list[Snapshot]) -> list[dict[str, Any]]:
         absent = [
             f"{snapshot.name}: {snapshot.problems.get(path, ABSENT)}"
             for snapshot in snapshots
-            if path not in snapshot.pictures
+            if path not in snapshot.pictures and not snapshot.is_group
         ]
         name = Path(path).stem
         pictures.append(
-            {"path": path, "title": PICTURES.get(name, name), "copies": shown, "absent": absent},
+            {"path": path, "title": PICTURES.get(name, name), "copies": distinct, "absent": absent},
         )
     return pictures
 
 
 def _pipelines(snapshots: list[Snapshot]) -> list[dict[str, Any]]:
-    """Every pipeline with the revisions that have it, and how to draw it."""
+    """Every pipeline with the revisions that have it, and its graph as `dvc dag` draws it."""
+    from dvc.dagascii import draw
+
     groups: dict[tuple[Stage, ...], list[str]] = {}
     for snapshot in snapshots:
         if snapshot.stages:
             groups.setdefault(snapshot.stages, []).append(snapshot.name)
     return [
-        {"names": ", ".join(names), "stages": [asdict(stage) for stage in stages], "drawing": draw(stages)}
+        {
+            "names": ", ".join(names),
+            "stages": [asdict(stage) for stage in stages],
+            "graph": draw(
+                [stage.name for stage in stages],
+                [(stage.name, before) for stage in stages for before in stage.after],
+            ),
+        }
         for stages, names in groups.items()
     ]
-
-
-def draw(stages: tuple[Stage, ...], width: int = 150, height: int = 40, gap: int = 34) -> dict[str, Any]:
-    """Where a pipeline's boxes and arrows go: boxes below each other, arrows past others on their right.
-
-    Args:
-        stages: in an order in which they can run.
-        width, height, gap: of the boxes and between them, in units of the drawing.
-    """
-    places = {stage.name: number * (height + gap) + 1 for number, stage in enumerate(stages)}
-    order = list(places)
-    width = max([width, *(10 * len(name) + 24 for name in order)])
-    boxes = [{"name": name, "y": y, "middle": y + height / 2} for name, y in places.items()]
-    straight, bent, widest = [], [], 0
-    for stage in stages:
-        for before in stage.after:
-            span = order.index(stage.name) - order.index(before)
-            if span == 1:
-                x = width / 2
-                straight.append(f"M{x} {places[before] + height}V{places[stage.name] - 3}")
-            else:
-                widest = max(widest, span)
-                out, back = places[before] + 0.7 * height, places[stage.name] + 0.3 * height
-                reach = width + 40 * (span - 1)
-                bent.append(f"M{width + 1} {out}C{reach} {out} {reach} {back} {width + 4} {back}")
-    return {
-        "width": width,
-        "height": height,
-        "boxes": boxes,
-        "arrows": [*straight, *bent],
-        "view": f"0 0 {width + 40 * max(0, widest - 1) + 6} {len(stages) * (height + gap) - gap + 2}",
-    }

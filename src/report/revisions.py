@@ -7,28 +7,30 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
+import numpy as np
 import pandas as pd
 
-from src.compare.provenance import Provenance, read_provenance
-from src.compare.revisions import WORKSPACE
+from src.compare.groups import Group, group_provenance, read_runs
+from src.compare.provenance import Provenance, model_md5, read_provenance
+from src.compare.revisions import WORKSPACE, Revision, git
+from src.evaluation.seeds import Run
 from src.runtime import paths
-from src.runtime.errors import UserError, reason
+from src.runtime.errors import reason
 from src.runtime.paths import PARAMS_FILE
 from src.runtime.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-HISTORY, CONFUSION, PREDICTIONS = str(paths.HISTORY), str(paths.CONFUSION), str(paths.PREDICTIONS)
-ENVIRONMENT = str(paths.ENVIRONMENT)
+HISTORY, CONFUSION, PREDICTIONS = str(paths.HISTORY), str(paths.CONFUSION), str(paths.VAL_PREDICTIONS)
+ENVIRONMENT, EXPORT = str(paths.ENVIRONMENT), str(paths.EXPORT_METRICS)
 METRICS = (str(paths.TRAIN_METRICS), str(paths.TEST_METRICS))
 ABSENT = "not in this revision"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -44,41 +46,10 @@ COLUMNS: dict[str, dict[str, type]] = {
         "val_accuracy": float,
     },
     CONFUSION: {"actual": str, "predicted": str, "count": int},
-    PREDICTIONS: {"index": int, "actual": str, "predicted": str},
+    PREDICTIONS: {"index": int, "actual": str, "predicted": str, "confidence": float},
 }
 
 Parsed = TypeVar("Parsed")
-
-
-@dataclass(frozen=True)
-class Revision:
-    """A commit, or the workspace.
-
-    Attributes:
-        name: as it was asked for.
-        commit: in full; None for the workspace.
-    """
-
-    name: str
-    commit: str | None
-
-    def read(self, path: str) -> bytes | None:
-        """A file's content, None where there is none."""
-        if self.commit is not None:
-            return git("show", f"{self.commit}:./{path}")
-        try:
-            return Path(path).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def files(self, folder: str, suffix: str) -> list[str]:
-        """The paths of a folder's files that end in `suffix`, sorted; hidden ones are left out."""
-        if self.commit is None:
-            paths = [path.as_posix() for path in Path(folder).glob(f"[!.]*{suffix}")]
-        else:
-            listed = git("ls-tree", "-z", "--name-only", self.commit, f"{folder}/") or b""
-            paths = [path for path in listed.decode().split("\0") if path.endswith(suffix)]
-        return sorted(paths)
 
 
 @dataclass(frozen=True)
@@ -101,17 +72,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a report needs of a revision.
+    """What a report needs of a revision, or of a group of experiments that differ in their seed.
 
     Attributes:
-        date, subject: of the commit; empty for the workspace.
+        date, subject: of the commit; empty for the workspace. The subject of a group lists its experiments.
         parameters: what `params.yaml` holds.
         metrics: for each file of `metrics/` its values, nested keys joined by dots.
-        tables: by path, with the columns of `COLUMNS`.
+        tables: by path, with the columns of `COLUMNS`; see `range_of_histories` for those of a group.
         pictures: by path, PNG.
         stages: in an order in which they can run.
         provenance: what trained it.
         problems: for each file that is missing or damaged, by path, what is wrong with it.
+        deviations: of a group, the sample deviations of `metrics`.
+        runs: of a group, accuracy and loss of the validation split by seed.
     """
 
     revision: Revision
@@ -124,42 +97,16 @@ class Snapshot:
     stages: tuple[Stage, ...]
     provenance: Provenance
     problems: dict[str, str]
+    deviations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runs: dict[int, Run] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return self.revision.name
 
-
-def git(*arguments: str) -> bytes | None:
-    """What a git command prints that only reads; None where it fails."""
-    # Without the option `git status` would write to the index.
-    result = subprocess.run(("git", "--no-optional-locks", *arguments), capture_output=True)
-    return result.stdout if result.returncode == 0 else None
-
-
-def resolve(repo: Repo, name: str) -> Revision:
-    """Find a revision by its name, as DVC does.
-
-    Raises:
-        UserError: there is none, more than one, or what is found is no commit.
-    """
-    from dvc.scm import resolve_rev
-
-    if name == WORKSPACE:
-        return Revision(name, None)
-    try:
-        found = resolve_rev(repo.scm, name) if name else ""
-        why = "no commit"
-    except Exception as error:  # dvc, scmrepo and pygit2 each raise their own
-        found, why = "", reason(error)
-    # Trees and files have names, too.
-    commit = git("rev-parse", "--verify", "--quiet", f"{found}^{{commit}}") if found else None
-    if commit is None:
-        raise UserError(
-            f"{name!r} is invalid ({why}); "
-            f"expected {WORKSPACE}, a commit, a branch, a tag or the name of an experiment"
-        )
-    return Revision(name, commit.decode().strip())
+    @property
+    def is_group(self) -> bool:
+        return bool(self.runs)
 
 
 def load(repo: Repo, revision: Revision) -> Snapshot:
@@ -182,23 +129,103 @@ def load(repo: Repo, revision: Revision) -> Snapshot:
     tables: dict[str, pd.DataFrame] = {}
     pictures: dict[str, Any] = {}
     for path in dict.fromkeys([*METRICS, *revision.files("metrics", ".json")]):
-        if path == ENVIRONMENT:  # no metric: it is part of `provenance`
-            continue
-        metrics |= read(path, lambda content: flat(json.loads(content)))
+        if path != ENVIRONMENT:  # no metric: it is part of `provenance`
+            metrics |= read(path, lambda content: flat(json.loads(content)))
+    _drop_other_export(metrics, revision)
     for path, columns in COLUMNS.items():
         tables |= read(path, partial(parse_table, columns=columns))
     for path in revision.files("plots", ".png"):
         pictures |= read(path, _checked_png)
     stages = read("dvc.yaml", lambda _: read_stages(repo, revision)).get("dvc.yaml", ())
-    date, subject = "", ""
-    if revision.commit is not None:
-        told = git("show", "--no-patch", "--format=%cs%x00%s", revision.commit) or b"\0"
-        date, subject = told.decode(errors="replace").strip().split("\0", 1)
     parameters = read(str(PARAMS_FILE), parse_parameters).get(str(PARAMS_FILE), {})
-    provenance = read_provenance(revision.read)
+    date, subject = _commit(revision)
     return Snapshot(
-        revision, date, subject, parameters, metrics, tables, pictures, stages, provenance, problems
+        revision,
+        date,
+        subject,
+        parameters,
+        metrics,
+        tables,
+        pictures,
+        stages,
+        read_provenance(revision.read),
+        problems,
     )
+
+
+def _commit(revision: Revision) -> tuple[str, str]:
+    """Date and subject of a commit; empty for the workspace."""
+    if revision.commit is None:
+        return "", ""
+    shown = git("show", "--no-patch", "--format=%cs%x00%s", revision.commit) or b"\0"
+    date, subject = shown.decode(errors="replace").strip().split("\0", 1)
+    return date, subject
+
+
+def _drop_other_export(metrics: dict[str, dict[str, Any]], revision: Revision) -> None:
+    """Leave out what the export measured, unless it was of this revision's model.
+
+    The file stays in git until the next export, whatever is trained in between.
+    """
+    exported = metrics.get(EXPORT, {}).pop("model_md5", None)
+    if exported is None or exported != model_md5(revision.read):
+        metrics.pop(EXPORT, None)
+
+
+def load_group(repo: Repo, group: Group) -> Snapshot:
+    """What a report needs of a group: means over its experiments, and the range of their histories."""
+    members = [load(repo, experiment) for experiment in group.experiments.values()]
+    problems = dict(item for member in members for item in member.problems.items())
+    first = members[0]
+    histories = [member.tables[HISTORY] for member in members if HISTORY in member.tables]
+    names = ", ".join(experiment.name for experiment in group.experiments.values())
+    means, deviations = _metrics_of_all(members)
+    return Snapshot(
+        Revision(group.name, None),
+        date="",
+        subject=f"mean of {len(members)} experiments: {names}",
+        parameters=first.parameters | {"seed": ", ".join(map(str, group.experiments))},
+        metrics=means,
+        tables={HISTORY: range_of_histories(histories)} if len(histories) == len(members) else {},
+        pictures={},
+        stages=first.stages if all(member.stages == first.stages for member in members) else (),
+        provenance=group_provenance(group),
+        problems=problems,
+        deviations=deviations,
+        runs=read_runs(group),
+    )
+
+
+def _metrics_of_all(members: list[Snapshot]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Mean and sample deviation of every number that all of these revisions have."""
+    means: dict[str, dict[str, Any]] = {}
+    deviations: dict[str, dict[str, Any]] = {}
+    for path in members[0].metrics:
+        for key in members[0].metrics[path]:
+            found = (member.metrics.get(path, {}).get(key) for member in members)
+            values = [float(value) for value in found if is_number(value)]
+            if len(values) == len(members):
+                means.setdefault(path, {})[key] = float(np.mean(values))
+                if len(values) > 1:
+                    deviations.setdefault(path, {})[key] = float(np.std(values, ddof=1))
+    return means, deviations
+
+
+def range_of_histories(histories: list[pd.DataFrame]) -> pd.DataFrame:
+    """The mean of several histories, with the lowest and the highest value of each number.
+
+    Returns:
+        As `plots/history.csv`, for the epochs that all of them reached, and columns `…_low` and `…_high`.
+    """
+    joined = pd.concat(histories).groupby("epoch")
+    of_all = joined.size() == len(histories)
+    mean, low, high = (getattr(joined, name)()[of_all] for name in ("mean", "min", "max"))
+    ends = [low.add_suffix("_low"), high.add_suffix("_high")]
+    return pd.concat([mean, *ends], axis="columns").reset_index()
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

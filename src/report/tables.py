@@ -1,51 +1,16 @@
-"""Snapshots of revisions in, the tables of a report out: parameters, metrics, noise, confusion, training."""
+"""Snapshots of revisions in, the tables of a report out: parameters, metrics, confusion, training."""
 
 from __future__ import annotations
 
 import reprlib
-from dataclasses import dataclass
 from typing import Any
 
-from src.compare.provenance import caveat, describe_code, differing_code, differing_environment, value_words
-from src.evaluation.paired import Comparison, compare, verdict
-from src.report.revisions import ABSENT, CONFUSION, PREDICTIONS, Snapshot
-from src.runtime.errors import UserError
-from src.runtime.paths import PARAMS_FILE
+from src.compare.provenance import describe_code, differing_code, differing_environment, value_words
+from src.report.revisions import ABSENT, CONFUSION, Snapshot, is_number
+from src.runtime.paths import PARAMS_FILE, TEST_METRICS
 
 LONGEST = 60
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A revision's test accuracy against that of the first.
-
-    Attributes:
-        result: None where there is no comparison.
-        verdict: whether to believe it, or why nothing can be said.
-        caveat: what may explain it besides the parameters; empty where nothing is known to.
-    """
-
-    name: str
-    result: Comparison | None
-    verdict: str
-    caveat: str = ""
-
-
-def judge(baseline: Snapshot, other: Snapshot) -> Judgement:
-    """Ask `src.compare` whether two revisions' test accuracies differ by more than noise."""
-    for snapshot in (baseline, other):
-        if PREDICTIONS not in snapshot.tables:
-            return Judgement(
-                other.name, None, f"{PREDICTIONS} of {snapshot.name}: {snapshot.problems[PREDICTIONS]}"
-            )
-    datasets = [snapshot.parameters.get("dataset") for snapshot in (baseline, other)]
-    if datasets[0] != datasets[1]:
-        return Judgement(other.name, None, f"different test sets: {datasets[0]} and {datasets[1]}")
-    try:
-        result = compare(baseline.tables[PREDICTIONS], other.tables[PREDICTIONS])
-    except UserError as error:
-        return Judgement(other.name, None, f"{error} (A is {baseline.name}, B is {other.name})")
-    return Judgement(other.name, result, verdict(result), caveat(baseline.provenance, other.provenance))
+PLUS_MINUS = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 
 
 def shown(value: object) -> str:
@@ -82,12 +47,11 @@ def parameters(snapshots: list[Snapshot]) -> dict[str, Any]:
     return {"differing": differing, "same": same, "missing": missing}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def metrics(snapshots: list[Snapshot]) -> dict[str, dict[str, list[dict[str, str]]]]:
-    """For each file and key a cell per revision: its value, and the difference to the first revision's."""
+    """For each file and key a cell per revision: its value, and the difference to the first revision's.
+
+    Of the test split's metrics the values alone: they are to be reported, not compared.
+    """
     files: dict[str, dict[str, list[dict[str, str]]]] = {}
     paths = dict.fromkeys(path for snapshot in snapshots for path in snapshot.metrics)
     for path in paths:
@@ -98,8 +62,11 @@ def metrics(snapshots: list[Snapshot]) -> dict[str, dict[str, list[dict[str, str
             cells = []
             for snapshot in snapshots:
                 value = snapshot.metrics.get(path, {}).get(key, snapshot.problems.get(path, ABSENT))
-                change = value - first if _is_number(value) and _is_number(first) else 0
-                cells.append({"text": shown(value), "change": signed(change, "+.5g") if change else ""})
+                comparable = path != str(TEST_METRICS) and is_number(value) and is_number(first)
+                change = value - first if comparable else 0
+                deviation = snapshot.deviations.get(path, {}).get(key)
+                text = shown(value) if deviation is None else f"{shown(value)}{PLUS_MINUS}{deviation:.2g}"
+                cells.append({"text": text, "change": signed(change, "+.5g") if change else ""})
             files[path][key] = cells
     return files
 
@@ -134,7 +101,7 @@ def matrix(snapshot: Snapshot) -> dict[str, Any]:
         "right": right,
         "total": total,
         "worst": [
-            f"{actual} taken for {predicted} ({count:,})"
+            f"{actual} classified as {predicted} ({count:,})"
             for actual, predicted, count in zip(*(worst[name] for name in worst), strict=True)
         ],
     }

@@ -12,7 +12,7 @@ class UserError(Exception):
     """Something the user can put right; its message is one complete sentence or list of steps."""
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """What an exception of another library says, as part of a one-line message: its first line, shortened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return textwrap.shorten(lines[0], 200, placeholder=" …") if lines else type(error).__name__

@@ -20,6 +20,6 @@ ENVIRONMENT = METRICS / "environment.json"
 
 PLOTS = Path("plots")
 HISTORY, STEPS = PLOTS / "history.csv", PLOTS / "steps.csv"
-PREDICTIONS = PLOTS / "predictions.csv"
+PREDICTIONS, VAL_PREDICTIONS = PLOTS / "predictions.csv", PLOTS / "val_predictions.csv"
 CONFUSION, PER_CLASS = PLOTS / "confusion.csv", PLOTS / "per_class.csv"
 CALIBRATION = PLOTS / "calibration.csv"

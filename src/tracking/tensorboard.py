@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,17 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from src.networks.network import Network
+
+# TensorBoard writes in a thread and raises its error in the training's, too: a traceback would say it twice.
+_show_traceback = threading.excepthook
+
+
+def _show_no_traceback_of_a_writer(failure: threading.ExceptHookArgs) -> None:
+    if not type(failure.thread).__module__.startswith("tensorboard."):
+        _show_traceback(failure)
+
+
+threading.excepthook = _show_no_traceback_of_a_writer
 
 
 class Tracker:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from src.networks.network import Network
-    from src.training.loop import Epoch
+    from src.training.history import Epoch
 
 VARIABLE = "TRACKERS"
 ACCEPTED = ("tensorboard", "wandb", "mlflow", "dvclive")
@@ -59,7 +59,7 @@ class Tracker(Protocol):
         """Log an epoch.
 
         Args:
-            row: see `src.training.loop.Epoch`.
+            row: see `src.training.history.Epoch`.
             weights: the network's state dict at the epoch's end; empty where it is not known any more.
         """
 
@@ -211,7 +211,12 @@ def _told(name: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # a library, a disk, a network: each has its own
-        why = reason(error)
+        why = reason(_cause(error))
         if isinstance(error, ModuleNotFoundError):
             why = f"{error.name} is not installed: pip install -r {REQUIREMENTS}"
         tqdm.write(f"warning: tracker {name}: {why}; the run goes on without it", file=sys.stderr)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What an error was raised from: of a database, the system's own words and not a page about SQL."""
+    return _cause(error.__cause__) if error.__cause__ else error

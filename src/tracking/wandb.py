@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import netrc
 import os
 from collections.abc import Mapping, Sequence
@@ -62,7 +64,7 @@ class Tracker:
         # What waits for an upload is kept beside the runs it belongs to, not in the home directory.
         os.environ.setdefault("WANDB_DATA_DIR", str(self.folder))
         os.environ.setdefault("WANDB_CACHE_DIR", str(self.folder / "cache"))
-        return wandb.init(
+        run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or "lenet5",
             name=self.name,
             group=self.name,
@@ -80,6 +82,14 @@ class Tracker:
                 finish_timeout_raises=True,
             ),
         )
+        atexit.register(_end_service)  # before wandb's own hook, which was registered earlier
+        return run
+
+
+def _end_service() -> None:
+    """End wandb's process, which may have died: its own hook would then show a traceback."""
+    with contextlib.suppress(Exception):
+        wandb.teardown()
 
 
 def _decided() -> bool:

@@ -1,4 +1,4 @@
-"""Snapshots of a training on disk, from which the same training goes on after it was killed.
+"""Snapshots of a training on disk, from which the same training resumes after it was killed.
 
 They are found by a key made of everything that decides the result, so that a training with another
 parameter, other code or other data never meets them. They are no outputs: DVC does not know of them, and a
@@ -11,6 +11,7 @@ import hashlib
 import io
 import itertools
 import json
+import pickle
 import shutil
 import sys
 import time
@@ -24,7 +25,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from src.runtime.files import GrowingFile, replacing
-from src.training.loop import Epoch, Snapshot, State, Step
+from src.training.history import Epoch, Step
+from src.training.loop import Snapshot, State
 
 # The last one may have been damaged by a power cut; the one before it was on the disk by then.
 KEPT = 2
@@ -69,13 +71,10 @@ class Checkpoints:
     def latest(self) -> Snapshot | None:
         """The newest snapshot that is whole, or None; those that are not are skipped with a warning."""
         for path in self._newest_first():
-            content = path.read_bytes()
-            digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-            if hashlib.sha256(payload).digest() == digest:
-                kept = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-                history = self._history.back_to(kept["history"])
+            if saved := _load(path):
+                history = self._history.back_to(saved["history"])
                 if history is not None:
-                    return self._snapshot(history, State(**kept["state"]))
+                    return self._snapshot(history, State(**saved["state"]))
             print(f"{path.name}: damaged, the checkpoint before it is used", file=sys.stderr)
         return None
 
@@ -95,6 +94,18 @@ class Checkpoints:
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*.ckpt"), reverse=True)
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    """What `Checkpoints.save` wrote; None for anything else, of which nothing is executed."""
+    content = path.read_bytes()
+    digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != digest:
+        return None
+    try:
+        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError):
+        return None
 
 
 @contextmanager

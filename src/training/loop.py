@@ -15,57 +15,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.data.splits import Split
 from src.networks.build import build_model, network_input
 from src.networks.model_file import TrainedModel
 from src.networks.network import Network
 from src.runtime.errors import UserError
+from src.runtime.seeds import Purpose, derived_seed
 from src.training.augmentation import Augmentation
+from src.training.history import DivergenceError, Epoch, History, Step, TrainingResult
+from src.training.moving_average import MovingAverage
 from src.training.optimization import build_optimizer, build_schedule
-from src.training.stack import NetworkStack, SingleNetwork, copy_weights
+from src.training.stack import NetworkStack, SingleNetwork
 
 if TYPE_CHECKING:
     from src.params import OptimizationParams
 
 # Inputs and labels of the training split, then of the validation split; on one device.
 Tensors = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One row of `plots/history.csv`; losses in nats per image, accuracies as fractions.
-
-    Attributes:
-        epoch: 0 before any training.
-        lr: the learning rate of the epoch's last step; of the first step for epoch 0.
-        train_loss, train_accuracy: over the epoch's own steps, each batch as it was met (so augmented,
-            with dropout and label smoothing, and with the weights moving); for epoch 0 over all
-            training images as they are.
-        val_loss, val_accuracy: over all validation images with the weights at the epoch's end, or with
-            their moving average.
-    """
-
-    epoch: int
-    lr: float
-    train_loss: float
-    val_loss: float
-    train_accuracy: float
-    val_accuracy: float
-
-    def better_than(self, other: Epoch) -> bool:
-        """Higher validation accuracy; between equals, lower validation loss."""
-        return (self.val_accuracy, -self.val_loss) > (other.val_accuracy, -other.val_loss)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One row of `plots/steps.csv`: a batch's mean loss, in nats per image, before its step was taken."""
-
-    epoch: int
-    step: int
-    train_loss: float
 
 
 @dataclass(frozen=True)
@@ -128,26 +95,7 @@ class Progress:
     snapshot: Callable[[], Snapshot]
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """What `train` returns.
-
-    Attributes:
-        history: one row per epoch, epoch 0 first.
-        best: the best epoch.
-        weights: the network's state dict at the end of `best`, contiguous and on the CPU.
-    """
-
-    history: list[Epoch]
-    best: Epoch
-    weights: dict[str, Tensor]
-
-
 NO_AUGMENTATION = Augmentation("none", background=0.0, mirrored=False)
-
-
-class DivergenceError(UserError):
-    """A loss that is not finite."""
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -155,65 +103,16 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return math.ceil(images / batch_size)
 
 
-def has_ended(last: Epoch, best: Epoch, settings: OptimizationParams) -> bool:
-    """Whether training stops after the epoch `last`: it is the last one, or `patience` is exhausted."""
-    waited = last.epoch - best.epoch
-    return last.epoch >= settings.epochs or 0 < settings.patience <= waited
-
-
-class _History:
-    """The epochs of one network so far.
-
-    Attributes:
-        rows, steps: every epoch and every step so far.
-        best: the best epoch so far.
-        best_weights: the weights at its end.
-        divergence: why training cannot go on; the epoch that it names is not in `rows`.
-    """
-
-    def __init__(self, settings: OptimizationParams) -> None:
-        self.settings = settings
-        self.rows: list[Epoch] = []
-        self.steps: list[Step] = []
-        self.best: Epoch
-        self.best_weights: dict[str, Tensor]
-        self.divergence: DivergenceError | None = None
-
-    @property
-    def has_ended(self) -> bool:
-        if self.divergence or not self.rows:
-            return self.divergence is not None
-        return has_ended(self.rows[-1], self.best, self.settings)
-
-    @property
-    def result(self) -> TrainingResult | DivergenceError:
-        return self.divergence or TrainingResult(self.rows, self.best, self.best_weights)
-
-    def add(self, row: Epoch, steps: list[Step], network: nn.Module) -> None:
-        """Add an epoch, and keep the weights of `network` where it is the best so far."""
-        for name, loss in (("training", row.train_loss), ("validation", row.val_loss)):
-            if not math.isfinite(loss):
-                self.divergence = DivergenceError(
-                    f"epoch {row.epoch}: the {name} loss is {loss} with lr: {self.settings.lr:g} "
-                    f"({row.lr:.3g} at the epoch's last step); try a smaller lr"
-                )
-                return
-        self.rows.append(row)
-        self.steps += steps
-        if len(self.rows) == 1 or row.better_than(self.best):
-            self.best, self.best_weights = row, copy_weights(network)
-
-
 class Training:
     """The training of K ≥ 1 networks, whose `settings` differ in nothing that shapes a batch.
 
     Attributes:
         stack: the networks.
-        ema_stack: the networks with the moving average of the weights; None without one.
+        average: the moving average of the weights; None without one.
         batch_generators, augment_generators: what the batch order and the augmentation are drawn from; on the
             CPU, so that both are the same on every device. With one seed for all networks there is one of
             each: all networks are shown the same batches.
-        epoch: the last one, 0 before any training.
+        epoch, step: the last ones, 0 before any training.
         histories: of each network.
     """
 
@@ -226,15 +125,11 @@ class Training:
             build_schedule(optimizer, settings, steps)
             for optimizer, settings in zip(self.optimizers, stack.settings, strict=True)
         ]
-        # torch.optim.swa_utils.AveragedModel would copy its counter to the device at every step.
-        self.ema_stack = stack.copy() if self._shared.ema else None
-        self._update_average = get_ema_multi_avg_fn(self._shared.ema)
-        seeds = [settings.seed for settings in stack.settings]
-        seeds = seeds[:1] if len(set(seeds)) == 1 else seeds
-        self.batch_generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.augment_generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.epoch = 0
-        self.histories = [_History(settings) for settings in stack.settings]
+        self.average = MovingAverage(stack, self._shared.ema) if self._shared.ema else None
+        self.batch_generators = self._seeded("batch order")
+        self.augment_generators = self._seeded("augmentation")
+        self.epoch = self.step = 0
+        self.histories = [History(settings) for settings in stack.settings]
 
     @property
     def results(self) -> list[TrainingResult | DivergenceError]:
@@ -257,10 +152,24 @@ class Training:
         if self.histories[0].rows:
             on_epoch(0)
         else:
-            self._add_epoch(self.lrs, _evaluate(self.stack, *self.tensors[:2]), [], on_epoch)
+            self._add_epoch(self.lrs, self._initial_training_metrics(), [], on_epoch)
         while not all(history.has_ended for history in self.histories):
             self.epoch += 1
             self._add_epoch(*self._run_epoch(on_step), on_epoch)
+
+    def _initial_training_metrics(self) -> list[tuple[float, float]]:
+        """For each network the training loss and the accuracy before any training."""
+        inputs, labels = self.tensors[:2]
+        logits = self.stack.predict_logits(inputs)
+        losses = self.stack.training_losses(logits, labels.expand(len(logits), -1))
+        return list(zip(losses.tolist(), _accuracies(logits, labels), strict=True))
+
+    def _validation_metrics(self, stack: NetworkStack) -> list[tuple[float, float]]:
+        """For each network the mean cross-entropy and the accuracy on the validation split."""
+        inputs, labels = self.tensors[2:]
+        logits = stack.predict_logits(inputs)
+        losses = [float(F.cross_entropy(each, labels)) for each in logits]
+        return list(zip(losses, _accuracies(logits, labels), strict=True))
 
     def _run_epoch(
         self, on_step: Callable[[], None]
@@ -285,7 +194,7 @@ class Training:
         ):
             lrs = self.lrs
             images = self.augmentation(inputs[batch.flatten()], drawn.flatten(0, 1))
-            losses[number], hits = self._step(
+            losses[number], hits = self._take_step(
                 images.unflatten(0, batch.shape), labels[batch].expand(networks, -1)
             )
             correct += hits
@@ -295,7 +204,7 @@ class Training:
         accuracies = [hits / count for hits in correct.tolist()]
         return lrs, list(zip(means, accuracies, strict=True)), step_losses
 
-    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _take_step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Take one step; for each network the loss before it, and how many images it classified correctly."""
         logits = self.stack.logits(images)
         losses = self.stack.training_losses(logits, labels)
@@ -305,8 +214,9 @@ class Training:
                 clip_grad_norm_(parameters, self._shared.clip_norm)
         for optimizer in self.optimizers:
             optimizer.step()
-        if self.ema_stack:
-            self._update_average(self.ema_stack.floats(), self.stack.floats(), None)
+        self.step += 1
+        if self.average:
+            self.average.update(self.step)
         for schedule in self.schedules:
             schedule.step()
         return losses.detach(), (logits.detach().argmax(2) == labels).sum(1)
@@ -319,8 +229,8 @@ class Training:
         on_epoch: Callable[[int], None],
     ) -> None:
         """Evaluate the networks, and add the epoch to the history of each that is still trained."""
-        evaluated = self.ema_stack or self.stack
-        val = _evaluate(evaluated, *self.tensors[2:])
+        evaluated = self.average.stack if self.average else self.stack
+        val = self._validation_metrics(evaluated)
         for index, history in enumerate(self.histories):
             if history.has_ended:
                 continue
@@ -343,14 +253,14 @@ class Training:
         self.stack.networks[0].load_state_dict(state.model)
         self.optimizers[0].load_state_dict(state.optimizer)
         self.schedules[0].load_state_dict(state.schedule)
-        if self.ema_stack:
-            self.ema_stack.networks[0].load_state_dict(state.ema_model)
+        if self.average:
+            self.average.stack.networks[0].load_state_dict(state.ema_model)
         for generator, saved in zip(self._generators, state.generators, strict=True):
             generator.set_state(saved)
         _set_global_generators(self.tensors[0].device, state.global_generators)
         history.rows, history.steps = list(snapshot.history), list(snapshot.steps)
         history.best, history.best_weights = history.rows[state.best_epoch], state.best_weights
-        self.epoch = history.rows[-1].epoch
+        self.epoch, self.step = history.rows[-1].epoch, len(history.steps)
 
     def _snapshot(self) -> Snapshot:
         (history,) = self.histories
@@ -358,13 +268,18 @@ class Training:
             model=self.stack.networks[0].state_dict(),
             optimizer=self.optimizers[0].state_dict(),
             schedule=self.schedules[0].state_dict(),
-            ema_model=self.ema_stack.networks[0].state_dict() if self.ema_stack else {},
+            ema_model=self.average.stack.networks[0].state_dict() if self.average else {},
             generators=[generator.get_state() for generator in self._generators],
             global_generators=_global_generators(self.tensors[0].device),
             best_epoch=history.best.epoch,
             best_weights=history.best_weights,
         )
         return Snapshot(history.rows, history.steps, state)
+
+    def _seeded(self, purpose: Purpose) -> list[torch.Generator]:
+        seeds = [derived_seed(settings.seed, purpose) for settings in self.stack.settings]
+        seeds = seeds[:1] if len(set(seeds)) == 1 else seeds
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
 
     @property
     def _generators(self) -> list[torch.Generator]:
@@ -407,7 +322,7 @@ def train(
     device = train_inputs.device
     # The only global random state that a step draws from is dropout's and RReLU's: seeded here and put back.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(settings.seed)
+        torch.manual_seed(derived_seed(settings.seed, "dropout"))
         model.lay_out_for_training()
         tensors = train_inputs, train_labels, val_inputs, val_labels
         training = Training(SingleNetwork([model], [settings]), tensors, augmentation)
@@ -429,12 +344,9 @@ def _refuse_single_images(model: nn.Module, count: int, batch_size: int) -> None
         )
 
 
-def _evaluate(stack: NetworkStack, inputs: Tensor, labels: Tensor) -> list[tuple[float, float]]:
-    """Each network's mean cross-entropy (nats per image) and accuracy."""
-    return [
-        (float(F.cross_entropy(logits, labels)), int((logits.argmax(1) == labels).sum()) / len(labels))
-        for logits in stack.predict_logits(inputs)
-    ]
+def _accuracies(logits: Tensor, labels: Tensor) -> list[float]:
+    """The accuracy of each network by its logits, float [K, N, C]."""
+    return [correct / len(labels) for correct in (logits.argmax(2) == labels).sum(1).tolist()]
 
 
 def _mean_loss(step_losses: Sequence[float], count: int, batch_size: int) -> float:
@@ -484,6 +396,7 @@ def train_on_splits(
         mean=train_split.mean,
         std=train_split.std,
         network=network,
+        seed=settings.seed,
         weights=result.weights,
     )
     return trained, result

@@ -54,8 +54,8 @@ class NetworkStack(ABC):
         """Give `parameters` the gradients of `losses`, [K], in place of those they had."""
 
     @abstractmethod
-    def floats(self) -> list[Tensor]:
-        """All that an average can be taken of: the weights, and batch norm's running statistics."""
+    def state(self) -> list[Tensor]:
+        """The weights and the buffers, such as batch norm's statistics; the same tensors at each call."""
 
     def copy(self) -> Self:
         """A stack of copies of the networks."""
@@ -86,8 +86,8 @@ class SingleNetwork(NetworkStack):
             parameter.grad = None
         losses.squeeze(0).backward()
 
-    def floats(self) -> list[Tensor]:
-        return [tensor for tensor in self._network.state_dict().values() if tensor.is_floating_point()]
+    def state(self) -> list[Tensor]:
+        return list(self._network.state_dict().values())
 
 
 def copy_weights(network: nn.Module) -> dict[str, Tensor]:

@@ -27,7 +27,8 @@ from src.params import RunParams, parse
 from src.runtime.devices import THREADS_VARIABLE, set_up_process
 from src.runtime.errors import UserError, reason
 from src.runtime.processor import PINNED
-from src.training.loop import DivergenceError, Progress, has_ended, train_on_splits
+from src.training.history import DivergenceError, has_ended
+from src.training.loop import Progress, train_on_splits
 from src.tune.early_stopping import grace_epochs
 from src.tune.engine import Problem
 from src.tune.ray_protection import refuse_open_cluster

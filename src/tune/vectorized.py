@@ -23,14 +23,9 @@ from src.networks.lenet5 import LeNet5
 from src.networks.network import Network
 from src.params import Activation, OptimizationParams, TrainParams
 from src.runtime.errors import UserError
-from src.training.loop import (
-    DivergenceError,
-    Epoch,
-    Training,
-    TrainingResult,
-    augmentation_of,
-    network_tensors,
-)
+from src.runtime.seeds import derived_seed
+from src.training.history import DivergenceError, Epoch, TrainingResult
+from src.training.loop import Training, augmentation_of, network_tensors
 from src.training.stack import NetworkStack
 
 # All else decides the shape of a tensor, or is done to all networks at the same moment.
@@ -38,6 +33,9 @@ VARIED = ("dropout", "lr", "momentum", "weight_decay", "label_smoothing", "seed"
 
 # RReLU would draw the slopes of all networks from one generator.
 TOGETHER = {"model": ["lenet5"], "activation": [name for name in get_args(Activation) if name != "RReLU"]}
+
+# For each network its result, or the error where its training diverged.
+Results = list[TrainingResult | DivergenceError]
 
 # Images times networks of one part of an evaluation: the activations stay in cache.
 EVALUATION_BATCH = 500
@@ -66,7 +64,8 @@ class LeNet5Stack(NetworkStack):
         self.parameters = [[row] for row in rows]
         self._shapes = {name: parameter.shape for name, parameter in networks[0].named_parameters()}
         device = self._weights.device
-        self._dropout_generators = [torch.Generator(device).manual_seed(each.seed) for each in settings]
+        seeds = [derived_seed(each.seed, "dropout") for each in settings]
+        self._dropout_generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         self._smoothing = torch.tensor([[each.label_smoothing] for each in settings], device=device)
 
     def logits(self, images: Tensor) -> Tensor:
@@ -91,8 +90,8 @@ class LeNet5Stack(NetworkStack):
             row.grad = gradient
         self._weights.grad = None
 
-    def floats(self) -> list[Tensor]:
-        return [self._weights]
+    def state(self) -> list[Tensor]:
+        return [self._weights.detach()]
 
     def _logits(self, images: Tensor, *, training: bool) -> Tensor:
         """Logits, float [K, N, classes].
@@ -164,7 +163,7 @@ def train_together(
     device: torch.device,
     *,
     on_epoch: Callable[[int, Epoch, Epoch], None] = lambda index, row, best: None,
-) -> list[TrainingResult | DivergenceError]:
+) -> Results:
     """Train several networks at once; each as `src.training.loop.train_on_splits` would.
 
     On a CPU the networks are dealt out to `torch.get_num_threads()` threads, each with a stack of its own:
@@ -177,9 +176,6 @@ def train_together(
         on_epoch: called with a network's index, its newest epoch, and the best so far; may raise to stop.
             Calls come one at a time, in any order of the networks.
 
-    Returns:
-        For each network its result, or the error where its training diverged.
-
     Raises:
         UserError: the networks cannot be trained together.
     """
@@ -191,9 +187,9 @@ def train_together(
     ]
     tensors = network_tensors(train_split, val_split, params[0].network(), device)
     augmentation = augmentation_of(train_split, params[0])
-    abandoned, reporting = threading.Event(), threading.Lock()
+    reporting = threading.Lock()
 
-    def train_group(indices: range) -> list[TrainingResult | DivergenceError]:
+    def train_group(indices: range, on_step: Callable[[], None]) -> Results:
         stack = LeNet5Stack([networks[index] for index in indices], [params[index] for index in indices])
         training = Training(stack, tensors, augmentation)
 
@@ -202,35 +198,33 @@ def train_together(
             with reporting:
                 on_epoch(indices[index], history.rows[-1], history.best)
 
-        def stop_if_abandoned() -> None:
-            if abandoned.is_set():
-                raise CancelledError
-
-        training.run(report, stop_if_abandoned)
+        training.run(report, on_step)
         return training.results
 
     groups = min(torch.get_num_threads(), len(params)) if device.type == "cpu" else 1
     dealt = [range(len(params))[group::groups] for group in range(groups)]
-    results = _in_threads(train_group, dealt, abandoned)
+    results = _in_threads(train_group, dealt)
     return [results[index % groups][index // groups] for index in range(len(params))]
 
 
 def _in_threads(
-    train_group: Callable[[range], list[TrainingResult | DivergenceError]],
-    groups: Sequence[range],
-    abandoned: threading.Event,
-) -> list[list[TrainingResult | DivergenceError]]:
+    train_group: Callable[[range, Callable[[], None]], Results], groups: Sequence[range]
+) -> list[Results]:
     """Train each group in a thread; where one raises an error, the others are abandoned and it is raised."""
+    abandoned, threads = threading.Event(), torch.get_num_threads()
 
-    def train_alone(indices: range) -> list[TrainingResult | DivergenceError]:
+    def stop_if_abandoned() -> None:
+        if abandoned.is_set():
+            raise CancelledError
+
+    def train_on_one_thread(indices: range) -> Results:
         if len(groups) > 1:
             torch.set_num_threads(1)  # of this thread
-        return train_group(indices)
+        return train_group(indices, stop_if_abandoned)
 
-    threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(len(groups)) as pool:
-            running = [pool.submit(train_alone, indices) for indices in groups]
+            running = [pool.submit(train_on_one_thread, indices) for indices in groups]
             try:
                 for future in wait(running, return_when=FIRST_EXCEPTION).done:
                     future.result()

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from src.params import RunParams, parse
 from src.runtime.devices import THREADS_VARIABLE, cores, set_up_process
 from src.runtime.files import write_text
-from src.training.loop import DivergenceError, Epoch, TrainingResult
+from src.training.history import DivergenceError, Epoch, TrainingResult
 from src.tune.engine import Problem
 from src.tune.search_space import Domain
 from src.tune.trials import DIVERGED_ACCURACY, Trial, measures

@@ -1,17 +1,18 @@
 """`params.yaml` beside this file → what each setup comes to, in a file of its own.
 
-A run depends on the file of its setup alone, which names the code that it runs by a digest. DVC reads every
-`dvc.lock` of a repository many times in every command: entries for each module and each parameter of each
-run made `dvc exp run` five seconds slower.
+A run depends on the file of its setup alone, which names the code that it runs by a digest of what it does.
+DVC reads every `dvc.lock` of a repository many times in every command: entries for each module and each
+parameter of each run made `dvc exp run` five seconds slower.
 """
 
+import ast
 import hashlib
 import json
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from src.params import RunParams, parse
-from src.runtime.digests import code_digests, stage_dependencies
 from src.runtime.files import write_text
 from src.runtime.workspace import run_stage
 from src.runtime.yaml_text import read_yaml
@@ -19,18 +20,52 @@ from src.runtime.yaml_text import read_yaml
 FOLDER = Path("studies/benchmark")
 
 
-def code_digest() -> str:
-    """SHA-256 over the modules that a run is made of: what this stage depends on but for its own script."""
+def code_files(deps: Sequence[str], files: Iterable[str]) -> list[str]:
+    """The modules among `files` that a run is made of: what `deps` names, but for this stage's own script."""
+    wanted = [PurePath(dependency) for dependency in deps]
+    modules = [PurePath(file) for file in files if file.endswith(".py")]
+    of_a_run = [module for module in modules if any(module.is_relative_to(each) for each in wanted)]
+    return sorted(str(module) for module in of_a_run if module != FOLDER / "setups.py")
+
+
+def code_digest(sources: Iterable[bytes]) -> str:
+    """SHA-256 of what modules do: comments, docstrings and formatting leave it as it was."""
     digest = hashlib.sha256()
-    for path, content in code_digests(stage_dependencies(FOLDER / "dvc.yaml", "setups")).items():
-        if Path(path) != FOLDER / "setups.py":
-            digest.update(bytes.fromhex(content))
+    for source in sources:
+        digest.update(hashlib.sha256(ascii(_meaning(ast.parse(source))).encode()).digest())
     return digest.hexdigest()
+
+
+def _meaning(node: Any) -> Any:  # noqa: ANN401
+    """A syntax tree as nested tuples, without texts for readers and without fields that are empty.
+
+    `ast.dump` would do, but for its output's changing from one version of Python to the next.
+    """
+    if isinstance(node, list):
+        return tuple(_meaning(each) for each in node if not _is_for_readers(each))
+    if isinstance(node, ast.AST):
+        fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return (type(node).__name__, *((name, _meaning(value)) for name, value in fields))
+    return node
+
+
+def _is_for_readers(node: Any) -> bool:  # noqa: ANN401
+    """Whether a node is a text that stands alone, such as a docstring, or the description of a parameter."""
+    if isinstance(node, ast.keyword):
+        return node.arg == "description"
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def main() -> None:
     study: Any = read_yaml(FOLDER / "params.yaml")
-    code = code_digest()
+    pipeline: Any = read_yaml(FOLDER / "dvc.yaml")
+    files = [path.as_posix() for folder in ("src", "studies") for path in Path(folder).rglob("*.py")]
+    names = code_files(pipeline["stages"]["setups"]["deps"], files)
+    code = code_digest(Path(name).read_bytes() for name in names)
     for name, changes in study["setups"].items():
         values = study["defaults"] | changes
         parse(values | {"seed": 0}, RunParams, whole=RunParams, source=f"{FOLDER / 'params.yaml'}: {name}")

@@ -1,0 +1,131 @@
+"""Sequential halving over the full grid: `python -m benchmarks.seeds`, the choice of `--seeds auto`.
+
+Eight settings on Digits, the validation accuracies of 30 seeds each: the pool, `benchmarks/seeds.csv`.
+Where that file is missing, it is trained anew with the library, in as many processes as there are cores.
+Then the seeds are put in a random order, again and again, and several ways to choose a setting see the
+first of them: the full grid with ten seeds, the full grid with five, and sequential halving with as many
+runs as the latter. How often the full grid with ten other seeds makes the same choice is what agreement can
+be expected at best.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src.data.dataset import split_dataset
+from src.data.splits import Split
+from src.evaluation.seeds import Results, Run, compare_settings, sequential_halving
+from src.params import Params, parse, read
+from src.runtime.devices import cores, set_up_process
+from src.runtime.errors import run
+from src.runtime.files import write_table
+from src.training.loop import train_on_splits
+
+POOL = Path("benchmarks/seeds.csv")
+SETTINGS = [
+    {"dataset": "Digits", "lr": lr, "optimizer": optimizer}
+    for lr, optimizer in product((0.002, 0.005, 0.01, 0.02), ("SGD", "AdamW"))
+]
+SEEDS = 30
+FULL = 10
+FEW = 5
+DRAWS = 2000
+
+
+@cache
+def _splits(dataset: str, val_fraction: float, split_seed: int) -> tuple[Split, Split]:
+    return split_dataset(dataset, val_fraction, split_seed)[:2]
+
+
+def _train(setting: dict[str, object], seed: int) -> dict[str, object]:
+    params = parse(read(Params).model_dump() | setting | {"seed": seed}, Params)
+    splits = _splits(params.dataset, params.val_fraction, params.split_seed)
+    _, result = train_on_splits(*splits, params.network(), params, set_up_process())
+    name = " ".join(f"{key}={value}" for key, value in setting.items() if key != "dataset")
+    best = result.best
+    return {"setting": name, "seed": seed, "val_accuracy": best.val_accuracy, "val_loss": best.val_loss}
+
+
+def train_pool() -> None:
+    """Write `POOL`: a row for each setting and seed."""
+    started = time.monotonic()
+    jobs = list(product(SETTINGS, range(SEEDS)))
+    with ProcessPoolExecutor(cores()) as processes:
+        rows = list(processes.map(_train, *zip(*jobs, strict=True)))
+    write_table(POOL, pd.DataFrame(rows))
+    print(f"{len(jobs)} trainings in {time.monotonic() - started:.0f} s")
+
+
+def read_pool() -> dict[str, dict[int, Run]]:
+    pool: dict[str, dict[int, Run]] = {}
+    for row in pd.read_csv(POOL).itertuples():
+        pool.setdefault(row.setting, {})[row.seed] = Run(row.val_accuracy, row.val_loss)
+    return pool
+
+
+def full_grid(drawn: Results, seeds: range) -> tuple[str, int]:
+    """The best of all settings with these seeds each; and the runs."""
+    chosen = {name: {seed: runs[seed] for seed in seeds} for name, runs in drawn.items()}
+    return compare_settings(chosen)[0].name, len(seeds) * len(drawn)
+
+
+def halving(drawn: Results, budget: int) -> tuple[str, int]:
+    """The choice of sequential halving, and the runs that it took."""
+    results: dict[str, dict[int, Run]] = {name: {} for name in drawn}
+    while runs := (state := sequential_halving(results, budget)).next_runs:
+        for name, seed in runs:
+            results[name][seed] = drawn[name][seed]
+    return state.contenders[0], sum(map(len, results.values()))
+
+
+def draw(pool: Mapping[str, Mapping[int, Run]], generator: np.random.Generator) -> Results:
+    """The pool with its seeds in a random order, the same one for all settings."""
+    order = generator.permutation(SEEDS)
+    return {name: {place: runs[seed] for place, seed in enumerate(order)} for name, runs in pool.items()}
+
+
+def main() -> None:
+    if not POOL.exists():
+        train_pool()
+    pool = read_pool()
+    compared = compare_settings(pool)
+    for setting in compared:
+        mark = "told from the best" if setting.distinct else ""
+        print(f"{setting.name:24} {setting.mean:.2%} ± {setting.deviation:.2%} {mark}")
+    worse = {setting.name for setting in compared if setting.distinct}
+    means = {setting.name: setting.mean for setting in compared}
+    generator = np.random.default_rng(0)
+    rows = []
+    for _ in range(DRAWS):
+        drawn = draw(pool, generator)
+        choices = {
+            f"full grid, {FULL} seeds": full_grid(drawn, range(FULL)),
+            f"full grid, {FULL} other seeds": full_grid(drawn, range(FULL, 2 * FULL)),
+            f"full grid, {FEW} seeds": full_grid(drawn, range(FEW)),
+            "sequential halving": halving(drawn, FEW * len(pool)),
+        }
+        reference = choices[f"full grid, {FULL} seeds"][0]
+        rows += [
+            (way, runs, choice == reference, choice in worse, 100 * (compared[0].mean - means[choice]))
+            for way, (choice, runs) in choices.items()
+        ]
+    print(
+        f"\n{DRAWS:,} draws: the same choice as the full grid with {FULL} seeds; a choice that the pool tells"
+    )
+    print("from the best; and how many points of accuracy, on average, the choice is below the best:")
+    table = pd.DataFrame(rows, columns=["way", "runs", "same", "false", "points"])
+    means_of_ways = table.groupby("way", sort=False).mean()
+    form = {"runs": "{:.1f}".format, "same": "{:.1%}".format, "false": "{:.1%}".format}
+    print(means_of_ways.to_string(formatters=form | {"points": "{:.3f}".format}))
+
+
+if __name__ == "__main__":
+    run(main)

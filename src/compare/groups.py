@@ -1,0 +1,145 @@
+"""Groups of experiments that differ in their seed alone, compared with each other seed by seed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from src.compare.provenance import Provenance, differing
+from src.compare.revisions import Revision, provenance, resolve
+from src.evaluation.seeds import Run, Setting, compare_settings
+from src.runtime.errors import UserError
+from src.runtime.paths import PARAMS_FILE, TEST_METRICS, TRAIN_METRICS
+from src.runtime.yaml_text import parse_yaml
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+# Where the results of a run are, and what they are called there: accuracy and loss.
+RESULTS = {
+    "validation": (TRAIN_METRICS, "val_accuracy", "val_loss"),
+    "test": (TEST_METRICS, "accuracy", "loss"),
+}
+
+
+MIXED = Provenance(None, None, "not the same for all seeds", "not the same for all seeds")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Experiments with the same parameters and different seeds.
+
+    Attributes:
+        name: the pattern that found them.
+        experiments: by seed, in ascending order.
+        parameters: what `params.yaml` holds, without `seed`.
+    """
+
+    name: str
+    experiments: dict[int, Revision]
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class GroupComparison:
+    """Two groups, with the seed as the unit.
+
+    Attributes:
+        a, b: mean and sample deviation of each group's accuracies; those of `b` hold the difference.
+        seeds: those that both groups have.
+    """
+
+    a: Setting
+    b: Setting
+    seeds: list[int]
+
+    @property
+    def verdict(self) -> str:
+        """Whether the difference is one to believe, or why that cannot be said."""
+        if len(self.seeds) < 2:
+            common = "no seed" if not self.seeds else f"seed {self.seeds[0]} alone"
+            return f"nothing can be said of other seeds: the groups have {common} in common"
+        if self.b.interval is None:
+            return "nothing can be said of other seeds: all of these differ by the same amount"
+        if self.b.distinct:
+            return "a difference of this size would hardly come about by the choice of seeds"
+        return "no difference to believe: other seeds alone make as much"
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name stands for a group: no revision has these characters in its name."""
+    return any(character in name for character in "*?[")
+
+
+def find_group(repo: Repo, pattern: str) -> Group:
+    """The experiments whose names match a glob pattern; a plain name is a group of its own.
+
+    Raises:
+        UserError: there are none, or they differ in more than the seed, or two have the same seed.
+    """
+    if is_pattern(pattern):
+        listed = [pair for pairs in repo.experiments.ls(all_commits=True).values() for pair in pairs]
+        found = [Revision(name, commit) for name, commit in sorted(listed) if fnmatchcase(name, pattern)]
+    else:
+        found = [resolve(repo, pattern)]
+    if not found:
+        raise UserError(f"{pattern!r} matches no experiment; `dvc exp list --all-commits` lists their names")
+    parameters = [_parameters(experiment) for experiment in found]
+    experiments: dict[int, Revision] = {}
+    for experiment, values in zip(found, parameters, strict=True):
+        keys = sorted(differing(parameters[0], values).keys() - {"seed"})
+        if keys:
+            raise UserError(
+                f"{pattern!r}: {found[0].name} and {experiment.name} differ in more than the seed: "
+                f"{', '.join(keys)}; expected a narrower pattern"
+            )
+        seed = values.get("seed", 0)
+        if seed in experiments:
+            raise UserError(
+                f"{pattern!r}: {experiments[seed].name} and {experiment.name} have the same seed, {seed}; "
+                "expected a narrower pattern"
+            )
+        experiments[seed] = experiment
+    common = {key: value for key, value in parameters[0].items() if key != "seed"}
+    return Group(pattern, dict(sorted(experiments.items())), common)
+
+
+def _parameters(revision: Revision) -> dict[str, Any]:
+    try:
+        values = parse_yaml((revision.read(str(PARAMS_FILE)) or b"").decode())
+        return {str(key): value for key, value in dict(values).items()}  # type: ignore[call-overload]
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{revision.name}: cannot read {PARAMS_FILE} ({error})") from None
+
+
+def read_runs(group: Group, split: str = "validation") -> dict[int, Run]:
+    """Accuracy and loss of each experiment on a split, by seed.
+
+    Raises:
+        UserError: an experiment has no such metrics.
+    """
+    path, accuracy, loss = RESULTS[split]
+    runs = {}
+    for seed, experiment in group.experiments.items():
+        try:
+            values = json.loads(experiment.read(str(path)) or b"")
+            runs[seed] = Run(float(values[accuracy]), float(values[loss]))
+        except (ValueError, TypeError, KeyError):
+            raise UserError(
+                f"{experiment.name}: no {accuracy} and {loss} in {path}; `dvc repro` writes them"
+            ) from None
+    return runs
+
+
+def compare_groups(a: dict[int, Run], b: dict[int, Run]) -> GroupComparison:
+    """Compare the runs of two groups on the seeds that both have; see `src.evaluation.seeds`."""
+    first, second = compare_settings({"a": a, "b": b}, best="a")
+    return GroupComparison(first, second, sorted(a.keys() & b.keys()))
+
+
+def group_provenance(group: Group) -> Provenance:
+    """What trained all experiments of a group, where it was the same for all."""
+    first, *others = (provenance(experiment) for experiment in group.experiments.values())
+    return first if all(other == first for other in others) else MIXED

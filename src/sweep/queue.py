@@ -1,0 +1,123 @@
+"""DVC's queue, through the commands that a user types.
+
+They run in this process: one of their own would take a second each time, in which the workers need the cores.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import subprocess
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+
+from src.runtime.errors import UserError, reason
+
+# What `dvc` answers after Ctrl-C.
+INTERRUPTED = 252
+LOG_LINES = 5
+# In which `dvc queue status` waits for the answers of workers.
+PING_SECONDS = 1.0
+
+
+class CommandError(UserError):
+    """A `dvc` command has failed."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A line of `dvc queue status`.
+
+    Attributes:
+        id: the first digits of what DVC calls the task's revision; another one each time it is queued.
+        name: of the experiment.
+        status: `Queued`, `Running`, `Success` or `Failed`.
+    """
+
+    id: str
+    name: str
+    status: str
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.status in ("Queued", "Running")
+
+
+class _Errors(logging.Handler):
+    """Keeps what `dvc` would print as `ERROR: …`."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.errors: list[BaseException | str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        self.errors.append(error or record.getMessage())
+
+
+def dvc(*words: str) -> str:
+    """Run a `dvc` command in this process, from the repository's root; return what it prints.
+
+    Raises:
+        UserError: it fails; the reason in a line.
+    """
+    from dvc.cli import main
+    from dvc.lock import LockError
+
+    logger, errors, printed = logging.getLogger("dvc"), _Errors(), io.StringIO()
+    handlers, logger.handlers = logger.handlers, [errors]
+    try:
+        with redirect_stdout(printed), redirect_stderr(io.StringIO()):
+            code = main(list(words))
+    finally:
+        logger.handlers = handlers
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if any(isinstance(error, LockError) for error in errors.errors):
+        raise UserError("another DVC command is at work in this repository; call again when it has ended")
+    if code:
+        why = [reason(error) if isinstance(error, Exception) else str(error) for error in errors.errors]
+        raise CommandError(f"dvc {' '.join(words)}: {'; '.join(why) or f'exit code {code}'}")
+    return printed.getvalue()
+
+
+def tasks() -> list[Task]:
+    """Every task that the queue remembers, in no order that can be relied on."""
+    rows = [line.split() for line in dvc("queue", "status").splitlines()]
+    # Task, name, a date or a time of one or more words, status.
+    return [
+        Task(row[0], row[1], row[-1])
+        for row in rows
+        if row and row[-1] in ("Queued", "Running", "Success", "Failed")
+    ]
+
+
+def last_lines_of_log(task: Task) -> str:
+    """The end of what an experiment that has ended has printed."""
+    try:
+        log = dvc("queue", "logs", task.id)
+    except CommandError:
+        return "  (it left no log)"
+    lines = [line for line in log.splitlines() if line.strip()]
+    return "\n".join(f"  {line}" for line in lines[-LOG_LINES:])
+
+
+def head() -> str:
+    """The commit that experiments start from."""
+    return _git("rev-parse", "HEAD").strip()
+
+
+def experiments(baseline: str) -> dict[str, str]:
+    """The finished experiments of a commit: their commits by their names. Cheap: git reads its references."""
+    folder = f"refs/exps/{baseline[:2]}/{baseline[2:]}/"
+    lines = _git("for-each-ref", "--format=%(objectname) %(refname)", folder).splitlines()
+    return {name.removeprefix(folder): commit for commit, name in (line.split() for line in lines)}
+
+
+def file_of(commit: str, path: str) -> str:
+    """A text file of a commit."""
+    return _git("show", f"{commit}:{path}")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(("git", *words), capture_output=True, text=True, check=True).stdout

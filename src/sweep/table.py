@@ -1,0 +1,116 @@
+"""What a sweep has found, as text: its experiments, its settings, and what to do next.
+
+The test split's accuracy is not shown, since it is not to choose by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from src.evaluation.ranking import rank
+from src.evaluation.seeds import MoreSeeds, Run, Setting
+from src.sweep.grid import SEED, Combination, as_ranges
+
+UNCERTAIN = "*"
+
+
+def results_by_setting(grid: Sequence[Combination], results: Mapping[str, Run]) -> dict[str, dict[int, Run]]:
+    """The runs of each setting that have finished, by their seeds."""
+    settings: dict[str, dict[int, Run]] = {combination.setting: {} for combination in grid}
+    for combination in grid:
+        if combination.name in results:
+            settings[combination.setting][combination.seed] = results[combination.name]
+    return settings
+
+
+def best_first(grid: Sequence[Combination], results: Mapping[str, Run]) -> list[Combination]:
+    """The combinations that have finished, by validation accuracy, validation loss and name."""
+    finished = [combination for combination in grid if combination.name in results]
+    return sorted(finished, key=lambda combination: rank(*results[combination.name], combination.name))
+
+
+def experiments_table(ordered: Sequence[Combination], results: Mapping[str, Run]) -> str:
+    """A line for each experiment, in the order given: its name, its values, its validation accuracy."""
+    rows = [
+        {
+            "experiment": combination.name,
+            **combination.values,
+            "val_accuracy": f"{results[combination.name].val_accuracy:.2%}",
+        }
+        for combination in ordered
+    ]
+    return pd.DataFrame(rows).to_string(index=False)
+
+
+def settings_table(statistics: Sequence[Setting], grid: Sequence[Combination]) -> str:
+    """A line for each setting, and what cannot be told from the best is marked."""
+    values = {
+        combination.setting: {key: value for key, value in combination.values.items() if key != SEED}
+        for combination in grid
+    }
+    rows = []
+    for place, setting in enumerate(statistics):
+        low, high = setting.interval or (None, None)
+        mark = UNCERTAIN if place and not setting.distinct else ""
+        rows.append(
+            {
+                **values[setting.name],
+                "val_accuracy": f"{setting.mean:.2%}",
+                "sd": _points(setting.deviation, ".2f"),
+                "n": setting.n,
+                "difference": _points(setting.difference, "+.2f"),
+                "95% interval": "" if low is None else f"{_points(low, '+.2f')} to {_points(high, '+.2f')}",
+                "": mark,
+            }
+        )
+    return pd.DataFrame(rows).to_string(index=False)
+
+
+def _points(fraction: float | None, form: str) -> str:
+    """A fraction in percentage points."""
+    return "" if fraction is None else format(100 * fraction, form)
+
+
+def notes(statistics: Sequence[Setting]) -> str:
+    """What the columns of `settings_table` mean."""
+    corrected = f", corrected for {len(statistics)} settings (Holm)" if len(statistics) > 2 else ""
+    lines = [f"sd, differences to the best and their intervals in points, paired by seed{corrected}"]
+    uncertain = sum(not setting.distinct for setting in statistics[1:])
+    if uncertain:
+        lines.append(f"{UNCERTAIN} cannot be told from the best: {uncertain} of {len(statistics) - 1}")
+    return "\n".join(lines)
+
+
+def advice(more: MoreSeeds | None, grid: Sequence[Combination], used: Sequence[int]) -> str:
+    """How many more seeds would settle the closest pair, and the command that adds them.
+
+    Args:
+        more: of the settings of the grid.
+        grid: all combinations.
+        used: the seeds that were run.
+    """
+    if more is None:
+        return "more seeds are needed, how many cannot be said: GRID='… seed=0..9', or SEEDS=auto"
+    new = [*used, *range(max(used) + 1, max(used) + 1 + more.seeds)]
+    choices = grid_of({more.best, more.rival}, grid)
+    words = " ".join(f"{key}={','.join(values)}" for key, values in choices.items())
+    each = "1 more seed" if more.seeds == 1 else f"{more.seeds} more seeds"
+    return (
+        f"{each} each would tell {more.best} from {more.rival}, if the difference stays what it is:\n"
+        f"make sweep GRID='{' '.join(filter(None, [words, f'{SEED}={as_ranges(new)}']))}'"
+    )
+
+
+def grid_of(settings: set[str], grid: Sequence[Combination]) -> dict[str, list[str]]:
+    """The values of two settings by their keys, where they differ in one; else those of the whole grid."""
+    for among in ([c for c in grid if c.setting in settings], grid):
+        choices: dict[str, list[str]] = {}
+        for combination in among:
+            for key, value in combination.values.items():
+                if key != SEED and value not in choices.setdefault(key, []):
+                    choices[key].append(value)
+        if sum(len(values) > 1 for values in choices.values()) <= 1:
+            break
+    return choices

@@ -1,0 +1,60 @@
+"""What stages really open, watched while they run, whatever their `deps:` say."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from src.runtime import paths
+from tests.conftest import Clone
+from tests.watching import Watched, run_watched
+
+TEST_SPLIT = str(paths.TEST_SPLIT)
+# Made of the test split by `evaluate`: nothing that chooses may look at them either.
+OF_THE_TEST_SPLIT = {TEST_SPLIT, *map(str, (paths.EXAMPLES, paths.TEST_METRICS, paths.PREDICTIONS))}
+OF_THE_TEST_SPLIT |= {str(path) for path in (paths.CONFUSION, paths.PER_CLASS, paths.CALIBRATION)}
+
+
+def test_only_evaluate_opens_the_test_split(watched_repro: tuple[Clone, Watched]) -> None:
+    _, watched = watched_repro
+    stages = {
+        name: read for name, read in watched.read.items() if name in ("prepare", "train", "evaluate", "plot")
+    }
+    assert {name for name, read in stages.items() if TEST_SPLIT in read} == {"evaluate"}
+    assert {name for name, read in stages.items() if read & OF_THE_TEST_SPLIT} == {"evaluate", "plot"}
+
+
+def test_stages_read_nothing_that_dvc_does_not_know_of(watched_repro: tuple[Clone, Watched]) -> None:
+    clone, watched = watched_repro
+    for name, stage in YAML(typ="safe").load(clone.read("dvc.yaml"))["stages"].items():
+        params = {str(paths.PARAMS_FILE)} if "params" in stage else set()
+        declared = [*stage.get("outs", []), *stage.get("metrics", [])]
+        own = {entry if isinstance(entry, str) else next(iter(entry)) for entry in declared}
+        data = {path for path in stage["deps"] if not path.startswith("src")}
+        assert watched.read[name] - {temporary(path) for path in own} <= data | params | own, name
+        # All that is declared is really read: what is not would make DVC run a stage for nothing.
+        assert data - {f"stages/{name}.py"} <= watched.read[name], name
+
+
+def temporary(path: str) -> str:
+    """The name under which a file is written before it is renamed."""
+    return str(Path(path).with_name(f".{Path(path).stem}.part{Path(path).suffix}"))
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("studies.crossval.measure", {str(paths.TRAIN_SPLIT), str(paths.VAL_SPLIT)}),
+        ("studies.robustness.measure", {str(paths.VAL_SPLIT), str(paths.MODEL)}),
+        ("stages.export", {str(paths.TRAIN_SPLIT), str(paths.MODEL)}),
+    ],
+)
+def test_no_study_opens_the_test_split(clone: Clone, tmp_path: Path, module: str, expected: set[str]) -> None:
+    clone.set_params(folds=2, epochs=1)
+    watched = run_watched(clone, tmp_path / "watch", sys.executable, "-m", module)
+    read = watched.read[f"-m {module}"]
+    assert not read & OF_THE_TEST_SPLIT
+    assert expected <= read
