@@ -113,7 +113,8 @@ def test_a_killed_search_goes_on(clone: Clone) -> None:
     refused = tune(clone, "--samples", "5", "--name", "mine", check=False)
     assert refused.returncode == 1
     assert output(refused).splitlines()[-1] == (
-        "error: --name: 'mine' is a search with another samples; expected another name"
+        "error: --name: 'mine' is a search with other settings (--samples: 4, now 5); "
+        "expected the same settings or another name"
     )
     tune(clone, "--samples", "4", "--name", "mine", "--apply")
     assert json.loads(clone.read("metrics/test.json"))["accuracy"] > 0

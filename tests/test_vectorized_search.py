@@ -16,7 +16,7 @@ from tests.conftest import bright_squares
 
 optuna = pytest.importorskip("optuna", reason="pip install -r requirements-tune.txt")
 
-from src.tune.vectorized_search import VectorizedEngine, propose
+from src.tune.vectorized_search import VectorizedEngine, propose  # noqa: E402
 
 STARTUP = 10  # random proposals of Optuna's TPE
 ENGINE = VectorizedEngine(at_once=5, device=torch.device("cpu"))
