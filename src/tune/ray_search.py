@@ -106,7 +106,11 @@ class RayEngine:
                 )
                 tuner = tune.Tuner(trainable, tune_config=config, run_config=run_config, param_space=grid)
             tuner.fit()
-            trials = ExperimentAnalysis(str(folder)).trials
+            # Ray lists them by when they began; the number of each proposal begins its tag.
+            trials = sorted(
+                ExperimentAnalysis(str(folder)).trials,
+                key=lambda trial: int(trial.experiment_tag.partition("_")[0]),
+            )
         return [_as_trial(number, trial, problem) for number, trial in enumerate(trials, 1)]
 
     def _refuse_lack(self) -> None:
