@@ -259,8 +259,8 @@ def test_without_a_network_a_missing_dataset_says_what_to_do(clone: Clone, tmp_p
     assert "Traceback" not in said
 
 
-# That the real archives are read is tested in test_datasets.py, that networks learn MNIST in test_predict.py, and
-# the stage that reads archives in test_concurrency.py.
+# That the real archives are read is tested in test_datasets.py, that networks learn MNIST in test_predict.py,
+# and the stage that reads archives in test_concurrency.py.
 @pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["MNIST", "FashionMNIST"])
 def test_real_images_run_through_prepare_and_one_epoch(clone: Clone, dataset: str) -> None:
