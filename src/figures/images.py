@@ -102,8 +102,8 @@ def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
 
 def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     """The most confident mistakes, then correct predictions, each of another class."""
-    shown = predictions.set_index("index").loc[examples.indices]
-    right = (shown["actual"] == shown["predicted"]).to_numpy()
+    rows = predictions.set_index("index").loc[examples.indices]
+    right = (rows["actual"] == rows["predicted"]).to_numpy()
     wrong_at, right_at = np.flatnonzero(~right), np.flatnonzero(right)
     columns = 10
     bands = [
@@ -123,7 +123,7 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     for axes, band in zip(grid, bands, strict=True):
         show_tiles(axes, [examples.images[band]], columns, cmap="gray", vmin=0, vmax=255)
         for column, position in enumerate(band):
-            prediction = shown.iloc[position]
+            prediction = rows.iloc[position]
             actual, predicted = (label(prediction[key], longest=14) for key in ("actual", "predicted"))
             names = f"{actual} → {predicted}"
             if len(names) > 14:

@@ -106,7 +106,11 @@ class RayEngine:
                 )
                 tuner = tune.Tuner(trainable, tune_config=config, run_config=run_config, param_space=grid)
             tuner.fit()
-            trials = ExperimentAnalysis(str(folder)).trials
+            # Ray lists them by when they began; the number of each proposal begins its tag.
+            trials = sorted(
+                ExperimentAnalysis(str(folder)).trials,
+                key=lambda trial: int(trial.experiment_tag.partition("_")[0]),
+            )
         return [_as_trial(number, trial, problem) for number, trial in enumerate(trials, 1)]
 
     def _refuse_lack(self) -> None:
@@ -163,9 +167,8 @@ def _train_trial(
     # Ray's copies are shared and read-only, which PyTorch warns of; nothing writes into them.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     values = _values(config, base, space)
-    # Without those of the data, which came with the trial: this machine may not have the files.
-    of_training = {key: values[key] for key in TrainParams.model_fields}
-    params = parse(of_training, TrainParams, whole=TrainParams)
+    # Not what `prepare` reads: the images of a dataset of the user's own are not on every machine.
+    params = parse({key: values[key] for key in TrainParams.model_fields}, TrainParams, whole=TrainParams)
     epoch = 0
 
     def report(progress: Progress) -> None:
