@@ -31,12 +31,14 @@ from src.training.loop import train_on_splits
 
 POOL = Path("benchmarks/seeds.csv")
 SETTINGS = [
-    {"dataset": "Digits", "lr": lr, "optimizer": optimizer}
+    {"dataset": "Digits", "augment": "none", "lr": lr, "optimizer": optimizer}
     for lr, optimizer in product((0.002, 0.005, 0.01, 0.02), ("SGD", "AdamW"))
 ]
 SEEDS = 30
 FULL = 10
+FIXED = ("dataset", "augment")
 FEW = 5
+BUDGETS = (40, 48)  # half and 60 % of the full grid's runs
 DRAWS = 2000
 
 
@@ -49,7 +51,7 @@ def _train(setting: dict[str, object], seed: int) -> dict[str, object]:
     params = parse(read(Params).model_dump() | setting | {"seed": seed}, Params)
     splits = _splits(params.dataset, params.val_fraction, params.split_seed)
     _, result = train_on_splits(*splits, params.network(), params, set_up_process())
-    name = " ".join(f"{key}={value}" for key, value in setting.items() if key != "dataset")
+    name = " ".join(f"{key}={value}" for key, value in setting.items() if key not in FIXED)
     best = result.best
     return {"setting": name, "seed": seed, "val_accuracy": best.val_accuracy, "val_loss": best.val_loss}
 
@@ -110,7 +112,7 @@ def main() -> None:
             f"full grid, {FULL} seeds": full_grid(drawn, range(FULL)),
             f"full grid, {FULL} other seeds": full_grid(drawn, range(FULL, 2 * FULL)),
             f"full grid, {FEW} seeds": full_grid(drawn, range(FEW)),
-            "sequential halving": halving(drawn, FEW * len(pool)),
+            **{f"sequential halving, {budget} runs": halving(drawn, budget) for budget in BUDGETS},
         }
         reference = choices[f"full grid, {FULL} seeds"][0]
         rows += [

@@ -96,8 +96,8 @@ def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
 
 def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     """The most confident mistakes, then rows of correct predictions, one of each class."""
-    shown = predictions.set_index("index").loc[examples.indices]
-    right = (shown["actual"] == shown["predicted"]).to_numpy()
+    rows = predictions.set_index("index").loc[examples.indices]
+    right = (rows["actual"] == rows["predicted"]).to_numpy()
     wrong_at, right_at = np.flatnonzero(~right), np.flatnonzero(right)
     columns = 10
     bands = [
@@ -115,7 +115,7 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     for axes, band in zip(grid, bands, strict=True):
         show_tiles(axes, [examples.images[band]], columns, cmap="gray", vmin=0, vmax=255)
         for column, position in enumerate(band):
-            prediction = shown.iloc[position]
+            prediction = rows.iloc[position]
             actual, predicted = (
                 shortened(prediction[name], LONGEST_CAPTION) for name in ("actual", "predicted")
             )
