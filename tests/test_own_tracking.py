@@ -66,15 +66,14 @@ def prepared(clone: Clone) -> dict[str, str]:
 def test_a_changed_added_or_removed_picture_runs_prepare_and_what_its_outputs_change(shells: Clone) -> None:
     shells.set_params(dataset="shells", epochs=1)
     shells.dvc("repro", "train")
-    assert "up to date" in shells.dvc("status", "train").stdout
+    assert "up to date" in shells.dvc("status", "prepare", "train").stdout
     before = prepared(shells)
     path = shells.path / "data/own/shells/cockle/00000.png"
 
     # The same pixels in another file: prepare runs, and nothing after it.
     Image.open(path).save(path, compress_level=0)
-    said = shells.dvc("status", "train").stdout
+    said = shells.dvc("status", "prepare").stdout
     assert "modified:           data/own/shells" in said
-    assert "train" not in said.replace("data/prepared/train.npz", "")
     said = shells.dvc("repro", "train").stdout
     assert "Running stage 'prepare'" in said
     assert "Stage 'train' didn't change, skipping" in said
@@ -82,14 +81,14 @@ def test_a_changed_added_or_removed_picture_runs_prepare_and_what_its_outputs_ch
 
     # One picture more moves no other from the training or validation split to the test split.
     picture(5000, (32, 32), colour=True).save(path.with_name("new.png"))
-    assert "modified:           data/own/shells" in shells.dvc("status", "train").stdout
+    assert "modified:           data/own/shells" in shells.dvc("status", "prepare").stdout
     said = shells.dvc("repro", "train").stdout
     assert "Running stage 'prepare'" in said
     assert "Running stage 'train'" in said
     assert prepared(shells) != before
 
     path.with_name("new.png").unlink()
-    assert "modified:           data/own/shells" in shells.dvc("status", "train").stdout
+    assert "modified:           data/own/shells" in shells.dvc("status", "prepare").stdout
     shells.dvc("repro", "train")
     assert prepared(shells) == before
 
@@ -112,15 +111,10 @@ def test_experiments_in_temporary_workspaces_and_sweeps_have_the_images(shells: 
     if tracked == "neither":
         refused = shells.dvc(*run, check=False)
         assert refused.returncode != 0
-        assert "data/own/shells" in output(refused)
+        assert "dataset: 'shells' is invalid" in output(refused)
         run = (*run, "--copy-paths", "data/own/shells")
     shells.dvc(*run)
-    found = shells.run("python", "-m", "src.sweep", "dataset=shells", "epochs=1", "lr=0.01,0.02").stdout
-    assert "the best: dvc exp apply" in found
-    listed = shells.dvc("exp", "list", "--name-only").stdout.split()
-    assert len(listed) == 3
-    again = shells.run("python", "-m", "src.sweep", "dataset=shells", "epochs=1", "lr=0.01,0.02").stdout
-    assert "2 of 2 were done before" in again
-    picture(5000, (32, 32), colour=True).save(shells.path / "data/own/shells/cockle/new.png")
-    names = shells.git("status", "--short", "data/own")
-    assert bool(names) == (tracked != "dvc")
+    sweep = ("python", "-m", "src.sweep", "dataset=shells", "epochs=1", "lr=0.01,0.02")
+    assert "the best: dvc exp apply" in shells.run(*sweep).stdout
+    assert len(shells.dvc("exp", "list", "--name-only").stdout.split()) == 3
+    assert "2 of 2 were done before" in shells.run(*sweep).stdout

@@ -13,8 +13,8 @@ from src.evaluation.ranking import Run
 from src.runtime.paths import OWN_DATA, TRAIN_METRICS
 from src.sweep import queue
 from src.sweep.grid import Combination
-from src.sweep.queue import Task, dvc
 from src.sweep.own_data import untracked_datasets
+from src.sweep.queue import Task, dvc
 from src.sweep.workers import queue_workers
 
 # A finished experiment is seen in the names of git's references. To know the rest, DVC reads its whole queue,
