@@ -37,6 +37,7 @@ SETTINGS = [
 SEEDS = 30
 FULL = 10
 FEW = 5
+BUDGETS = (40, 48)  # half and 60 % of the full grid's runs
 DRAWS = 2000
 
 
@@ -110,7 +111,7 @@ def main() -> None:
             f"full grid, {FULL} seeds": full_grid(drawn, range(FULL)),
             f"full grid, {FULL} other seeds": full_grid(drawn, range(FULL, 2 * FULL)),
             f"full grid, {FEW} seeds": full_grid(drawn, range(FEW)),
-            "sequential halving": halving(drawn, FEW * len(pool)),
+            **{f"sequential halving, {budget} runs": halving(drawn, budget) for budget in BUDGETS},
         }
         reference = choices[f"full grid, {FULL} seeds"][0]
         rows += [

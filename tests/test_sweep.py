@@ -12,9 +12,9 @@ from ruamel.yaml import YAML
 from src.evaluation.seeds import MoreSeeds, Run
 from src.params import Params, parse, read
 from src.runtime.errors import UserError
-from src.sweep.__main__ import conclusion, parse_arguments, uncommitted_code
+from src.sweep.__main__ import parse_arguments, uncommitted_code
 from src.sweep.grid import Combination, as_ranges, parse_grid, without_repetitions
-from src.sweep.table import advice
+from src.sweep.table import advice, conclusion
 from src.sweep.workers import queue_workers
 from tests.conftest import Clone, output
 from tests.experiments import add_experiment

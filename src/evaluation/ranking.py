@@ -1,9 +1,18 @@
-"""The order of results: by validation accuracy, then by validation loss, then by name."""
+"""Results of trainings and their order: by validation accuracy, then by validation loss, then by name."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 # Means of the same numbers in another order differ in their last bits; those are ties.
 DIGITS = 12
+
+
+class Run(NamedTuple):
+    """One training: validation accuracy (a fraction) and validation loss (nats per image), both finite."""
+
+    val_accuracy: float
+    val_loss: float
 
 
 def rank(val_accuracy: float, val_loss: float, name: str) -> tuple[float, float, str]:

@@ -11,11 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.stats import t as student
 
+from src.evaluation.ranking import Run as Run
 from src.evaluation.ranking import rank
 
 SIGNIFICANCE = 0.05
@@ -23,13 +24,6 @@ POWER = 0.8
 MAX_SEEDS = 1000
 # Differences of accuracies are multiples of 1/images: a smaller deviation is one of rounding.
 _NO_DEVIATION = 1e-12
-
-
-class Run(NamedTuple):
-    """One training: validation accuracy (a fraction) and validation loss (nats per image), both finite."""
-
-    val_accuracy: float
-    val_loss: float
 
 
 @dataclass(frozen=True)

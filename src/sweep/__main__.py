@@ -11,25 +11,16 @@ import argparse
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 
-from src.evaluation.seeds import Run, compare_settings, more_seeds, sequential_halving
 from src.params import Params, read
 from src.runtime.devices import cores
 from src.runtime.errors import UserError, run
 from src.sweep.experiments import Sweep
 from src.sweep.grid import SEED, Combination, parse_grid, without_repetitions
 from src.sweep.queue import CommandError, dvc
-from src.sweep.table import (
-    advice,
-    best_first,
-    experiments_table,
-    notes,
-    results_by_setting,
-    settings_table,
-)
 
 # Where DVC copies the workspace to for each experiment, and keeps its queue: on a full disk it loses track.
 WORKSPACES = Path(".dvc/tmp/exps")
@@ -115,6 +106,9 @@ def run_by_halving(
     Raises:
         UserError: the budget is too small.
     """
+    from src.evaluation.seeds import sequential_halving
+    from src.sweep.table import results_by_setting
+
     settings = [combination.setting for combination in without_repetitions(combinations(words))[0]]
     least, budget = 2 * len(settings), BUDGET_SEEDS * len(settings) if budget is None else budget
     if budget < least:
@@ -140,37 +134,6 @@ def run_by_halving(
         runs = [of_seed(seed)[setting] for setting, seed in halving.next_runs]
         sweep.run(runs)
         grid += runs
-
-
-def conclusion(grid: Sequence[Combination], results: Mapping[str, Run], chosen: str | None = None) -> str:
-    """The tables, and what to do next.
-
-    Args:
-        grid: what was run.
-        results: of those experiments that have finished, at least one.
-        chosen: the setting that was chosen, where it is not that with the highest mean.
-    """
-    ordered, settings = best_first(grid, results), results_by_setting(grid, results)
-    if all(len(runs) < 2 for runs in settings.values()):
-        lines = [experiments_table(ordered, results), ""]
-        if len(ordered) > 1:
-            lines.append("one seed each: another seed may order them otherwise (SEEDS=5, SEEDS=auto)")
-        return "\n".join([*lines, f"the best: dvc exp apply {ordered[0].name}"])
-    statistics = compare_settings(settings, chosen)
-    place = {setting.name: number for number, setting in enumerate(statistics)}
-    by_setting = sorted(ordered, key=lambda combination: place[combination.setting])
-    lines = [
-        experiments_table(by_setting, results),
-        "",
-        settings_table(statistics, grid),
-        "",
-        notes(statistics),
-    ]
-    if any(not setting.distinct for setting in statistics[1:]):
-        lines.append(
-            advice(more_seeds(settings), grid, sorted({seed for runs in settings.values() for seed in runs}))
-        )
-    return "\n".join([*lines, f"the best run of the best setting: dvc exp apply {by_setting[0].name}"])
 
 
 def main() -> None:
@@ -200,6 +163,8 @@ def main() -> None:
         refuse_full_disk()
         raise
     if sweep.results:
+        from src.sweep.table import conclusion  # SciPy and pandas: not while workers wait to be started
+
         print(f"\n{conclusion(grid, sweep.results, chosen)}")
     if sweep.failed:
         raise UserError(f"{len(sweep.failed)} of {len(grid)} experiments failed; their logs are above")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from src.evaluation.seeds import Run
+from src.evaluation.ranking import Run
 from src.runtime.paths import TRAIN_METRICS
 from src.sweep import queue
 from src.sweep.grid import Combination

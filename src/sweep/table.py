@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from src.evaluation.ranking import rank
-from src.evaluation.seeds import MoreSeeds, Run, Setting
+from src.evaluation.ranking import Run, rank
+from src.evaluation.seeds import MoreSeeds, Setting, compare_settings, more_seeds
 from src.sweep.grid import SEED, Combination, as_ranges
 
 UNCERTAIN = "*"
@@ -114,3 +114,34 @@ def grid_of(settings: set[str], grid: Sequence[Combination]) -> dict[str, list[s
         if sum(len(values) > 1 for values in choices.values()) <= 1:
             break
     return choices
+
+
+def conclusion(grid: Sequence[Combination], results: Mapping[str, Run], chosen: str | None = None) -> str:
+    """The tables, and what to do next.
+
+    Args:
+        grid: what was run.
+        results: of those experiments that have finished, at least one.
+        chosen: the setting that was chosen, where it is not that with the highest mean.
+    """
+    ordered, settings = best_first(grid, results), results_by_setting(grid, results)
+    if all(len(runs) < 2 for runs in settings.values()):
+        lines = [experiments_table(ordered, results), ""]
+        if len(ordered) > 1:
+            lines.append("one seed each: another seed may order them otherwise (SEEDS=5, SEEDS=auto)")
+        return "\n".join([*lines, f"the best: dvc exp apply {ordered[0].name}"])
+    statistics = compare_settings(settings, chosen)
+    place = {setting.name: number for number, setting in enumerate(statistics)}
+    by_setting = sorted(ordered, key=lambda combination: place[combination.setting])
+    lines = [
+        experiments_table(by_setting, results),
+        "",
+        settings_table(statistics, grid),
+        "",
+        notes(statistics),
+    ]
+    if any(not setting.distinct for setting in statistics[1:]):
+        lines.append(
+            advice(more_seeds(settings), grid, sorted({seed for runs in settings.values() for seed in runs}))
+        )
+    return "\n".join([*lines, f"the best run of the best setting: dvc exp apply {by_setting[0].name}"])
