@@ -173,7 +173,7 @@ def accepted(key: str) -> str:
 
 
 def parse(
-    values: object, group: type[Group], *, whole: type[RunParams] = Params, source: str = str(PARAMS_FILE)
+    values: object, group: type[Group], *, whole: type[TrainParams] = Params, source: str = str(PARAMS_FILE)
 ) -> Group:
     """Validate all of `values` against `whole` and return the keys of `group`.
 
@@ -203,7 +203,7 @@ def parse(
     return group.model_validate(params.model_dump(include=set(group.model_fields)))
 
 
-def _mistake(detail: ErrorDetails, values: dict[str, Any], whole: type[RunParams]) -> str:
+def _mistake(detail: ErrorDetails, values: dict[str, Any], whole: type[TrainParams]) -> str:
     key = str(detail["loc"][0])
     if detail["type"] == "extra_forbidden":
         return _unknown(key, whole)
@@ -212,7 +212,7 @@ def _mistake(detail: ErrorDetails, values: dict[str, Any], whole: type[RunParams
     return f"{key}: {_SHORT.repr(values[key])} is invalid; expected {accepted(key)}"
 
 
-def _unknown(key: object, whole: type[RunParams]) -> str:
+def _unknown(key: object, whole: type[TrainParams]) -> str:
     return f"unknown key {_SHORT.repr(key)}; expected {', '.join(whole.model_fields)}"
 
 

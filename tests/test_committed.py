@@ -137,7 +137,7 @@ def test_the_checks_pass_whatever_lies_in_the_workspace(tmp_path: Path) -> None:
     clone.replace("search_space.yaml", "1e-3", "1e-4")
     clone.replace("studies/benchmark/params.yaml", "  seeds: [", "  seeds: [7, ")
     result = clone.run(
-        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses", "1", *CHECKS),
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses", "0", *CHECKS),
         *("--deselect", "tests/test_committed.py::test_the_checks_pass_whatever_lies_in_the_workspace"),
     )
     (said,) = [

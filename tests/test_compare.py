@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from src.compare.__main__ import LAST_LOOK, accuracy_lines, group_lines, main, result_lines
+from src.compare.__main__ import LAST_LOOK, accuracy_lines, difference_line, group_lines, main, result_lines
 from src.compare.groups import Group, compare_groups, is_pattern
 from src.compare.provenance import Provenance
 from src.compare.revisions import Revision, is_same
 from src.evaluation.paired import compare
 from src.evaluation.seeds import Run
+from src.report.tables import signed
 from src.runtime.errors import UserError
 from tests.conftest import Clone, output
 from tests.experiments import add_experiment
@@ -90,8 +91,19 @@ def test_too_few_seeds_are_said(b: dict[int, Run], verdict: str) -> None:
     a = {0: Run(0.8, 0.1), 1: Run(0.8, 0.1)}
     assert compare_groups(a, b).verdict == verdict
     lines = group_lines(group("a", *a), group("b", *b), compare_groups(a, b), "validation")
-    assert ("(1 seed: " not in lines[1]) and lines[-1] == verdict
+    assert lines[-1] == verdict
     assert not any("interval" in line for line in lines)
+    common = len(a.keys() & b.keys())
+    assert [line for line in lines if line.startswith("B - A")] == (
+        [f"B - A: +10.00 percentage points (paired by seed, n = {common})"] if common else []
+    )
+
+
+def test_a_difference_of_zero_has_no_minus_sign() -> None:
+    for zero in (0.0, -0.0, -1e-9):
+        line = difference_line(zero, (-0.01, -0.0), "paired")
+        assert line == "B - A: +0.00 percentage points, 95 % interval -1.00 to +0.00 (paired)"
+        assert signed(100 * zero) == "+0.00"
 
 
 def test_names_and_patterns() -> None:
@@ -166,9 +178,11 @@ def test_what_cannot_be_compared_is_refused_in_one_line(clone: Clone, compared: 
     # As in a commit from before they were written.
     clone.git("rm", "--quiet", "plots/val_predictions.csv")
     clone.git("commit", "--quiet", "--message=Without validation predictions")
+    commit = clone.git("rev-parse", "HEAD")[:10]
     assert compared.refused(clone, "HEAD", "HEAD~") == (
-        "HEAD: plots/val_predictions.csv is missing: its code did not write it yet; to compare its "
-        "parameters, run `git checkout HEAD -- params.yaml && dvc repro` and name workspace in its place"
+        "HEAD: plots/val_predictions.csv is missing, as from trials of a search and from older commits; to "
+        f"compare its parameters, run `git checkout {commit} -- params.yaml && dvc repro` and name workspace "
+        "in its place"
     )
     result = clone.run("python", "-m", "src.compare", "HEAD~", check=False)
     assert result.returncode == 1

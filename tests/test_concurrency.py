@@ -94,6 +94,8 @@ run_stage(main)
     first.stdin.close()
     assert first.wait(timeout=30) == 0
     assert second.wait(timeout=60) == 0
+    first.stdout.close()
+    second.stderr.close()
 
 
 def test_nothing_listens_on_a_port(watched_repro: tuple[Clone, Watched]) -> None:

@@ -20,7 +20,7 @@ from src.networks.model_file import TrainedModel
 from src.params import Params
 from src.runtime.errors import UserError
 from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
-from src.training.loop import TrainingResult
+from src.training.history import TrainingResult
 from src.training.resumable import resumable_training
 from studies.crossval import measure
 from studies.crossval.folds import joined, overall, scores_by_class, stratified_folds

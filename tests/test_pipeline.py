@@ -93,7 +93,7 @@ def test_what_changes_decides_what_runs(clone: Clone) -> None:
         ("params.yaml", "split_seed:", "split_seed: 5 #", STAGES),
         ("src/figures/style.py", "GREY", "GRAY", ["plot"]),
         ("src/evaluation/metrics.py", "zero_division=0", "zero_division=1", ["evaluate", "plot"]),
-        ("src/training/loop.py", "model.train()", "model.train(True)", STAGES[1:]),
+        ("src/training/loop.py", "background=0.0", "background=0.5", STAGES[1:]),
         ("src/data/archives.py", "TIMEOUT_SECONDS = 30.0", "TIMEOUT_SECONDS = 31.0", STAGES),
     ]
     for file, old, new, expected in changes:
@@ -259,7 +259,10 @@ def test_without_a_network_a_missing_dataset_says_what_to_do(clone: Clone, tmp_p
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("dataset", ["MNIST", pytest.param("FashionMNIST", marks=pytest.mark.slow)])
+# That the real archives are read is tested in test_datasets.py, that networks learn MNIST in test_predict.py,
+# and the stage that reads archives in test_concurrency.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["MNIST", "FashionMNIST"])
 def test_real_images_run_through_prepare_and_one_epoch(clone: Clone, dataset: str) -> None:
     root = os.environ.get("LENET_DATA_ROOT")
     if not root or not (Path(root) / dataset / "raw").is_dir():

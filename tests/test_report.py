@@ -174,10 +174,10 @@ def test_pointing_at_a_chart_tells_the_values_of_the_nearest_mark(browser: Brows
             "Input.dispatchMouseEvent", type="mouseMoved", x=left + width / 2 + shift, y=top + height / 2
         )
     browser.wait("document.querySelector('#vg-tooltip-element.visible')")
-    told = browser.evaluate("document.getElementById('vg-tooltip-element').innerText")
+    text = browser.evaluate("document.getElementById('vg-tooltip-element').innerText")
     for word in ("revision", "line", "epoch", "loss"):
-        assert word in told
-    assert "undefined" not in told
+        assert word in text
+    assert "undefined" not in text
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1400])
@@ -444,6 +444,7 @@ def test_groups_are_judged_by_their_seeds() -> None:
     assert judged.difference == pytest.approx(-0.05)
     assert (judged.interval, judged.p_value) == (None, None)
     assert "seed 2 alone" in judged.verdict
+    assert judged.details.endswith("; the difference is paired by seed, n = 1")
     assert judge(snapshot("main"), b).verdict.startswith("main: no val_accuracy and val_loss in metrics/")
 
 

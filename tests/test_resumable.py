@@ -92,7 +92,7 @@ OTHERS: dict[str, object] = {
     "init": "kaiming_normal",
     "optimizer": "SGD",
     "schedule": "cosine",
-    "augment": "affine",
+    "augment": "shift_flip",
 }
 
 

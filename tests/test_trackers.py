@@ -7,14 +7,15 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -32,7 +34,7 @@ from src.params import RunParams, parse
 from src.tracking.trackers import ACCEPTED, TrackedTraining, named_trackers, run_name, track_plots
 from src.training.history import Epoch
 from tests import committed
-from tests.conftest import ROOT, Clone, output
+from tests.conftest import ROOT, Clone, Maker, output
 from tests.test_survival import epochs, gone_on_from, kill
 
 if TYPE_CHECKING:
@@ -101,23 +103,28 @@ class Tracked:
         return json.loads(self.clone.read(f"metrics/{name}.json"))
 
 
-@pytest.fixture(scope="module")
-def tracked(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Tracked:
-    clone = reproduced.copy(tmp_path_factory.mktemp("tracked") / "clone")
+@pytest.fixture(scope="session")
+def tracked(reproduced: Clone, made_once: Callable[[str, Maker], Path]) -> Tracked:
     command = ("exp", "run", "--temp", "--name", "first", "--force", "--single-item", "train", "plot")
-    with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as network:
-        for name in DECIDING:
-            patch.delenv(name, raising=False)
-        proxy = f"http://127.0.0.1:{network.getsockname()[1]}"
-        proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy)
-        said = output(clone.dvc(*command, TRACKERS=ALL, NETRC=os.devnull, **proxies))
-        network.setblocking(False)
-        try:
-            network.accept()[0].close()
-            called = True
-        except BlockingIOError:
-            called = False
-    return Tracked(clone, said, called)
+
+    def make(folder: Path) -> None:
+        clone = reproduced.copy(folder / "clone")
+        with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as network:
+            for name in DECIDING:
+                patch.delenv(name, raising=False)
+            proxy = f"http://127.0.0.1:{network.getsockname()[1]}"
+            proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy)
+            said = output(clone.dvc(*command, TRACKERS=ALL, NETRC=os.devnull, **proxies))
+            network.setblocking(False)
+            try:
+                network.accept()[0].close()
+                called = True
+            except BlockingIOError:
+                called = False
+        (folder / "seen.json").write_text(json.dumps({"said": said, "called": called}))
+
+    folder = made_once("tracked", make)
+    return Tracked(Clone(folder / "clone"), **json.loads((folder / "seen.json").read_text()))
 
 
 def test_results_are_those_of_a_run_without_trackers(tracked: Tracked) -> None:
@@ -236,6 +243,7 @@ def records(path: Path) -> dict[str, list[Any]]:
         record = Record.FromString(data)
         kind = record.WhichOneof("record_type")
         found[kind].append(getattr(record, kind))
+    store.close()
     return found
 
 
@@ -311,9 +319,24 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def mlflow_database(tracked: Tracked, elsewhere: Path) -> None:
+    """MLflow's database with its tables, which take seconds to make."""
+    (elsewhere / "runs/mlflow").mkdir(parents=True)
+    shutil.copy(tracked.clone.path / "runs/mlflow/mlflow.db", elsewhere / "runs/mlflow")
+
+
 def training(*names: str) -> TrackedTraining:
     params = parse(YAML(typ="safe").load(committed.params_text()), RunParams).model_dump()
     return TrackedTraining(list(names), params, build_model(params, seed=0))
+
+
+def end_service() -> None:
+    """End the process that W&B writes with; the next run starts another."""
+    import wandb
+
+    with suppress(Exception):
+        wandb.teardown()
 
 
 def rows(last: int) -> list[Epoch]:
@@ -333,6 +356,7 @@ def test_a_training_that_goes_on_is_logged_whole_in_the_place_of_its_beginning(e
     assert logged["step"].tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.usefixtures("mlflow_database")
 def test_a_tracker_that_fails_says_so_once_and_the_others_go_on(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -353,6 +377,79 @@ def test_a_tracker_that_fails_says_so_once_and_the_others_go_on(
     assert [scalar.value for scalar in read_back.Scalars("test/loss")] == [2.0]
 
 
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow, which is what a full disk is to the libraries that write in this process."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@contextmanager
+def dead_service() -> Iterator[None]:
+    """The process that W&B writes with is gone, as where a machine has run out of memory."""
+    for child in psutil.Process().children(recursive=True):
+        if child.name() == "wandb-core":
+            child.kill()
+    yield
+
+
+@contextmanager
+def file_in_the_way(folder: Path) -> Iterator[None]:
+    """A folder that cannot be written to, not even by an administrator."""
+    if folder.exists():
+        folder.rename(folder.with_name("before"))
+    folder.parent.mkdir(exist_ok=True)
+    folder.write_text("a file in the place of a folder")
+    yield
+
+
+@pytest.mark.usefixtures("mlflow_database")
+@pytest.mark.parametrize("moment", ["start", "epoch", "trained", "failed", "plotted"])
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_a_tracker_may_fail_at_any_moment(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], name: str, moment: str
+) -> None:
+    """It costs one line, at once or with the next call; the training and what follows it go on."""
+    model, picture = elsewhere / "model.pt", elsewhere / "picture.png"
+    model.write_bytes(b"weights")
+    Image.new("L", (30, 30)).save(picture)
+
+    def trouble(at: str) -> AbstractContextManager[None]:
+        if at != moment:
+            return nullcontext()
+        if name != "wandb":
+            return full_disk()
+        in_the_way = at in ("start", "plotted")
+        return file_in_the_way(elsewhere / "runs/wandb") if in_the_way else dead_service()
+
+    weights = {"weight": torch.ones(3)}
+    try:
+        with suppress(KeyboardInterrupt), training(name) as tracking:
+            for last, at in enumerate(("start", "epoch", "another epoch")):
+                with trouble(at):
+                    tracking.on_epoch(rows(last), weights)
+            with trouble("failed"):
+                if moment == "failed":
+                    tracking.__exit__(KeyboardInterrupt)
+                    raise KeyboardInterrupt
+            with trouble("trained"):
+                tracking.trained({"val_loss": 1.0}, model)
+        with trouble("plotted"):
+            track_plots([name], "Digits", {"loss": 2.0}, [picture])
+    finally:
+        if name == "wandb":
+            end_service()
+    said = capsys.readouterr().err
+    if (name, moment) != ("tensorboard", "failed"):  # which has nothing left to write
+        assert said.startswith(f"warning: tracker {name}: ")
+        assert said.endswith("; the run goes on without it\n")
+    assert len(said.splitlines()) <= 1
+
+
 def test_what_is_not_installed_is_said_with_what_to_install(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -366,6 +463,7 @@ def test_what_is_not_installed_is_said_with_what_to_install(
     )
 
 
+@pytest.mark.usefixtures("mlflow_database")
 def test_a_training_that_breaks_off_is_marked(elsewhere: Path) -> None:
     from src.tracking.mlflow import MlflowClient
 
@@ -373,8 +471,8 @@ def test_a_training_that_breaks_off_is_marked(elsewhere: Path) -> None:
         tracking.on_epoch(rows(1), {})
         raise KeyboardInterrupt
     client = MlflowClient(f"sqlite:///{elsewhere / 'runs/mlflow/mlflow.db'}")
-    (run,) = client.search_runs([client.get_experiment_by_name("lenet5").experiment_id])
-    assert run.info.status == "FAILED"
+    runs = client.search_runs([client.get_experiment_by_name("lenet5").experiment_id])
+    assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED"], "this one, and the database's"
 
 
 def test_random_numbers_stay_those_of_the_training(elsewhere: Path) -> None:

@@ -66,11 +66,11 @@ def accuracy_lines(a: str, b: str, result: Comparison, split: str) -> list[str]:
 
 
 def difference_line(difference: float, interval: tuple[float, float] | None, paired: str) -> str:
-    line = f"B - A: {100 * difference:+.2f} percentage points"
-    if interval is None:
-        return line
-    low, high = (100 * end for end in interval)
-    return f"{line}, 95 % interval {low:+.2f} to {high:+.2f} ({paired})"
+    line = f"B - A: {100 * difference:+z.2f} percentage points"
+    if interval is not None:
+        low, high = (100 * end for end in interval)
+        line += f", 95 % interval {low:+z.2f} to {high:+z.2f}"
+    return f"{line} ({paired})"
 
 
 def result_lines(result: Comparison) -> list[str]:

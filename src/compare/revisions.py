@@ -117,12 +117,13 @@ def read_predictions(revision: Revision, split: str = "validation") -> pd.DataFr
 
 
 def missing_predictions(revision: Revision, split: str) -> str:
-    """What to do where a revision was made before its stages wrote these predictions."""
+    """What to do where a revision has no such predictions."""
     if revision.commit is None:
         return f"{SPLITS[split]} is missing; `dvc repro` writes it"
     return (
-        f"{SPLITS[split]} is missing: its code did not write it yet; to compare its parameters, run "
-        f"`git checkout {revision.name} -- params.yaml && dvc repro` and name {WORKSPACE} in its place"
+        f"{SPLITS[split]} is missing, as from trials of a search and from older commits; to compare its "
+        f"parameters, run `git checkout {revision.commit[:10]} -- params.yaml && dvc repro` "
+        f"and name {WORKSPACE} in its place"
     )
 
 

@@ -82,8 +82,8 @@ def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
 
 def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     """The most confident mistakes, then a row of correct predictions, one of each class."""
-    shown = predictions.set_index("index").loc[examples.indices]
-    right = (shown["actual"] == shown["predicted"]).to_numpy()
+    rows = predictions.set_index("index").loc[examples.indices]
+    right = (rows["actual"] == rows["predicted"]).to_numpy()
     wrong_at, right_at = np.flatnonzero(~right), np.flatnonzero(right)
     columns = 10
     bands = [wrong_at[start : start + columns] for start in range(0, len(wrong_at), columns)]
@@ -98,7 +98,7 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     for axes, band in zip(grid, bands, strict=True):
         show_tiles(axes, [examples.images[band]], columns, cmap="gray", vmin=0, vmax=255)
         for column, position in enumerate(band):
-            prediction = shown.iloc[position]
+            prediction = rows.iloc[position]
             names = f"{prediction['actual']} → {prediction['predicted']}"
             if len(names) > 14:
                 names = names.replace("→ ", "→\n")

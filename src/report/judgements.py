@@ -81,10 +81,11 @@ def _judge_groups(baseline: Snapshot, other: Snapshot) -> Judgement:
     result = compare_groups(_runs(baseline), _runs(other))
     a, b = result.a, result.b
     details = [f"{_mean(a)} and {_mean(b)} of the validation images, mean ± sample standard deviation"]
+    paired = f"paired by seed, n = {len(result.seeds)}"
     if b.interval is not None:
-        details.append(
-            f"95 % interval {percentage_points(b.interval)} (paired by seed, n = {len(result.seeds)})"
-        )
+        details.append(f"95 % interval {percentage_points(b.interval)} ({paired})")
+    elif b.difference is not None:
+        details.append(f"the difference is {paired}")
     if b.p_value is not None:
         details.append(f"Student’s t test: p = {b.p_value:.2g}")
     return Judgement(

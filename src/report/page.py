@@ -18,7 +18,7 @@ from src.evaluation.ranking import rank
 from src.report.charts import CURVES, Curve, Difference, curve, differences, style
 from src.report.judgements import Judgement, judge
 from src.report.revisions import ABSENT, HISTORY, Snapshot, Stage
-from src.report.tables import matrix, metrics, parameters, shown, signed, training
+from src.report.tables import cell_text, matrix, metrics, parameters, signed, training
 from src.runtime.paths import TRAIN_METRICS
 
 # What a picture of `plots/` shows; the name of another stands for itself.
@@ -51,7 +51,7 @@ def render(snapshots: list[Snapshot], written_with: dict[str, str], vega: str) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"shown": shown, "signed": signed}
+    templates.filters |= {"cell_text": cell_text, "signed": signed}
     judgements = [judge(snapshots[0], other) for other in snapshots[1:]]
     scripts = [_script(vega), _script((here / "page.js").read_text(encoding="utf-8"))]
     styles = [style(position) for position in range(len(snapshots))]

@@ -157,8 +157,8 @@ def _commit(revision: Revision) -> tuple[str, str]:
     """Date and subject of a commit; empty for the workspace."""
     if revision.commit is None:
         return "", ""
-    shown = git("show", "--no-patch", "--format=%cs%x00%s", revision.commit) or b"\0"
-    date, subject = shown.decode(errors="replace").strip().split("\0", 1)
+    described = git("show", "--no-patch", "--format=%cs%x00%s", revision.commit) or b"\0"
+    date, subject = described.decode(errors="replace").strip().split("\0", 1)
     return date, subject
 
 

@@ -13,7 +13,7 @@ LONGEST = 60
 PLUS_MINUS = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 
 
-def shown(value: object) -> str:
+def cell_text(value: object) -> str:
     """A value as it stands in a cell: five digits of a number, the beginning of what is long."""
     if isinstance(value, str):
         text = value
@@ -22,8 +22,8 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def signed(value: float, form: str = "+.2f") -> str:
-    """A number with its sign, which is not a hyphen."""
+def signed(value: float, form: str = "+z.2f") -> str:
+    """A number with its sign, which is not a hyphen; what is rounded to zero is positive."""
     return format(value, form).replace("-", "\N{MINUS SIGN}")
 
 
@@ -37,7 +37,7 @@ def parameters(snapshots: list[Snapshot]) -> dict[str, Any]:
             snapshot.parameters.get(key, snapshot.problems.get(str(PARAMS_FILE), ABSENT))
             for snapshot in snapshots
         ]
-        cells = [{"text": shown(value), "changed": value != values[0]} for value in values]
+        cells = [{"text": cell_text(value), "changed": value != values[0]} for value in values]
         (differing if any(cell["changed"] for cell in cells) else same)[key] = cells
     missing = [
         f"{snapshot.name}: {PARAMS_FILE}: {snapshot.problems[str(PARAMS_FILE)]}"
@@ -65,7 +65,11 @@ def metrics(snapshots: list[Snapshot]) -> dict[str, dict[str, list[dict[str, str
                 comparable = path != str(TEST_METRICS) and is_number(value) and is_number(first)
                 change = value - first if comparable else 0
                 deviation = snapshot.deviations.get(path, {}).get(key)
-                text = shown(value) if deviation is None else f"{shown(value)}{PLUS_MINUS}{deviation:.2g}"
+                text = (
+                    cell_text(value)
+                    if deviation is None
+                    else f"{cell_text(value)}{PLUS_MINUS}{deviation:.2g}"
+                )
                 cells.append({"text": text, "change": signed(change, "+.5g") if change else ""})
             files[path][key] = cells
     return files
@@ -111,11 +115,11 @@ def training(snapshots: list[Snapshot]) -> dict[str, Any]:
     """What trained each revision: every key of the environments, and the code that differs from the first."""
     trained = {snapshot.name: snapshot.provenance for snapshot in snapshots}
     names, first = list(trained), snapshots[0].provenance
-    environments = [held.environment or {} for held in trained.values()]
-    changes = [differing_environment(first, held) or {} for held in trained.values()]
+    environments = [provenance.environment or {} for provenance in trained.values()]
+    changes = [differing_environment(first, provenance) or {} for provenance in trained.values()]
     rows = {
         key: [
-            {"text": shown(value_words(environment.get(key))), "changed": key in changed}
+            {"text": cell_text(value_words(environment.get(key))), "changed": key in changed}
             for environment, changed in zip(environments, changes, strict=True)
         ]
         for key in dict.fromkeys(key for environment in environments for key in environment)
@@ -126,11 +130,11 @@ def training(snapshots: list[Snapshot]) -> dict[str, Any]:
         paths = describe_code(found or {}, names[0], name)
         code.append({"paths": paths, "otherwise": "cannot be said" if found is None else "none"})
     missing = []
-    for name, held in trained.items():
-        if held.environment is None:
-            missing.append(f"{name}: environment: {held.environment_problem}")
-        if held.code is None:
-            missing.append(f"{name}: training code: {held.code_problem}")
+    for name, provenance in trained.items():
+        if provenance.environment is None:
+            missing.append(f"{name}: environment: {provenance.environment_problem}")
+        if provenance.code is None:
+            missing.append(f"{name}: training code: {provenance.code_problem}")
     return {"environment": rows, "code": code, "missing": missing}
 
 

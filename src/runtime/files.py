@@ -167,7 +167,8 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         UserError: the file is missing, damaged, or lacks one of `names`.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
+        # Of a damaged file that it has opened itself, NumPy leaves the closing to the garbage collector.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             return {name: content[name] for name in names}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `dvc repro` writes it") from None

@@ -23,7 +23,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 import src
 from src.data.splits import Split
-from src.params import RunParams, parse
+from src.params import TrainParams, parse
 from src.runtime.devices import THREADS_VARIABLE, set_up_process
 from src.runtime.errors import UserError, reason
 from src.runtime.processor import PINNED
@@ -106,7 +106,11 @@ class RayEngine:
                 )
                 tuner = tune.Tuner(trainable, tune_config=config, run_config=run_config, param_space=grid)
             tuner.fit()
-            trials = ExperimentAnalysis(str(folder)).trials
+            # Ray lists them by when they began; the number of each proposal begins its tag.
+            trials = sorted(
+                ExperimentAnalysis(str(folder)).trials,
+                key=lambda trial: int(trial.experiment_tag.partition("_")[0]),
+            )
         return [_as_trial(number, trial, problem) for number, trial in enumerate(trials, 1)]
 
     def _refuse_lack(self) -> None:
@@ -162,7 +166,9 @@ def _train_trial(
     os.environ[THREADS_VARIABLE] = str(cpus)
     # Ray's copies are shared and read-only, which PyTorch warns of; nothing writes into them.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-    params = parse(_values(config, base, space), RunParams, whole=RunParams)
+    values = _values(config, base, space)
+    # Not what `prepare` reads: the images of a dataset of the user's own are not on every machine.
+    params = parse({key: values[key] for key in TrainParams.model_fields}, TrainParams, whole=TrainParams)
     epoch = 0
 
     def report(progress: Progress) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from src.evaluation.ranking import rank
-from src.training.loop import Epoch
+from src.training.history import Epoch
 
 TABLE, FIGURE = Path("metrics/tune.csv"), Path("plots/tune.png")
 

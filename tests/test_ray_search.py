@@ -1,0 +1,173 @@
+"""Searches by a real Ray on images that a network learns in a few steps: what becomes of trials."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from src.params import Params, RunParams
+from src.tune.early_stopping import grace_epochs
+from src.tune.engine import Problem
+from src.tune.ray_protection import STRANGER, protect_ray
+from src.tune.search_space import Domain
+from src.tune.trials import DIVERGED_ACCURACY, Trial, best_first, table
+from tests.conftest import ROOT, bright_squares
+
+# Not imported here: Ray reads what protects it when it is loaded.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="pip install -r requirements-tune.txt"),
+]
+
+STARTUP = 10  # random proposals of Optuna's TPE
+
+
+@pytest.fixture(scope="module")
+def protected() -> Iterator[None]:
+    before = dict(os.environ)
+    protect_ray(None)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def problem(params: Params, tmp_path: Path, protected: None) -> Problem:
+    """One in which SGD learns nothing with a small learning rate, and diverges with a large one."""
+    base = params.model_dump(include=set(RunParams.model_fields))
+    base |= {"epochs": 6, "batch_size": 10, "optimizer": "SGD", "schedule": "constant", "dropout": 0.0}
+    splits = (bright_squares(20), bright_squares(25, seed=1))
+    return Problem({"lr": Domain("log_uniform", (1e-5, 1e4))}, base, splits, tmp_path / "search")
+
+
+def search(problem: Problem, *, samples: int, seed: int = 0, cpus: int = 1) -> list[Trial]:
+    from src.tune.ray_search import RayEngine
+
+    return RayEngine(None, cpus, 0).search(problem, samples, seed)
+
+
+def test_finished_diverged_and_failed_are_rows_and_stop_nothing(problem: Problem) -> None:
+    from src.tune.ray_search import RayEngine
+
+    good = problem.base | {"lr": 0.01}
+    # A last batch of one image has no statistics for batch norm.
+    alone = good | {"model": "convnet", "batch_size": len(problem.splits[0].labels) - 1}
+    trials = RayEngine(None, 1, 0).train(problem, [good, good | {"lr": 1e30}, alone], "given")
+    rows = table(trials)
+    assert rows["status"].tolist() == ["finished", "diverged", "failed"]
+    assert rows["epochs"].tolist() == [6, 0, 0]
+    assert rows["val_accuracy"].notna().tolist() == [True, False, False]
+    assert rows["message"][1].endswith("try a smaller lr")
+    assert rows["message"][2].startswith("batch_size: 79 leaves a batch of one")
+    assert [trial.trial for trial in best_first(trials)] == [1]
+
+
+def test_a_search_climbs_and_stops_poor_trials_but_not_before_their_grace(problem: Problem) -> None:
+    trials = search(problem, samples=40)
+    assert len(trials) == 40
+    accuracy = np.array([trial.val_accuracy or DIVERGED_ACCURACY for trial in trials])
+    diverged = np.array([trial.status == "diverged" for trial in trials])
+    random, later = slice(STARTUP), slice(2 * STARTUP, None)
+    assert diverged.any()
+    assert accuracy[later].mean() > accuracy[random].mean() + 0.1
+    assert diverged[later].mean() < diverged[random].mean()
+    stopped = [trial for trial in trials if trial.status == "stopped"]
+    grace = grace_epochs(problem.base, problem.space)
+    assert stopped
+    assert grace is not None
+    assert all(grace <= trial.epochs < problem.base["epochs"] for trial in stopped)
+    # They were behind: the best that was stopped is no better than the best that went on.
+    finished = [trial for trial in trials if trial.status == "finished"]
+    assert max(trial.val_accuracy or 0 for trial in stopped) <= max(t.val_accuracy or 0 for t in finished)
+
+
+def test_a_seed_repeats_the_proposals_and_cores_are_reserved(problem: Problem, tmp_path: Path) -> None:
+    """With all cores for each trial they come one after the other, each on as many threads."""
+    cpus = os.cpu_count() or 1
+
+    def rates(seed: int) -> list[float]:
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        trials = search(replace(problem, folder=folder), samples=12, seed=seed, cpus=cpus)
+        reports = [
+            [json.loads(line) for line in file.read_text().splitlines()]
+            for file in folder.glob("*/result.json")
+        ]
+        # Whole seconds since 1970, of the first and the last report of each trial.
+        spans = sorted((rows[0]["timestamp"], rows[-1]["timestamp"]) for rows in reports if rows)
+        assert len(spans) == 12
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+        return [trial.values["lr"] for trial in trials]
+
+    first = rates(0)
+    assert len(set(first)) == 12
+    assert rates(0) == first
+    assert not set(rates(1)) & set(first)
+
+
+def test_threads_are_those_of_the_trial(problem: Problem) -> None:
+    """Two trainings that differ in the last bits: the note of a process says how many threads it has."""
+    sessions = Path("/tmp/ray")
+    before = set(sessions.glob("session_*")) if sessions.exists() else set()
+    search(problem, samples=1, cpus=2)
+    (session,) = [path for path in set(sessions.glob("session_2*")) - before if not path.is_symlink()]
+    said = "".join(log.read_text(errors="replace") for log in session.glob("logs/worker-*.err"))
+    assert "2 threads, the last bits of results are not those" in said
+
+
+def test_a_local_search_listens_on_this_machine_alone_and_to_nobody_without_a_token() -> None:
+    program = (
+        "import src, sys\n"
+        "from src.tune.ray_protection import protect_ray\n"
+        "protect_ray(None)\n"
+        "import ray\n"
+        "from src.tune.ray_search import ray_runtime\n"
+        "with ray_runtime(None):\n"
+        "    print(ray.get_runtime_context().gcs_address, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    # What a user may have typed changes nothing.
+    environment = clean | {"RAY_AUTH_MODE": "disabled"}
+    with subprocess.Popen(
+        (sys.executable, "-c", program),
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert address, process.communicate()[1]
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        listening = [
+            connection.laddr.ip
+            for member in family
+            for connection in member.net_connections(kind="inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        stranger = subprocess.run(
+            (sys.executable, "-c", STRANGER, address),
+            env=clean | {"RAY_AUTH_MODE": "disabled"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        process.stdin.close()
+    assert listening
+    assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert stranger.returncode != 0
+    assert "token" in stranger.stderr.lower() or "unauthenticated" in stranger.stderr.lower()

@@ -1,0 +1,68 @@
+"""Recorded trials belong to the code that ran, and carry no result of another commit."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from src.params import RunParams, parse
+from src.runtime.errors import UserError
+from src.runtime.yaml_text import read_yaml
+from src.tune.identity import search_code
+from src.tune.trials import Trial
+from tests.conftest import Clone, output
+
+pytest.importorskip("optuna", reason="pip install -r requirements-tune.txt")
+
+
+@pytest.mark.parametrize("engine", ["ray", "vectorized"])
+def test_with_uncommitted_code_nothing_is_trained_or_recorded(clone: Clone, engine: str) -> None:
+    if find_spec(engine) is None and engine == "ray":
+        pytest.skip("pip install -r requirements-tune.txt")
+    clone.replace("src/training/loop.py", "import math", "import math  # edited")
+    (clone.path / "src/networks/mine.py").write_text("")
+    refused = clone.run("python", "-m", "src.tune", "--engine", engine, "--record", check=False)
+    assert refused.returncode == 1
+    assert output(refused) == (
+        "error: --record: uncommitted changes in src/training/loop.py, src/networks/mine.py; commit them, so "
+        "that the experiments belong to the code that made them\n"
+    )
+    assert not (clone.path / ".dvc/tmp/tune").exists()
+
+
+def test_trials_of_other_code_are_not_recorded(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    from src.tune.recording import refuse_other_code
+
+    monkeypatch.chdir(clone.path)
+    code = search_code()
+    refuse_other_code(code)
+    clone.replace("src/training/loop.py", "import math", "import math  # edited")
+    clone.git("commit", "--quiet", "--all", "--message=Edited while the search ran")
+    with pytest.raises(UserError, match=r"^--record: .* made with another src/training/loop\.py"):
+        refuse_other_code(code)
+
+
+def test_a_recorded_trial_has_its_own_results_alone(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    from src.tune.recording import record
+
+    monkeypatch.chdir(clone.path)
+    values = parse(read_yaml(Path("params.yaml")), RunParams).model_dump() | {"lr": 0.03}
+    measured = {"train_loss": 0.5, "train_accuracy": 0.8, "val_loss": 0.4, "val_accuracy": 0.9}
+    finished = Trial(1, "finished", values, 2, 0.1, **measured, best_epoch=2)
+    diverged = Trial(2, "diverged", values, 0, 0.1, message="epoch 1: …")
+    assert record([finished, diverged], "mine") == ["mine-001"]
+    (reference,) = clone.git("for-each-ref", "--format=%(objectname)", "refs/exps").split()
+    files = clone.git("ls-tree", "-r", "--name-only", reference).splitlines()
+    committed = clone.git("ls-tree", "-r", "--name-only", "HEAD").splitlines()
+    gone = set(committed) - set(files)
+    assert {"metrics/test.json", "plots/predictions.csv", "plots/history.csv"} <= gone
+    lock = YAML(typ="safe").load(clone.git("show", f"{reference}:dvc.lock"))
+    assert list(lock["stages"]) == ["prepare"], "whose images are those of the trial"
+    assert not [name for name in files if name.startswith(("plots/", "models/"))]
+    assert json.loads(clone.git("show", f"{reference}:metrics/train.json"))["val_accuracy"] == 0.9
+    assert "lr: 0.03" in clone.git("show", f"{reference}:params.yaml")
+    assert clone.git("rev-parse", f"{reference}^").strip() == clone.git("rev-parse", "HEAD").strip()
