@@ -32,9 +32,9 @@ lint: .venv/installed  ## ruff and mypy
 	ruff format --check
 	mypy
 
-# make sweep GRID='lr=0.01,0.05 optimizer=SGD,Adam' [WORKERS=2]
-sweep: .venv/installed  ## GRID='lr=0.01,0.05 optimizer=SGD,Adam' [WORKERS=2]: a grid of experiments
-	@python -m src.sweep $(if $(WORKERS),--workers $(WORKERS)) $(GRID)
+# make sweep GRID='lr=0.01,0.05 optimizer=SGD,Adam' [SEEDS=5|auto] [BUDGET=40] [WORKERS=2]
+sweep: .venv/installed  ## GRID='lr=0.01,0.05 seed=0..4' [SEEDS=auto] [WORKERS=2]: a grid of experiments
+	@python -m src.sweep $(if $(WORKERS),--workers $(WORKERS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUDGET),--budget $(BUDGET)) $(GRID)
 
 # make report REVS='main lr-0.01': one HTML file that needs no network
 report: .venv/installed  ## REVS='main lr-0.01': revisions side by side in one HTML file
@@ -45,6 +45,7 @@ bench: .venv/installed  ## measure speed; every figure in docs/benchmarks.md
 	python -m benchmarks.time_to_accuracy
 	python -m benchmarks.throughput
 	python -m benchmarks.workers
+	python -m benchmarks.seeds
 	python -m benchmarks.vectorized
 	dvc repro --quiet studies/export/dvc.yaml
 	python -m benchmarks.prediction
