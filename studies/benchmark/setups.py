@@ -68,7 +68,12 @@ def main() -> None:
     code = code_digest(Path(name).read_bytes() for name in names)
     for name, changes in study["setups"].items():
         values = study["defaults"] | changes
-        parse(values | {"seed": 0}, RunParams, whole=RunParams, source=f"{FOLDER / 'params.yaml'}: {name}")
+        parse(
+            values | OTHERS | {"seed": 0},
+            RunParams,
+            whole=RunParams,
+            source=f"{FOLDER / 'params.yaml'}: {name}",
+        )
         text = json.dumps({"params": values, "code": code}, indent=2) + "\n"
         write_text(FOLDER / "setups" / f"{name}.json", text)
 
