@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from src import parameter_reference
 from src.data.dataset import Dataset
-from src.networks.build import count_parameters
 from src.params import Params
 from src.runtime.errors import UserError
 from tests import committed
@@ -29,7 +27,7 @@ HISTORY = {Path("CHANGELOG.md"), Path("LOG.md")}
 # Commands that cannot run here follow a comment with the reason.
 SKIPPED = "<!-- not tested here: "
 # What readers of docs/data-and-networks.md are shown how to write.
-TO_BE_WRITTEN = {"src/data/shapes.py", "src/networks/allconv.py"}
+TO_BE_WRITTEN = {"src/data/shapes.py", "src/networks/separable.py"}
 OLD_FILES = ("-o", ".venv/installed", "-o", ".venv/tune", "-o", ".venv/trackers")
 
 
@@ -105,9 +103,9 @@ def test_a_page_without_markers_is_refused() -> None:
         parameter_reference.with_tables(Path("README.md"), "# A title\n", "| key |\n")
 
 
-def test_the_modules_that_readers_are_shown_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dataset_that_readers_are_shown_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = read("docs/data-and-networks.md")
-    shapes, allconv = re.findall(r"^```python\n(.*?)^```$", text, flags=re.M | re.S)
+    shapes, _ = re.findall(r"^```python\n(.*?)^```$", text, flags=re.M | re.S)
     images = np.arange(6 * 28 * 28, dtype=np.uint8).reshape(6, 28, 28)
     arrays = {f"{part}_images": images for part in ("train", "test")}
     arrays |= {f"{part}_labels": np.arange(6, dtype=np.uint8) % 3 for part in ("train", "test")}
@@ -120,11 +118,6 @@ def test_the_modules_that_readers_are_shown_work(tmp_path: Path, monkeypatch: py
     exec(re.sub('md5="[0-9a-f]{32}"', f'md5="{md5}"', shapes), written)
     assert isinstance(written["DATASET"], Dataset)
     assert np.array_equal(written["DATASET"].load().test.images, images)
-
-    exec(allconv, written)
-    network = written["NETWORK"](**dict.fromkeys(written["NETWORK"].accepts, 0.1))
-    assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
-    assert f"\n{count_parameters(network):,} trainable parameters\n" in text
 
 
 def test_the_results_in_the_readme_are_those_of_the_benchmark() -> None:
