@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import torch
 from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
@@ -114,17 +115,19 @@ def propose(space: dict[str, Domain], trials: list[Trial], count: int, seed: int
     """
     distributions = {key: domain.distribution() for key, domain in space.items()}
 
-    def sampler(fixed: dict[str, Any]) -> BaseSampler:
-        # Unfinished trials of the round count as poor ones, so that its proposals keep apart.
+    def sampler(number: int, fixed: dict[str, Any]) -> BaseSampler:
+        # Of each sampler another seed: the first draws of both would be the same. Unfinished trials of the
+        # round count as poor ones, so that its proposals keep apart.
+        derived = np.random.SeedSequence([seed, len(trials), number]).generate_state(1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            tpe = TPESampler(seed=(seed + len(trials)) % 2**32, constant_liar=True)
+            tpe = TPESampler(seed=int(derived[0]), constant_liar=True)
             return PartialFixedSampler(fixed, tpe) if fixed else tpe
 
-    study = optuna.create_study(direction="maximize", sampler=sampler({}))
+    study = optuna.create_study(direction="maximize", sampler=sampler(0, {}))
     study.add_trials([_as_optuna_trial(trial, distributions) for trial in trials])
     proposals = [study.ask(distributions).params]
-    study.sampler = sampler({key: value for key, value in proposals[0].items() if key not in VARIED})
+    study.sampler = sampler(1, {key: value for key, value in proposals[0].items() if key not in VARIED})
     proposals += [study.ask(distributions).params for _ in range(count - 1)]
     return [{key: space[key].rounded(value) for key, value in values.items()} for values in proposals]
 
