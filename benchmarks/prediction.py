@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from src.data.dataset import dataset
 from src.data.splits import load_split
 from src.predict.classifiers import open_classifier
 from src.predict.predictions import predict
@@ -50,9 +49,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             for path, classifier in classifiers.items():
                 started = time.perf_counter()
-                answered = sum(
-                    1 for _ in predict(pictures, classifier, dataset(classifier.dataset).placement)
-                )
+                answered = sum(1 for _ in predict(pictures, classifier, classifier.format))
                 rates[path].append(answered / (time.perf_counter() - started))
                 started = time.perf_counter()
                 command = (sys.executable, "-m", "src.predict", "--model", str(path), file.name)

@@ -32,10 +32,10 @@ from src.data.splits import Split, load_split
 from src.networks.model_file import load_model
 from src.params import RunParams, parse, read
 from src.runtime import paths
-from src.runtime.devices import DEVICE_VARIABLE, THREADS_VARIABLE, cores, set_up_process
+from src.runtime.devices import DEVICE_VARIABLE, THREADS_VARIABLE, set_up_process
 from src.runtime.errors import UserError, reason, run
 from src.runtime.files import GrowingTable
-from src.runtime.processor import PINNED, REFERENCE, has_avx2
+from src.runtime.processor import PINNED, REFERENCE, cores, has_avx2
 from src.training.history import Epoch
 from src.training.loop import train_on_splits
 

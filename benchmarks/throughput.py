@@ -74,7 +74,7 @@ def dataloader_loop(raw: Path, network: str, batch_size: int, workers: int) -> f
     model = build_model(params.network() | {"model": network}, seed=0).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay)
     steps = [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
-    if model.input_size == 32:
+    if model.input_shape[1] == 32:
         steps.insert(
             0, transforms.Pad(2) if params.input == "pad" else transforms.Resize(32, antialias=False)
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 
-from src.data.dataset import split_dataset
+from src.data.splitting import split_dataset
 from src.params import Params, read
 from src.runtime.devices import set_up_process
 from src.runtime.errors import run
@@ -24,7 +24,7 @@ TOGETHER = 8
 def main() -> None:
     device = set_up_process()
     params = read(Params)
-    train, val, _ = split_dataset("MNIST", params.val_fraction, params.split_seed)
+    train, val, _ = split_dataset(params.model_copy(update={"dataset": "MNIST"}))
     for name, seeds in (("one seed", [0] * TOGETHER), ("a seed for each", list(range(TOGETHER)))):
         configurations = [
             params.model_copy(update={"epochs": 1, "lr": 0.001 * (1 + number), "seed": seed})

@@ -8,14 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from pydantic import BaseModel
 
-from src.params import CrossvalParams, NetworkParams, OptimizationParams, Params, PrepareParams, accepted
+from src.params import (
+    CrossvalParams,
+    NetworkParams,
+    OptimizationParams,
+    Params,
+    PrepareParams,
+    accepted,
+    choices,
+)
 from src.runtime.errors import UserError, run
 from src.runtime.files import write_text
-from src.runtime.paths import PARAMS_FILE
+from src.runtime.paths import OWN_DATA, PARAMS_FILE
 
 PAGE, README = Path("docs/parameters.md"), Path("README.md")
 BEGIN = "<!-- parameters: written by `python -m src.parameter_reference` -->\n"
@@ -46,8 +53,8 @@ def table(keys: Sequence[str]) -> str:
 
 def values(key: str) -> str:
     """What the parameter `key` accepts, in Markdown."""
-    choices = get_args(Params.model_fields[key].annotation)
-    return ", ".join(f"`{choice}`" for choice in choices) or accepted(key)
+    names = ", ".join(f"`{choice}`" for choice in choices(key))
+    return (names and f"{names}, or a folder of `{OWN_DATA}`" if key == "dataset" else names) or accepted(key)
 
 
 def comment(key: str) -> str:

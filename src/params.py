@@ -6,16 +6,17 @@ time, so a mistake in any key is reported by whichever stage runs first.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from src.runtime.errors import UserError
-from src.runtime.paths import PARAMS_FILE
+from src.runtime.paths import OWN_DATA, PARAMS_FILE
 from src.runtime.yaml_text import read_yaml
 
 # The largest seed that NumPy, scikit-learn and PyTorch all accept.
@@ -39,21 +40,35 @@ class _Group(BaseModel):
 
 # A name stands for a module: `Digits` for src/data/digits.py, `lenet5` for src/networks/lenet5.py.
 DatasetName = Literal["Digits", "MNIST", "FashionMNIST", "KMNIST", "QMNIST"]
+BUILT_IN: tuple[str, ...] = get_args(DatasetName)
 ModelName = Literal["lenet5", "lenet5_1998", "convnet"]
 InputMode = Literal["resize", "pad"]
 Activation = Literal["Tanh", "ReLU", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "GELU"]
 Pooling = Literal["max", "avg"]
 
 
+def _existing_dataset(name: str) -> str:
+    """Refuse what is neither built in nor a folder of the user's own images."""
+    if name in BUILT_IN or (re.fullmatch(r"\w[\w .-]*", name) and (OWN_DATA / name).is_dir()):
+        return name
+    raise ValueError(name)
+
+
 class PrepareParams(_Group):
     """What `prepare` reads: which images, and how they are split."""
 
-    dataset: DatasetName = Field(description="Images to train and to test with.")
+    dataset: Annotated[str, AfterValidator(_existing_dataset)] = Field(
+        description="Images to train and to test with."
+    )
     val_fraction: Annotated[float, Field(gt=0, le=0.5), BeforeValidator(_fraction)] = Field(
         description="Share of the training images that is held out as the validation split; "
         "stratified by class, and may be written as a fraction, such as `1/6`."
     )
     split_seed: Seed = Field(description="Seed of the draw of the validation split.")
+    test_fraction: Annotated[float, Field(gt=0, le=0.5), BeforeValidator(_fraction)] = Field(
+        description="Share of the images of each class that becomes the test split, for images of your own "
+        "that come without one; drawn by content."
+    )
 
 
 class NetworkParams(_Group):
@@ -156,11 +171,16 @@ class Params(CrossvalParams, RunParams):
 Group = TypeVar("Group", bound=_Group)
 
 
+def choices(key: str) -> tuple[str, ...]:
+    """The names that the parameter `key` accepts; none where it accepts numbers."""
+    return BUILT_IN if key == "dataset" else get_args(Params.model_fields[key].annotation)
+
+
 def accepted(key: str) -> str:
     """What the parameter `key` accepts, in words, derived from its type and bounds."""
     field = Params.model_fields[key]
-    if choices := get_args(field.annotation):
-        return "one of " + ", ".join(choices)
+    if names := choices(key):
+        return "one of " + ", ".join(names) + (f", or a folder of {OWN_DATA}" if key == "dataset" else "")
     words = "an integer" if field.annotation is int else "a number"
     signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
     bounds = [

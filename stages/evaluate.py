@@ -29,7 +29,7 @@ from src.runtime.paths import (
 )
 from src.runtime.workspace import run_stage
 
-MISTAKES_SHOWN = 20
+MISTAKES_SHOWN, CORRECT_SHOWN = 20, 30
 
 
 def load_split_of(trained: TrainedModel, path: Path) -> Split:
@@ -43,8 +43,11 @@ def load_split_of(trained: TrainedModel, path: Path) -> Split:
 def choose_examples(
     predictions: pd.DataFrame, split: Split, inputs: torch.Tensor, network: Network
 ) -> Examples:
-    """The most confident mistakes, a correct prediction of each class, and the feature maps of the last."""
-    correct = first_correct_of_each_class(predictions)
+    """The most confident mistakes, a correct prediction of each class, and the feature maps of the last.
+
+    Of many classes those that come first.
+    """
+    correct = first_correct_of_each_class(predictions).head(CORRECT_SHOWN)
     mistakes = most_confident_mistakes(predictions, MISTAKES_SHOWN)
     chosen = pd.concat([mistakes, correct])["index"].to_numpy(np.int64)
     mapped = int(chosen[-1])
@@ -54,7 +57,7 @@ def choose_examples(
         indices=chosen,
         images=split.images[chosen],
         mapped=mapped,
-        network_input=inputs[mapped, 0].cpu().numpy(),
+        network_input=inputs[mapped].permute(1, 2, 0).squeeze(2).cpu().numpy(),
         feature_maps={name: channels[0].cpu().numpy() for name, channels in maps.items()},
     )
 

@@ -1,7 +1,7 @@
 """Raw files → training, validation and test split: uint8 images, labels, statistics."""
 
-from src.data.dataset import split_dataset
 from src.data.splits import save_split
+from src.data.splitting import split_dataset
 from src.params import PrepareParams, read
 from src.runtime.paths import TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import run_stage
@@ -9,7 +9,7 @@ from src.runtime.workspace import run_stage
 
 def main() -> None:
     params = read(PrepareParams)
-    splits = split_dataset(params.dataset, params.val_fraction, params.split_seed)
+    splits = split_dataset(params, report=print)
     for path, split in zip((TRAIN_SPLIT, VAL_SPLIT, TEST_SPLIT), splits, strict=True):
         save_split(split, path)
         print(f"{params.dataset}: {len(split.labels):,} {path.stem} images")

@@ -20,7 +20,9 @@ from src.training.resumable import resumable_training
 def main() -> None:
     params, trackers, device = read(TrainParams), named_trackers(), set_up_process()
     train, val = load_split(TRAIN_SPLIT), load_split(VAL_SPLIT)
-    network = build_model(params.network(), seed=params.seed, num_classes=len(train.class_names))
+    network = build_model(
+        params.network(), seed=params.seed, num_classes=len(train.class_names), image_format=train.format
+    )
     print(summary(network), flush=True)
     tracked = TrackedTraining(trackers, read(RunParams).model_dump(), network)
     history, steps = GrowingTable(HISTORY, Epoch), GrowingTable(STEPS, Step)

@@ -73,6 +73,7 @@ def is_of_a_run(name: str) -> bool:
         name in ("params.yaml", "search_space.yaml")
         or path.name == "dvc.lock"
         or path.parts[0] in ("metrics", "plots")
+        or (path.parts[:2] == ("data", "own") and len(path.parts) > 3)  # a user's images
         or (path.parts[0] == "studies" and path.suffix not in (".py", ".yaml"))
     )
 

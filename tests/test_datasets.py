@@ -9,14 +9,20 @@ import numpy as np
 import pytest
 import torchvision
 
-from src.data.dataset import Dataset, Parts, Placement, dataset, split_dataset
+from src.data.dataset import Dataset, Parts, dataset
 from src.data.fashionmnist import CLOTHES
 from src.data.kmnist import HIRAGANA
+from src.data.splits import ImageFormat, Placement
+from src.data.splitting import split_dataset
 from src.data.torchvision_archives import data_root, load_idx_dataset, read_images, torchvision_source
-from src.params import DatasetName
+from src.params import DatasetName, PrepareParams
 from src.runtime.errors import UserError
 from tests.idx_files import NAMES, archives, compressed, idx, source
 from tests.server import serve
+
+
+def divided(name: str) -> PrepareParams:
+    return PrepareParams(dataset=name, val_fraction=1 / 6, split_seed=0, test_fraction=1 / 6)
 
 
 @pytest.mark.parametrize("name", get_args(DatasetName))
@@ -136,7 +142,7 @@ def test_a_relative_data_root_is_seen_from_the_repository(
 
 def test_splits_come_from_their_own_parts_and_statistics_from_training_alone() -> None:
     digits = dataset("Digits").load()
-    train, val, test = split_dataset("Digits", 1 / 6, split_seed=0)
+    train, val, test = split_dataset(divided("Digits"))
     assert [len(split.labels) for split in (train, val, test)] == [1197, 240, 360]
     pictures = [{image.tobytes() for image in split.images} for split in (train, val, test)]
     official = {image.tobytes() for image in digits.train.images}
@@ -162,7 +168,7 @@ def as_bytes(images: np.ndarray) -> set[bytes]:
 @pytest.mark.parametrize("name", ["Digits", "MNIST", "FashionMNIST"])
 def test_no_test_image_is_among_the_training_and_validation_images(name: str) -> None:
     official = real(name)
-    train, val, test = split_dataset(name, 1 / 6, split_seed=0)
+    train, val, test = split_dataset(divided(name))
     pictures = [as_bytes(split.images) for split in (train, val, test)]
     assert [len(images) for images in pictures] == [len(split.labels) for split in (train, val, test)]
     assert not pictures[0] & pictures[1]
@@ -193,7 +199,7 @@ def content_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("name", ["Digits", "MNIST", "FashionMNIST"])
 def test_how_images_are_placed_is_as_the_dataset_says(name: str) -> None:
-    images, placement = real(name).train.images, dataset(name).placement
+    images, placement = real(name).train.images, dataset(name).format.placement
     first, last = content_of(images)
     longer = (last - first + 1).max(1)
     assert longer.max() == placement.size
@@ -214,6 +220,6 @@ def test_how_images_are_placed_is_as_the_dataset_says(name: str) -> None:
 
 
 def test_how_images_are_placed_that_cannot_be_measured_here() -> None:
-    assert dataset("QMNIST").placement == dataset("MNIST").placement, "made from NIST's images as MNIST was"
+    assert dataset("QMNIST").format == dataset("MNIST").format, "made from NIST's images as MNIST was"
     # Characters cut out of scanned pages and scaled to the field (Clanuwat et al. 2018).
-    assert dataset("KMNIST").placement == Placement(28, by_mass=False, full_contrast=True)
+    assert dataset("KMNIST").format == ImageFormat(placement=Placement(28, by_mass=False, full_contrast=True))

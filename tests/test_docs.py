@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import re
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ HISTORY = {Path("CHANGELOG.md"), Path("LOG.md")}
 # Commands that cannot run here follow a comment with the reason.
 SKIPPED = "<!-- not tested here: "
 # What readers of docs/data-and-networks.md are shown how to write.
-TO_BE_WRITTEN = {"src/data/shapes.py", "src/networks/allconv.py"}
+TO_BE_WRITTEN = {"src/data/shapes.py", "src/networks/separable.py"}
 OLD_FILES = ("-o", ".venv/installed", "-o", ".venv/tune", "-o", ".venv/trackers")
 
 
@@ -107,7 +108,7 @@ def test_a_page_without_markers_is_refused() -> None:
 
 def test_the_modules_that_readers_are_shown_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = read("docs/data-and-networks.md")
-    shapes, allconv = re.findall(r"^```python\n(.*?)^```$", text, flags=re.M | re.S)
+    shapes, separable = re.findall(r"^```python\n(.*?)^```$", text, flags=re.M | re.S)
     images = np.arange(6 * 28 * 28, dtype=np.uint8).reshape(6, 28, 28)
     arrays = {f"{part}_images": images for part in ("train", "test")}
     arrays |= {f"{part}_labels": np.arange(6, dtype=np.uint8) % 3 for part in ("train", "test")}
@@ -121,9 +122,12 @@ def test_the_modules_that_readers_are_shown_work(tmp_path: Path, monkeypatch: py
     assert isinstance(written["DATASET"], Dataset)
     assert np.array_equal(written["DATASET"].load().test.images, images)
 
-    exec(allconv, written)
-    network = written["NETWORK"](**dict.fromkeys(written["NETWORK"].accepts, 0.1))
-    assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    exec(separable, written)
+    assert written["NETWORK"].accepts == ("width",)
+    for channels, size in itertools.product((1, 3), (28, 32)):
+        network = written["NETWORK"](width=8, num_classes=7, channels=channels, image_size=size)
+        assert network(torch.zeros(2, channels, size, size)).shape == (2, 7)
+    network = written["NETWORK"](width=16)
     assert f"\n{count_parameters(network):,} trainable parameters\n" in text
 
 

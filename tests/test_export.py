@@ -14,6 +14,7 @@ import onnx
 import pytest
 import torch
 
+from src.data.splits import ImageFormat
 from src.export.formats import OPSET, Agreement, agreement, checked, export_program, onnx_bytes, program_bytes
 from src.networks.build import build_model
 from src.networks.model_file import TrainedModel, save_model
@@ -97,6 +98,7 @@ def test_the_file_says_what_it_is() -> None:
     known = {one.key: one.value for one in proto.metadata_props}
     assert json.loads(known.pop("class_names")) == model.class_names
     assert json.loads(known.pop("network")) == model.network
+    assert ImageFormat.from_json(known.pop("format")) == model.format
     assert known == {"dataset": "MNIST", "model_sha256": "0a1b"}
 
     def shape(value: onnx.ValueInfoProto) -> list[int | str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from src.data.fashionmnist import CLOTHES
-from src.data.splits import Split
+from src.data.splits import ImageFormat, Split, label_type
 from src.evaluation.examples import Examples
 from src.evaluation.metrics import (
     Evaluation,
@@ -24,7 +26,7 @@ from src.evaluation.metrics import (
     most_confident_mistakes,
 )
 from src.figures import evaluation, images, training
-from src.figures.style import GAP
+from src.figures.style import GAP, label
 
 
 def evaluated(mistakes: int, count: int = 10_000) -> Evaluation:
@@ -73,6 +75,30 @@ def split(count: int) -> Split:
     return Split("FashionMNIST", CLOTHES, 0.3, 0.3, True, images, (np.arange(count) % 10).astype(np.uint8))
 
 
+# A comma and quotes, a formula, an emoji and a letter that matplotlib's font lacks, and what has no end.
+HARD_NAMES = ['a,"b"', "$x_1$ and $y$", "pizza 🍕", "猫", "a name for which no axis has any room at all"]
+
+
+def many(classes: int, channels: int = 1) -> tuple[Split, Evaluation, Examples]:
+    """A split of so many classes with predictions, 60 of them wrong, and examples."""
+    names = [*HARD_NAMES, *(f"class {code}" for code in range(classes))][:classes]
+    image_format = ImageFormat(32 if channels == 3 else 28, channels)
+    generator, count = np.random.default_rng(0), max(400, 2 * classes)
+    labels = (np.arange(count) % classes).astype(label_type(classes))
+    pixels = generator.integers(0, 256, (count, *image_format.shape), dtype=np.uint8)
+    logits = generator.normal(size=(count, classes)) * 0.1
+    logits[np.arange(count), labels] += 8
+    logits[np.arange(60), (labels[:60] + 1) % classes] += 20
+    found = evaluate(logits, labels, names)
+    correct = first_correct_of_each_class(found.predictions).head(30)
+    shown = pd.concat([most_confident_mistakes(found.predictions, 20), correct])["index"].to_numpy()
+    maps = {f"conv{number}": generator.normal(size=(96, 5, 5)) for number in range(20)}
+    last = int(shown[-1])
+    network_input = (pixels[last] / 255 - 0.5).astype(np.float32)
+    split = Split("Own", names, 0.5, 0.3, False, pixels, labels, image_format)
+    return split, found, Examples(shown, pixels[shown], last, network_input, maps)
+
+
 SOME, NONE = evaluated(mistakes=500), evaluated(mistakes=0)
 DRAWN: dict[str, Callable[[], Figure]] = {
     "samples": lambda: images.sample_images(split(200), "FashionMNIST: training split"),
@@ -90,8 +116,19 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "predicted": lambda: images.predicted_examples(examples(SOME.predictions), SOME.predictions),
     "predicted, all right": lambda: images.predicted_examples(examples(NONE.predictions), NONE.predictions),
 }
+SIZES = ((3, 3), (26, 3), (100, 1), (1000, 3))
+DRAWN["feature maps of many layers"] = lambda: images.feature_maps(many(26, 3)[2], many(26, 3)[1].predictions)
+for classes, channels in SIZES:
+    what, made = f"of {classes} classes, {channels} channels", functools.partial(many, classes, channels)
+    DRAWN |= {
+        f"samples {what}": lambda made=made: images.sample_images(made()[0], "Own: training split"),
+        f"confusion {what}": lambda made=made: evaluation.confusion_matrix(made()[1].confusion),
+        f"per class {what}": lambda made=made: evaluation.per_class_f1(made()[1].per_class),
+        f"predicted {what}": lambda made=made: images.predicted_examples(made()[2], made()[1].predictions),
+    }
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", list(DRAWN))
 def test_text_is_inside_the_figure_and_does_not_overlap(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = DRAWN[name]()
@@ -199,3 +236,88 @@ def test_every_example_is_shown_with_its_prediction() -> None:
         np.testing.assert_array_equal(tile, image)
         for part in (wanted["actual"], wanted["predicted"], f"{wanted['confidence']:.1%}"):
             assert part in caption
+
+
+def test_a_name_is_shown_as_it_is_written_or_in_words() -> None:
+    assert [label(name) for name in ("T-shirt/top", "naïve ☃", "猫", "🍕🍕")] == [
+        "T-shirt/top",
+        "naïve ☃",
+        "[U+732B]",
+        "[slice of pizza][slice …",
+    ]
+    assert label("a\nb") == "a[U+000A]b"
+    assert len(label("x" * 100)) == 24
+    figure = Figure()
+    drawn = figure.text(0, 0, label("$x_1$ costs 5$"))
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    plain = figure.text(0, 0, "$x_1$ costs 5$", parse_math=False)
+    assert drawn.get_window_extent(renderer).width == plain.get_window_extent(renderer).width
+
+
+def test_a_matrix_of_many_classes_names_its_most_frequent_mistakes() -> None:
+    labels, predicted = np.repeat(np.arange(100), 3), np.repeat(np.arange(100), 3)
+    predicted[9:12], predicted[6] = 90, 91
+    found = evaluate(np.eye(100)[predicted], labels, [f"c{code}" for code in range(100)])
+    assert len(found.confusion) == 102, "pairs that do not occur are left out"
+    matrix, beside, _ = evaluation.confusion_matrix(found.confusion).axes
+    assert not matrix.texts
+    assert [text.get_text() for text in beside.texts] == ["c3 → c90: 3 of 3\nc2 → c91: 1 of 3"]
+    drawn = matrix.images[0].get_array()
+    assert (drawn[3, 90], drawn[3, 3], drawn[0, 0]) == (1, 0, 1)
+    assert drawn[2, 91] == pytest.approx(1 / 3)
+    for axis in (matrix.xaxis, matrix.yaxis):
+        shown = zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
+        assert {place: text.get_text() for place, text in shown} == {
+            place: f"c{place}" for place in range(0, 100, 4)
+        }
+
+
+def test_of_many_classes_the_worst_are_shown_and_no_class_without_images() -> None:
+    labels = np.repeat(np.arange(1, 30), 4)
+    predicted = labels.copy()
+    predicted[labels == 17] = 18
+    found = evaluate(np.eye(30)[predicted], labels, [f"c{code}" for code in range(30)])
+    assert found.per_class["support"][0] == 0
+    (axes,) = evaluation.per_class_f1(found.per_class).axes
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names[:3] == ["c17  (4)", "c18  (4)", "c1  (4)"]
+    assert len(names) == 20
+
+
+def test_of_many_classes_some_have_a_row_of_samples() -> None:
+    split, *_ = many(100)
+    (axes,) = images.sample_images(split, "Own").axes
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert (len(names), names[0], names[-1]) == (30, label(split.class_names[0]), split.class_names[-1])
+    row = np.ma.filled(axes.images[0].get_array(), np.nan)[-28:, :28]
+    np.testing.assert_array_equal(row, split.images[split.labels == 99][0])
+
+
+def test_colours_stay_colours() -> None:
+    split, found, chosen = many(3, channels=3)
+    (axes,) = images.sample_images(split, "Own").axes
+    tile = axes.images[0].get_array()[:32, :32]
+    np.testing.assert_allclose(tile, split.images[0] / 255)
+    first = images.predicted_examples(chosen, found.predictions).axes[0]
+    np.testing.assert_allclose(first.images[0].get_array()[:, :32], chosen.images[0] / 255)
+    fed = images.feature_maps(chosen, found.predictions).axes[0].images[0].get_array()[:, :32]
+    low, high = chosen.network_input.min(), chosen.network_input.max()
+    np.testing.assert_allclose(fed, (chosen.network_input - low) / (high - low), rtol=1e-6)
+    figure = images.predicted_pictures([(split.images[0], split.images[1])], ["an answer"])
+    for axes, image in zip(figure.axes, split.images, strict=False):
+        np.testing.assert_array_equal(axes.images[0].get_array(), image)
+
+
+def test_correct_predictions_of_many_classes_have_several_rows() -> None:
+    _, found, chosen = many(26)
+    figure = images.predicted_examples(chosen, found.predictions)
+    assert [len(axes.texts) for axes in figure.axes] == [10, 10, 10, 10, 6]
+    assert "a correct prediction of each class" in figure.get_suptitle()
+    _, found, chosen = many(100)
+    assert "of 30 classes" in images.predicted_examples(chosen, found.predictions).get_suptitle()
+
+
+def test_a_network_without_maps_still_has_an_input() -> None:
+    _, found, chosen = many(3)
+    (axes,) = images.feature_maps(replace(chosen, feature_maps={}), found.predictions).axes
+    assert axes.get_yticklabels()[0].get_text() == "network\ninput"

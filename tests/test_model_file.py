@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from src.data.splits import ImageFormat
 from src.networks.build import build_model, predict_logits
 from src.networks.model_file import TrainedModel, load_model, save_model
 from src.params import ModelName
@@ -29,6 +30,12 @@ def trained(model: str = "lenet5", seed: int = 0) -> TrainedModel:
     network = NETWORK | {"model": model}
     weights = build_model(network, seed=seed).state_dict()
     return TrainedModel("Digits", list("0123456789"), 0.2, 0.3, network, seed, weights)
+
+
+def values() -> dict[str, Any]:
+    """What the file of a model holds."""
+    model = trained()
+    return {**vars(model), "format": model.format.json()}
 
 
 @pytest.mark.parametrize("model", get_args(ModelName))
@@ -60,18 +67,21 @@ def test_bad_model_files_are_refused_in_one_line(tmp_path: Path, monkeypatch: py
         weights,
         [1, 2],
         Hostile(),
-        {**vars(trained()), "weights": {**weights, "fc3.bias": torch.zeros(3)}},
-        {**vars(trained()), "std": 0.0},
-        {**vars(trained()), "network": {**NETWORK, "activation": "Step"}},
-        {**vars(trained()), "network": {**NETWORK, "model": "resnet50"}},
-        {**vars(trained()), "network": {**NETWORK, "input": "crop"}},
-        {**vars(trained()), "network": {**NETWORK, "model": "convnet"}},
-        {**vars(trained()), "class_names": 10},
-        {**vars(trained()), "seed": "0"},
-        {**vars(trained()), "seed": -1},
-        {**vars(trained()), "epochs": 12},
-        {**vars(trained()), "mean": "bright"},
-        {**vars(trained()), "weights": {**weights, "fc3.bias": torch.full((10,), float("nan"))}},
+        {**values(), "weights": {**weights, "fc3.bias": torch.zeros(3)}},
+        {**values(), "std": 0.0},
+        {**values(), "network": {**NETWORK, "activation": "Step"}},
+        {**values(), "network": {**NETWORK, "model": "resnet50"}},
+        {**values(), "network": {**NETWORK, "input": "crop"}},
+        {**values(), "network": {**NETWORK, "model": "convnet"}},
+        {**values(), "class_names": 10},
+        {**values(), "seed": "0"},
+        {**values(), "seed": -1},
+        {**values(), "epochs": 12},
+        {**values(), "format": "{}"},
+        {**values(), "format": ImageFormat(size=30).json()},
+        {**values(), "format": ImageFormat(channels=3).json()},
+        {**values(), "mean": "bright"},
+        {**values(), "weights": {**weights, "fc3.bias": torch.full((10,), float("nan"))}},
     ]
     for content in contents + foreign:
         if isinstance(content, bytes):
@@ -86,9 +96,9 @@ def test_bad_model_files_are_refused_in_one_line(tmp_path: Path, monkeypatch: py
 
 
 def test_the_file_of_an_earlier_version_is_refused_and_says_how_to_write_a_new_one(tmp_path: Path) -> None:
-    values = vars(trained())
-    del values["seed"]
-    torch.save(values, tmp_path / "model.pt")
+    older = values()
+    del older["seed"]
+    torch.save(older, tmp_path / "model.pt")
     with pytest.raises(UserError) as refusal:
         load_model(tmp_path / "model.pt")
     said = "not a model written by this project (it lacks seed; `dvc repro train` writes a new one)"

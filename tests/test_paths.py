@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 PIPELINES = (paths.PIPELINE_FILE, Path("studies/export/dvc.yaml"))
 # What no stage writes: the pipeline itself, and its folders.
 ITSELF = {paths.PARAMS_FILE, paths.PIPELINE_FILE, paths.LOCK_FILE}
-FOLDERS = {paths.PREPARED, paths.METRICS, paths.PLOTS}
+FOLDERS = {paths.PREPARED, paths.METRICS, paths.PLOTS, paths.OWN_DATA}
 
 NAMED = {name: value for name, value in vars(paths).items() if isinstance(value, Path)}
 FILES = set(NAMED.values()) - ITSELF - FOLDERS

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from src.data.dataset import dataset
-from src.predict.pictures import prepare_picture, read_picture
+from src.data.pictures import prepare_picture, read_picture
 from src.runtime.errors import UserError
 
-MNIST, FASHION = dataset("MNIST").placement, dataset("FashionMNIST").placement
+MNIST, FASHION = dataset("MNIST").format, dataset("FashionMNIST").format
 
 
 def seven(size: tuple[int, int] = (60, 80), ink: int = 0, paper: int = 255) -> Image.Image:
@@ -58,7 +58,9 @@ def test_clothes_fill_the_field_and_keep_their_shade_where_the_dataset_does(
 ) -> None:
     picture = np.zeros((90, 60), np.uint8)
     picture[20:80, 15:45] = 100
-    prepared = prepare_picture(picture, replace(FASHION, full_contrast=full_contrast))
+    prepared = prepare_picture(
+        picture, replace(FASHION, placement=replace(FASHION.placement, full_contrast=full_contrast))
+    )
     assert not prepared.inverted
     assert np.flatnonzero(prepared.image.any(axis=1)).tolist() == list(range(28))
     assert np.flatnonzero(prepared.image.any(axis=0)).tolist() == list(range(7, 21))

@@ -25,9 +25,8 @@ from benchmarks.repeatability import (
     weights_sha256,
     why_not_emulated,
 )
-from src.runtime.devices import cores
 from src.runtime.errors import UserError
-from src.runtime.processor import REFERENCE, has_avx2
+from src.runtime.processor import REFERENCE, cores, has_avx2
 from tests.conftest import ROOT, Clone
 
 needs_avx2 = pytest.mark.skipif(not has_avx2(), reason=f"this processor is not one of {REFERENCE}")

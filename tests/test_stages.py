@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from src.params import Params, PrepareParams, TrainParams
+from src.params import BUILT_IN, Params, PrepareParams, TrainParams
+from src.runtime.paths import OWN_DATA
 from tests import committed
 from tests.conftest import ROOT
 
@@ -20,6 +21,9 @@ PIPELINE: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text()
 STAGES = list(PIPELINE["stages"])
 STUDIES = sorted(path.parent.name for path in (ROOT / "studies").glob("*/dvc.yaml"))
 SETUP = "studies/benchmark/setups/${item.setup}.json"
+
+# A folder of the user's images, or the file that stands for a dataset that is built in.
+DATASET = "data/own/${dataset}"
 
 # All that a package but `src` may hold besides its docstring: the libraries are pinned before any is loaded.
 PINS = ["import src as src"]
@@ -140,6 +144,13 @@ def test_every_stage_depends_on_what_pins_the_libraries() -> None:
         assert pinning <= imported_by(ROOT / "stages" / f"{name}.py")
 
 
+def test_a_file_stands_for_every_dataset_that_is_built_in() -> None:
+    """DVC needs something to look at in place of a folder of images."""
+    assert DATASET in PIPELINE["stages"]["prepare"]["deps"]
+    files = {path.name for path in (ROOT / OWN_DATA).iterdir() if path.is_file() and not path.suffix}
+    assert files - {".gitignore"} == set(BUILT_IN)
+
+
 @pytest.mark.parametrize(
     ("name", "group"),
     [
@@ -170,7 +181,7 @@ def test_what_flows_between_stages_is_declared_once(name: str) -> None:
         for path in names(PIPELINE["stages"][stage].get(kind, []))
     ]
     data = data_of(PIPELINE["stages"][name]["deps"])
-    assert data <= set(earlier)
+    assert data - ({DATASET} if name == "prepare" else set()) <= set(earlier)
     if name != "evaluate":
         assert "data/prepared/test.npz" not in data, "only evaluate reads the test split"
 
@@ -211,7 +222,8 @@ def test_the_committed_lock_matches_code_params_and_results(name: str) -> None:
     locked, params = stages[name], committed.yaml("params.yaml")
     made = {out["path"]: out["md5"] for other in stages.values() for out in other.get("outs", [])}
     assert locked["cmd"] == stage["cmd"]
-    assert sorted(dep["path"] for dep in locked["deps"]) == sorted(stage["deps"])
+    deps = [path.replace("${dataset}", params["dataset"]) for path in stage["deps"]]
+    assert sorted(dep["path"] for dep in locked["deps"]) == sorted(deps)
     declared = [*names(stage.get("outs", [])), *names(stage.get("metrics", []))]
     outs = locked.get("outs", [])
     assert sorted(out["path"] for out in outs) == sorted(declared)

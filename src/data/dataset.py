@@ -2,46 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
 import numpy as np
 
-from src.data.splits import Split, pixel_statistics, stratified_split
+from src.data.splits import ImageFormat
 
 DIGITS = [str(digit) for digit in range(10)]
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images and their labels: uint8 [N, 28, 28] with background 0, and uint8 [N]."""
+    """Images and their labels.
+
+    Attributes:
+        images: uint8 [N, *shape of the dataset's format].
+        labels: unsigned integers [N].
+        names: of each image, for messages; none where numbers do.
+    """
 
     images: np.ndarray
     labels: np.ndarray
+    names: Sequence[str] | None = None
+
+    def name(self, index: int) -> str:
+        """What to call an image in a message."""
+        return self.names[index] if self.names else f"image {index}"
+
+    def subset(self, indices: np.ndarray) -> Images:
+        """The images at some indices, int64 [M], in their order."""
+        names = self.names and [self.names[index] for index in indices]
+        return Images(self.images[indices], self.labels[indices], names)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A dataset's official training and test parts."""
+    """The parts that a dataset comes in.
+
+    Attributes:
+        train: the training part.
+        test: the official test part; None where the share `test_fraction` of `train` is to become one.
+        val: the official validation part; None where the share `val_fraction` of `train` is to become one.
+        notes: what a person should know of how the images were read, a line each.
+    """
 
     train: Images
-    test: Images
+    test: Images | None
+    val: Images | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Placement:
-    """How a dataset has put what it shows into its 28×28 field.
+class Source:
+    """Images that have been found, and not yet been read.
 
     Attributes:
-        size: the longer side of the content, in pixels.
-        by_mass: whether the centre of mass is in the middle of the field, or else the content's rectangle.
-        full_contrast: whether the brightest pixel is white, or nearly so, in almost every image.
+        class_names: one name for each label, in order.
+        sizes: how many pictures there are of each (height, width).
+        colour: whether any picture's file can hold colours.
+        load: reads all of them as images of a format.
     """
 
-    size: int
-    by_mass: bool
-    full_contrast: bool
+    class_names: list[str]
+    sizes: dict[tuple[int, int], int]
+    colour: bool
+    load: Callable[[ImageFormat], Parts]
 
 
 @dataclass(frozen=True)
@@ -51,41 +78,17 @@ class Dataset:
     Attributes:
         class_names: one name for each label, in order.
         load: reads the images, after downloading what is missing.
-        placement: of what its images show.
+        format: of its images.
         mirror_symmetric: whether a mirror image is of the same class: clothes have no left and right, digits
             and letters do.
     """
 
     class_names: list[str]
     load: Callable[[], Parts]
-    placement: Placement
+    format: ImageFormat
     mirror_symmetric: bool = False
 
 
 def dataset(name: str) -> Dataset:
-    """The dataset of this name, one of `src.params.DatasetName`."""
+    """A built-in dataset by its name."""
     return import_module(f"src.data.{name.lower()}").DATASET
-
-
-def split_dataset(name: str, val_fraction: float, split_seed: int) -> tuple[Split, Split, Split]:
-    """The training, validation and test split of a dataset.
-
-    The validation split is drawn from the official training part (see `stratified_split`), and the
-    statistics are those of what is left of it.
-
-    Raises:
-        UserError: `val_fraction` leaves a class without a validation image, or the images cannot be had.
-    """
-    facts = dataset(name)
-    parts = facts.load()
-    rest, drawn = stratified_split(parts.train.labels, val_fraction, split_seed)
-    mean, std = pixel_statistics(parts.train.images[rest])
-
-    def split(images: np.ndarray, labels: np.ndarray) -> Split:
-        return Split(name, facts.class_names, mean, std, facts.mirror_symmetric, images, labels)
-
-    return (
-        split(parts.train.images[rest], parts.train.labels[rest]),
-        split(parts.train.images[drawn], parts.train.labels[drawn]),
-        split(parts.test.images, parts.test.labels),
-    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from src.data.dataset import DIGITS, Dataset, Images, Parts, Placement
-from src.data.splits import IMAGE_SIZE
+from src.data.dataset import DIGITS, Dataset, Images, Parts
+from src.data.splits import ImageFormat, Placement
 
 
 def load_digits() -> Parts:
@@ -19,7 +19,7 @@ def load_digits() -> Parts:
     from sklearn.model_selection import train_test_split
 
     digits = sklearn.datasets.load_digits()
-    images = np.zeros((len(digits.images), IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    images = np.zeros((len(digits.images), 28, 28), np.uint8)
     for field, picture in zip(images, digits.images, strict=True):
         grey = Image.fromarray(np.round(picture * (255 / 16)).astype(np.uint8))
         field[2:26, 2:26] = np.asarray(grey.resize((24, 24), Image.Resampling.BILINEAR))
@@ -28,4 +28,5 @@ def load_digits() -> Parts:
     return Parts(Images(images[train], labels[train]), Images(images[test], labels[test]))
 
 
-DATASET = Dataset(DIGITS, load_digits, Placement(24, by_mass=False, full_contrast=True))
+FORMAT = ImageFormat(placement=Placement(24, by_mass=False, full_contrast=True))
+DATASET = Dataset(DIGITS, load_digits, FORMAT)

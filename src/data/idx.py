@@ -19,10 +19,10 @@ LARGEST_BYTES = 1 << 30
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """Read a gzip-compressed IDX file of uint8 or int32 elements.
+    """Read an IDX file of uint8 or int32 elements, compressed with gzip where its name ends in `.gz`.
 
     Args:
-        path: the archive.
+        path: the file.
         dimensions: how many the array must have.
 
     Returns:
@@ -33,7 +33,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             or a size other than its header says.
     """
     try:
-        with gzip.open(path) as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             header = file.read(4 + 4 * dimensions)
             dtype, shape = _parse_header(path, header, dimensions)
             expected = math.prod(shape) * dtype.itemsize
@@ -42,7 +42,8 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
             # One byte more than there should be: what follows it is neither read nor unpacked.
             content = file.read(expected + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: not a complete gzip file ({error})") from None
+        what = "not a complete gzip file" if path.suffix == ".gz" else "cannot be read"
+        raise UserError(f"{path}: {what} ({error})") from None
     if len(content) != expected:
         found = f"{len(content):,}" if len(content) < expected else f"more than {expected:,}"
         raise UserError(

@@ -2,16 +2,76 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from src.runtime.errors import UserError
 from src.runtime.files import read_arrays, write_arrays
 
-IMAGE_SIZE = 28
+# Heights and widths that the networks take, and numbers of channels: grey, and red, green and blue.
+SIZES, CHANNELS = (28, 32), (1, 3)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How what a picture shows is cut out and put into the image's field.
+
+    Attributes:
+        size: the longer side of the content, in pixels.
+        by_mass: whether the centre of mass is in the middle of the field, or else the content's rectangle.
+        full_contrast: whether the brightest pixel is white, or nearly so, in almost every image.
+    """
+
+    size: int
+    by_mass: bool
+    full_contrast: bool
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """What the images of a dataset look like, and how any picture is made like them.
+
+    Attributes:
+        size: height and width in pixels, one of `SIZES`.
+        channels: 1 for grey, 3 for red, green and blue.
+        placement: of what a picture shows; None where the whole picture is scaled to fit.
+    """
+
+    size: int = 28
+    channels: int = 1
+    placement: Placement | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image: [size, size] for grey, [size, size, 3] for colour."""
+        return (self.size, self.size) if self.channels == 1 else (self.size, self.size, self.channels)
+
+    @classmethod
+    def from_json(cls, text: str) -> ImageFormat:
+        """Read what `json` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: the text is something else.
+        """
+        values: dict[str, Any] = dict(json.loads(text))
+        placement = values["placement"]
+        image_format = cls(**values | {"placement": None if placement is None else Placement(**placement)})
+        if image_format.size not in SIZES or image_format.channels not in CHANNELS:
+            raise ValueError(f"images of {image_format.size} pixels and {image_format.channels} channels")
+        return image_format
+
+    def json(self) -> str:
+        """The same as text, for the files of splits and models."""
+        return json.dumps(asdict(self))
+
+
+# Of images like MNIST's, whole.
+DEFAULT_FORMAT = ImageFormat()
 
 
 @dataclass(frozen=True)
@@ -21,11 +81,12 @@ class Split:
     Attributes:
         dataset: the dataset's name.
         class_names: one name for each label, in order.
-        mean: of the pixels of the training part, in units of full intensity (0 to 1).
+        mean: of the pixels of the training part, over all channels, in units of full intensity (0 to 1).
         std: the standard deviation of the same pixels, same units.
         mirror_symmetric: whether a mirror image is of the same class.
-        images: uint8 [N, 28, 28], background 0.
-        labels: uint8 [N], indices into `class_names`.
+        images: uint8 [N, *format.shape].
+        labels: indices into `class_names`, uint8 [N], or uint16 for more than 256 classes.
+        format: of the images.
     """
 
     dataset: str
@@ -35,6 +96,7 @@ class Split:
     mirror_symmetric: bool
     images: np.ndarray
     labels: np.ndarray
+    format: ImageFormat = DEFAULT_FORMAT
 
 
 def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,6 +127,11 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     return np.sort(rest), np.sort(part)
 
 
+def label_type(classes: int) -> np.dtype:
+    """The type of labels: uint8, or uint16 for more than 256 classes."""
+    return np.dtype(np.uint8 if classes <= 256 else np.uint16)
+
+
 def pixel_statistics(images: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of uint8 pixels, in units of full intensity."""
     # Sums of integers are exact, and so the same on every machine; those of fractions follow the processor.
@@ -85,6 +152,7 @@ def save_split(split: Split, path: Path) -> None:
         "mirror_symmetric": np.array(split.mirror_symmetric),
         "images": split.images,
         "labels": split.labels,
+        "format": np.array(split.format.json()),
     }
     write_arrays(path, arrays)
 
@@ -98,6 +166,10 @@ def load_split(path: Path) -> Split:
     arrays = read_arrays(path, tuple(field.name for field in fields(Split)))
     images, labels, class_names = arrays["images"], arrays["labels"], arrays["class_names"]
     mean, std = arrays["mean"], arrays["std"]
+    try:
+        image_format = ImageFormat.from_json(str(arrays["format"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: damaged ({error}); `dvc repro --force` writes it anew") from None
     fits = (
         arrays["dataset"].shape == ()
         and arrays["dataset"].dtype.kind == class_names.dtype.kind == "U"
@@ -108,9 +180,10 @@ def load_split(path: Path) -> Split:
         and 0 < std <= 1
         and arrays["mirror_symmetric"].shape == ()
         and arrays["mirror_symmetric"].dtype == np.bool_
-        and images.dtype == labels.dtype == np.uint8
+        and images.dtype == np.uint8
+        and labels.dtype == label_type(len(class_names))
         and labels.ndim == 1
-        and images.shape == (len(labels), IMAGE_SIZE, IMAGE_SIZE)
+        and images.shape == (len(labels), *image_format.shape)
         and len(labels) > 0
         and labels.max() < len(class_names)
     )
@@ -128,4 +201,5 @@ def load_split(path: Path) -> Split:
         mirror_symmetric=bool(arrays["mirror_symmetric"]),
         images=images,
         labels=labels,
+        format=image_format,
     )

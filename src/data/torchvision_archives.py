@@ -12,7 +12,7 @@ import numpy as np
 from src.data.archives import Archive, ensure_archives
 from src.data.dataset import Images, Parts
 from src.data.idx import read_idx
-from src.data.splits import IMAGE_SIZE
+from src.data.splits import ImageFormat
 from src.runtime.errors import UserError
 from src.runtime.workspace import repository
 
@@ -113,7 +113,7 @@ def read_images(images_file: Path, labels_file: Path, label_dimensions: int, cla
     """
     images = read_idx(images_file, dimensions=3)
     labels = read_idx(labels_file, dimensions=label_dimensions)
-    if images.dtype != np.uint8 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
+    if images.dtype != np.uint8 or images.shape[1:] != ImageFormat().shape:
         size = " × ".join(map(str, images.shape[1:]))
         raise UserError(f"{images_file}: holds {images.dtype} images of {size}, expected uint8 of 28 × 28")
     if len(labels) != len(images) or labels.size == 0:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.splits import IMAGE_SIZE
 from src.runtime.errors import UserError
 from src.runtime.files import read_arrays, write_arrays
 
@@ -18,9 +17,9 @@ class Examples:
 
     Attributes:
         indices: int64 [N], rows of `plots/predictions.csv`.
-        images: uint8 [N, 28, 28], in the same order.
+        images: uint8 [N, H, W] or [N, H, W, 3], in the same order.
         mapped: the index of the image that `feature_maps` were made from.
-        network_input: float32 [H, W], that image as the network was fed it.
+        network_input: float32 [H, W] or [H, W, 3], that image as the network was fed it.
         feature_maps: float32 [channels, height, width] by layer, in order.
     """
 
@@ -57,10 +56,11 @@ def load_examples(path: Path) -> Examples:
     fits = (
         arrays["indices"].dtype == np.int64
         and arrays["images"].dtype == np.uint8
-        and arrays["images"].shape == (count, IMAGE_SIZE, IMAGE_SIZE)
+        and len(arrays["images"]) == count
+        and arrays["images"].ndim in (3, 4)
         and arrays["mapped"].shape == ()
         and arrays["mapped"].dtype == np.int64
-        and arrays["network_input"].ndim == 2
+        and arrays["network_input"].ndim in (2, 3)
         and all(channels.ndim == 3 for channels in maps.values())
     )
     if not fits:

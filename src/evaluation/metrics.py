@@ -28,7 +28,8 @@ class Evaluation:
             probabilities from the truth, summed over classes, 0 to 2); `ece` (see
             `expected_calibration_error`); `macro` and `weighted` with `precision`, `recall` and `f1` each.
         per_class: one row per class: class, precision, recall, f1, support.
-        confusion: one row per pair of classes: actual, predicted, count.
+        confusion: actual, predicted, count: one row per class with itself, in order, and per mistake that
+            occurs; of all pairs of a thousand classes there would be a million.
         predictions: one row per image: index, actual, predicted (class names), confidence (the
             predicted class's softmax probability).
         calibration: one row per bin of confidence that is not empty: lower, upper (its bounds), count,
@@ -75,14 +76,15 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, class_names: list[str]) -> 
             name: float(value) for name, value in scores(average).items() if name != "support"
         }
     counts = confusion_matrix(labels, predicted, labels=codes)
+    pairs = np.nonzero((counts > 0) | np.eye(len(codes), dtype=bool))
     return Evaluation(
         metrics=metrics,
         per_class=pd.DataFrame({"class": names, **scores(None)}),
         confusion=pd.DataFrame(
             {
-                "actual": np.repeat(names, len(names)),
-                "predicted": np.tile(names, len(names)),
-                "count": counts.reshape(-1),
+                "actual": names[pairs[0]],
+                "predicted": names[pairs[1]],
+                "count": counts[pairs],
             }
         ),
         predictions=pd.DataFrame(

@@ -32,14 +32,14 @@ class Deployed(nn.Module):
         self.network = trained.build()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, float32 [N, C], of images, uint8 [N, 28, 28], background 0."""
+        """Logits, float32 [N, C], of images, uint8 [N, *format.shape]."""
         return self.network(self.trained.prepare_input(images))
 
 
 def export_program(trained: TrainedModel) -> ExportedProgram:
     """The network as a graph of PyTorch's operators, for `torch.export.load`: images as in `Deployed`."""
     # Two images: one alone would be taken for a size that is always 1.
-    example = (torch.zeros(2, 28, 28, dtype=torch.uint8),)
+    example = (torch.zeros(2, *trained.format.shape, dtype=torch.uint8),)
     program = torch.export.export(
         Deployed(trained).eval(), example, dynamic_shapes=({0: Dim("batch", min=1)},), strict=False
     )
@@ -58,7 +58,7 @@ def program_bytes(program: ExportedProgram) -> bytes:
 
 
 def onnx_bytes(program: ExportedProgram, trained: TrainedModel, model_sha256: str) -> bytes:
-    """The same graph as ONNX: `images`, uint8 [batch, 28, 28], in, `logits`, float32 [batch, C], out.
+    """The same graph as ONNX: `images`, uint8 [batch, *format.shape], in, `logits`, float32 [batch, C], out.
 
     Args:
         program: see `export_program`.
@@ -87,6 +87,7 @@ def onnx_bytes(program: ExportedProgram, trained: TrainedModel, model_sha256: st
         {
             "dataset": trained.dataset,
             "class_names": json.dumps(trained.class_names, ensure_ascii=False),
+            "format": trained.format.json(),
             "network": json.dumps(trained.network, sort_keys=True),
             "model_sha256": model_sha256,
         }

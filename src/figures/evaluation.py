@@ -2,44 +2,92 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from src.figures.style import BLUE, GREEN, GREY, ORANGE, VERMILION
+from src.evaluation.mistakes import most_frequent_mistakes
+from src.figures.style import BLUE, CLASSES_BY_NAME, GREEN, GREY, ORANGE, VERMILION, label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Names that have room along a matrix, and mistakes beside it.
+LABELS_OF_AXIS, MISTAKES_BY_NAME = 30, 20
 
 
 def confusion_matrix(confusion: pd.DataFrame) -> Figure:
     """Counts of test images by actual and predicted class; the shade is the share of the actual class.
 
+    With many classes, in place of the counts the most frequent mistakes by name.
+
     Args:
-        confusion: `plots/confusion.csv`: actual, predicted, count for every pair of classes.
+        confusion: `plots/confusion.csv`: actual, predicted, count; pairs that it lacks do not occur, those of
+            a class with itself it has in the order of the classes.
     """
     names = list(dict.fromkeys(confusion["actual"]))
-    counts = confusion["count"].to_numpy().reshape(len(names), len(names))
+    places = {name: place for place, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), np.int64)
+    counts[confusion["actual"].map(places), confusion["predicted"].map(places)] = confusion["count"]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(7.6, 6.6), layout="constrained")
-    axes = figure.subplots()
+    many = len(names) > CLASSES_BY_NAME
+    figure = Figure(figsize=(11.6 if many else 7.6, 6.6), layout="constrained")
+    if many:
+        axes, beside = figure.subplots(1, 2, width_ratios=(2, 1))
+        _list_mistakes(beside, confusion, counts.sum(axis=1), places)
+    else:
+        axes = figure.subplots()
+        _write_counts(axes, counts, shares)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(*counts.shape):
-        if counts[row, column]:
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(
-                float(column), float(row), f"{counts[row, column]:,}", ha="center", va="center", color=colour
-            )
-    slanted = max(map(len, names)) > 3
-    axes.set_xticks(
-        range(len(names)), names, rotation=40 if slanted else 0, ha="right" if slanted else "center"
-    )
-    axes.set_yticks(range(len(names)), names)
+    _name_classes(axes, [label(name) for name in names])
     right = int(np.trace(counts))
     axes.set(
         xlabel="Predicted class",
         ylabel="Actual class",
         title=f"Test images: {right:,} of {counts.sum():,} right ({right / counts.sum():.2%})",
     )
-    figure.colorbar(image, label="Share of the actual class", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="Share of the actual class", shrink=0.8)
     return figure
+
+
+def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(
+            float(column), float(row), f"{counts[row, column]:,}", ha="center", va="center", color=colour
+        )
+
+
+def _name_classes(axes: Axes, names: list[str]) -> None:
+    """Names beside the rows and below the columns of a matrix; of many classes every second, third, …"""
+    shown = range(0, len(names), -(-len(names) // LABELS_OF_AXIS))
+    chosen, size = [names[place] for place in shown], 8 if len(names) > CLASSES_BY_NAME else None
+    slanted = max(map(len, names)) > 3
+    rotation = 90 if slanted and size else 40 if slanted else 0
+    axes.set_xticks(
+        shown, chosen, rotation=rotation, ha="right" if rotation == 40 else "center", fontsize=size
+    )
+    axes.set_yticks(shown, chosen, fontsize=size)
+
+
+def _list_mistakes(axes: Axes, confusion: pd.DataFrame, support: np.ndarray, places: dict[str, int]) -> None:
+    """The most frequent mistakes, a line each, in place of what is in the axes.
+
+    Args:
+        axes: to be filled.
+        confusion: see `confusion_matrix`.
+        support: test images of each class, int64 [C].
+        places: of the classes in `support`.
+    """
+    lines = [
+        f"{label(actual)} → {label(predicted)}: {count:,} of {support[places[actual]]:,}"
+        for actual, predicted, count in most_frequent_mistakes(confusion, MISTAKES_BY_NAME)
+    ]
+    axes.axis("off")
+    axes.set_title("Most frequent mistakes\n(actual → predicted)", loc="left")
+    axes.text(0, 1, "\n".join(lines or ["none"]), va="top", linespacing=1.6, transform=axes.transAxes)
 
 
 def reliability_diagram(calibration: pd.DataFrame, error: float) -> Figure:
@@ -82,11 +130,17 @@ def reliability_diagram(calibration: pd.DataFrame, error: float) -> Figure:
 
 
 def per_class_f1(per_class: pd.DataFrame) -> Figure:
-    """F1 of every class, with precision and recall beside it.
+    """F1 of every class, or of the worst of many, with precision and recall beside it.
 
     Args:
         per_class: `plots/per_class.csv`: class, precision, recall, f1, support.
     """
+    title = "F1, precision and recall by class (test images)"
+    if len(per_class) > CLASSES_BY_NAME:
+        title = f"The lowest F1 of {len(per_class):,} classes (test images)"
+        # Of a class without images nothing was measured.
+        measured = per_class[per_class["support"] > 0]
+        per_class = measured.sort_values("f1", kind="stable").head(CLASSES_BY_NAME)
     figure = Figure(figsize=(8, 0.42 * len(per_class) + 1.6), layout="constrained")
     axes = figure.subplots()
     rows = np.arange(len(per_class))
@@ -97,11 +151,12 @@ def per_class_f1(per_class: pd.DataFrame) -> Figure:
         axes.text(1.005, float(row), f"{f1:.3f}", transform=axes.get_yaxis_transform(), va="center")
     lowest = per_class[["precision", "recall", "f1"]].to_numpy().min()
     axes.set_yticks(
-        rows, [f"{name}  ({n:,})" for name, n in zip(per_class["class"], per_class["support"], strict=True)]
+        rows,
+        [f"{label(name)}  ({n:,})" for name, n in zip(per_class["class"], per_class["support"], strict=True)],
     )
     axes.invert_yaxis()
     axes.set_xlim(left=max(0.0, np.floor(lowest * 20 - 1) / 20), right=1.004)
-    axes.set(xlabel="Score on the test split", title="F1, precision and recall by class (test images)")
+    axes.set(xlabel="Score on the test split", title=title)
     axes.grid(axis="x", alpha=0.25)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure

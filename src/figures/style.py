@@ -1,7 +1,9 @@
-"""What the figures share: colours, and many small images as one picture."""
+"""What the figures share: colours, names as labels, and many small images as one picture."""
 
 from __future__ import annotations
 
+import functools
+import unicodedata
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,17 +17,65 @@ BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00
 # Pixels between the images of a row.
 GAP = 2
 
+# With more classes than these a figure shows the worst of them, and a matrix no numbers.
+CLASSES_BY_NAME = 20
+
+# Characters of a name that have room beside an axis.
+LONGEST_LABEL = 24
+
+
+def label(text: str, longest: int = LONGEST_LABEL) -> str:
+    """A name for a figure: shortened, without formulas, and with words for what the font has no glyph of.
+
+    Args:
+        text: a name that anyone may have chosen.
+        longest: the number of characters from which on it is shortened.
+    """
+    glyphs = _glyphs()
+    shown = "".join(character if ord(character) in glyphs else _in_words(character) for character in text)
+    if len(shown) > longest:
+        shown = f"{shown[: longest - 1]}…"
+    return shown.replace("$", r"\$")  # two of them would enclose a formula
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    """The characters, as code points, that matplotlib's font can draw."""
+    # Fonts of the machine could draw more: the figure would depend on the machine.
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return frozenset(get_font(findfont(FontProperties())).get_charmap())
+
+
+def _in_words(character: str) -> str:
+    """The name of a symbol, such as an emoji, in brackets; the code point of a letter."""
+    if unicodedata.category(character) == "So":
+        return f"[{unicodedata.name(character).lower()}]"
+    return f"[U+{ord(character):04X}]"
+
 
 def show_tiles(
     axes: Axes, rows: list[np.ndarray], columns: int, *, cmap: str, vmin: float, vmax: float
 ) -> None:
-    """Rows of at most `columns` equally large images, as one picture: axes for each would take seconds."""
-    size = rows[0].shape[1]
-    tiles = np.full((len(rows) * (size + GAP) - GAP, columns * (size + GAP) - GAP), np.nan)
+    """Rows of at most `columns` equally large images, as one picture: axes for each would take seconds.
+
+    Args:
+        axes: to draw in.
+        rows: images of each row, [N, H, W], or [N, H, W, 3] with colour.
+        columns: of the picture, also where rows are shorter.
+        cmap: the colours of images without colour.
+        vmin: the value that is black, or the first colour of `cmap`.
+        vmax: the value that is white, or the last colour of `cmap`.
+    """
+    size, channels = rows[0].shape[1], rows[0].shape[3:]
+    height, width = (count * (size + GAP) - GAP for count in (len(rows), columns))
+    tiles = np.full((height, width, *channels), 1.0 if channels else np.nan)
     for row, images in enumerate(rows):
         for column, image in enumerate(images):
             top, left = row * (size + GAP), column * (size + GAP)
-            tiles[top : top + size, left : left + size] = image
+            # Matplotlib gives values a colour, but shows colours as they are, from 0 to 1.
+            pixels = (image - vmin) / ((vmax - vmin) or 1.0) if channels else image
+            tiles[top : top + size, left : left + size] = pixels
     axes.imshow(tiles, cmap=cmap, vmin=vmin, vmax=vmax, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.tick_params(length=0)

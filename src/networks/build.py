@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.data.splits import DEFAULT_FORMAT, ImageFormat
 from src.networks.network import Network
 from src.runtime.seeds import derived_seed
 
@@ -23,46 +24,67 @@ def network_class(model: str) -> type[Network]:
     return import_module(f"src.networks.{model}").NETWORK
 
 
-def build_model(network: dict[str, Any], *, seed: int, num_classes: int = 10) -> Network:
+def build_model(
+    network: dict[str, Any], *, seed: int, num_classes: int = 10, image_format: ImageFormat = DEFAULT_FORMAT
+) -> Network:
     """A network whose initial weights depend on `seed` alone; the global random state is left as it was.
 
     Args:
         network: `model`, and the parameters that the class of this network takes.
         seed: of the experiment; the initial weights follow from it.
         num_classes: the number of logits.
+        image_format: of the images that it is to classify.
+
+    Raises:
+        UserError: the network cannot classify such images, or so many classes.
     """
     chosen = network_class(network["model"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "initial weights"))
-        return chosen(**{key: network[key] for key in chosen.accepts}, num_classes=num_classes)
+        model = chosen(
+            **{key: network[key] for key in chosen.accepts},
+            **({} if chosen.input_size else {"image_size": image_format.size}),
+            num_classes=num_classes,
+            channels=image_format.channels,
+        )
+    size = chosen.input_size or image_format.size
+    model.input_shape = (image_format.channels, size, size)
+    return model
 
 
 def network_input(images: Tensor, network: dict[str, Any], *, mean: float, std: float) -> Tensor:
-    """What a network is fed: 28×28 pictures in its size and normalised.
+    """What a network is fed: images in its size, normalised, channels first.
 
     Args:
-        images: uint8 [N, 28, 28], background 0.
-        network: `model`; and `input` for networks that take 32×32 pictures: `resize` for bilinear
-            resizing, `pad` for a border of 2 background pixels (LeCun et al. 1998).
+        images: uint8 [N, H, W], or [N, H, W, 3] with colour.
+        network: `model`; and `input` for images that are smaller than those it takes: `resize` for bilinear
+            resizing, `pad` for a border of background pixels, 0 (LeCun et al. 1998).
         mean: of the training images' pixels, in units of full intensity (0 to 1).
         std: the standard deviation of the same pixels, same units.
 
     Returns:
-        float32 [N, 1, 32, 32] or [N, 1, 28, 28] on the device of `images`.
+        float32 [N, channels, size, size] on the device of `images`; see `Network.input_shape`.
     """
-    pixels = images.unsqueeze(1)
-    if network_class(network["model"]).input_size == images.shape[-1]:
+    pixels = channels_first(images)
+    missing = (network_class(network["model"]).input_size or pixels.shape[-1]) - pixels.shape[-1]
+    if not missing:
         pixels = pixels.float()
     elif network["input"] == "pad":
-        pixels = F.pad(pixels, (2, 2, 2, 2)).float()
+        pixels = F.pad(pixels, (missing // 2,) * 4).float()
     else:
-        pixels = F.interpolate(pixels.float(), size=(32, 32), mode="bilinear", align_corners=False)
+        size = pixels.shape[-1] + missing
+        pixels = F.interpolate(pixels.float(), size=(size, size), mode="bilinear", align_corners=False)
     return pixels.sub_(255 * mean).div_(255 * std)
+
+
+def channels_first(images: Tensor) -> Tensor:
+    """Images, [N, H, W] or [N, H, W, C], as [N, C, H, W] with C = 1 for the former."""
+    return images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
 
 
 @torch.inference_mode()
 def predict_logits(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Logits, float32 [N, classes], of network inputs, float32 [N, 1, H, W]; dropout is off."""
+    """Logits, float32 [N, classes], of network inputs, float32 [N, C, H, W]; dropout is off."""
     was_training = model.training
     model.eval()
     logits = torch.cat([model(batch) for batch in inputs.split(EVALUATION_BATCH)])
@@ -87,7 +109,7 @@ def summary(model: Network) -> str:
 
     leaves = [module for module in model.modules() if not list(module.children())]
     hooks = [module.register_forward_hook(note) for module in leaves]
-    predict_logits(model, torch.zeros(1, 1, model.input_size, model.input_size))
+    predict_logits(model, torch.zeros(1, *model.input_shape))
     for hook in hooks:
         hook.remove()
     header = ("layer", "kind", "output", "parameters")

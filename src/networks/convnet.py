@@ -8,24 +8,26 @@ from src.networks.network import Network
 
 
 class ConvNet(Network):
-    """Three 3×3 convolutions with batch norm on 28×28 images, then three dense layers: 893,546 parameters.
+    """Three 3×3 convolutions with batch norm, then three dense layers.
+
+    893,546 parameters for grey images of 28×28.
 
     Convolutions of 32, 64 and 64 channels, each with batch norm (Ioffe & Szegedy 2015) and ReLU, the first
     two followed by 2×2 max pooling; dense layers of 256 and 128 units with batch norm, ReLU and dropout
     (Srivastava et al. 2014) of 0.5 and 0.4; and `num_classes` logits.
     """
 
-    input_size = 28
+    input_size = None
 
-    def __init__(self, *, num_classes: int = 10) -> None:
+    def __init__(self, *, num_classes: int = 10, channels: int = 1, image_size: int = 28) -> None:
         super().__init__()
 
         # Batch norm takes the mean away again: a bias before it would be a parameter without effect.
-        def convolution(channels: int, filters: int) -> nn.Conv2d:
-            return nn.Conv2d(channels, filters, kernel_size=3, padding=1, bias=False)
+        def convolution(inputs: int, filters: int) -> nn.Conv2d:
+            return nn.Conv2d(inputs, filters, kernel_size=3, padding=1, bias=False)
 
         self.conv1, self.norm1, self.act1, self.pool1 = (
-            convolution(1, 32),
+            convolution(channels, 32),
             nn.BatchNorm2d(32),
             nn.ReLU(),
             nn.MaxPool2d(2),
@@ -38,7 +40,7 @@ class ConvNet(Network):
         )
         self.conv3, self.norm3, self.act3 = convolution(64, 64), nn.BatchNorm2d(64), nn.ReLU()
         self.fc1, self.norm4, self.act4 = (
-            nn.Linear(64 * 7 * 7, 256, bias=False),
+            nn.Linear(64 * (image_size // 4) ** 2, 256, bias=False),
             nn.BatchNorm1d(256),
             nn.ReLU(),
         )
@@ -48,7 +50,7 @@ class ConvNet(Network):
         self.fc3 = nn.Linear(128, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, float [N, num_classes], of normalised images, float [N, 1, 28, 28]."""
+        """Logits, float [N, num_classes], of normalised images, float [N, channels, size, size]."""
         # ReLU is non-decreasing: after the pooling it has a quarter of the work and the same result.
         x = self.act1(self.pool1(self.norm1(self.conv1(images))))
         x = self.act2(self.pool2(self.norm2(self.conv2(x))))
@@ -58,7 +60,7 @@ class ConvNet(Network):
         return self.fc3(x)
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
-        """`act1` [N, 32, 28, 28], `act2` [N, 64, 14, 14] and `act3` [N, 64, 7, 7]."""
+        """`act1` [N, 32, 28, 28], `act2` [N, 64, 14, 14] and `act3` [N, 64, 7, 7], of images of 28×28."""
         act1 = self.act1(self.norm1(self.conv1(images)))
         act2 = self.act2(self.norm2(self.conv2(self.pool1(act1))))
         act3 = self.act3(self.norm3(self.conv3(self.pool2(act2))))

@@ -25,6 +25,7 @@ class LeNet5(Network):
         dropout: the probability, in [0, 1), that a unit after fc1 and fc2 is dropped while training.
         init: `default` for PyTorch's, `kaiming_normal` for He et al. 2015 (fan-in, biases zero).
         num_classes: the number of logits.
+        channels: of the images, 1 for grey and 3 for colour.
     """
 
     accepts = ("activation", "pooling", "dropout", "init")
@@ -37,10 +38,11 @@ class LeNet5(Network):
         dropout: float = 0.0,
         init: str = "default",
         num_classes: int = 10,
+        channels: int = 1,
     ) -> None:
         super().__init__()
         act: type[nn.Module] = getattr(nn, activation)
-        self.conv1 = nn.Conv2d(1, 6, kernel_size=5)
+        self.conv1 = nn.Conv2d(channels, 6, kernel_size=5)
         self.act1 = act()
         self.pool1 = POOLINGS[pooling](2)
         self.conv2 = nn.Conv2d(6, 16, kernel_size=5)
@@ -59,7 +61,7 @@ class LeNet5(Network):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, float [N, num_classes], of normalised images, float [N, 1, 32, 32]."""
+        """Logits, float [N, num_classes], of normalised images, float [N, channels, 32, 32]."""
         x = self.pool1(self.act1(self.conv1(images)))
         x = self.pool2(self.act2(self.conv2(x)))
         x = self.dropout(self.act3(self.fc1(x.flatten(1))))
@@ -67,7 +69,7 @@ class LeNet5(Network):
         return self.fc3(x)
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
-        """What each convolution and its activation make of images, float [N, 1, 32, 32].
+        """What each convolution and its activation make of images, float [N, channels, 32, 32].
 
         Returns:
             `conv1`, `act1` [N, 6, 28, 28] and `conv2`, `act2` [N, 16, 10, 10], in this order.

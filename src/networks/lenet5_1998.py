@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.networks.network import Network
+from src.runtime.errors import UserError
 
 # Table I: which of the six maps of S2 each of the sixteen maps of C3 sees.
 C3_INPUTS = (
@@ -109,12 +110,20 @@ class LeNet1998(Network):
 
     Args:
         num_classes: 10; there are no other codes.
+        channels: 1; the maps of C1 see one channel.
+
+    Raises:
+        UserError: another number of classes or channels.
     """
 
-    def __init__(self, *, num_classes: int = 10) -> None:
+    def __init__(self, *, num_classes: int = 10, channels: int = 1) -> None:
         super().__init__()
-        if num_classes != 10:
-            raise ValueError(f"lenet5_1998 has codes for 10 classes, not for {num_classes}")
+        if num_classes != 10 or channels != 1:
+            images = "grey" if channels == 1 else "colour"
+            raise UserError(
+                f"model: lenet5_1998 is invalid with {num_classes} classes of {images} images; "
+                "expected 10 classes of grey images, or another model"
+            )
         self.c1, self.act1 = nn.Conv2d(1, 6, kernel_size=5), ScaledTanh()
         self.s2, self.act2 = Subsampling(6), ScaledTanh()
         self.c3, self.act3 = SparseConvolution(), ScaledTanh()

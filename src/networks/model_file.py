@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from src.data.splits import DEFAULT_FORMAT, ImageFormat
 from src.networks.build import INPUT_MODES, build_model, network_input
 from src.networks.network import Network
 from src.runtime.errors import UserError, reason
@@ -29,6 +30,7 @@ class TrainedModel:
         network: `model`, `input`, `activation`, `pooling`, `dropout` and `init`, as in `params.yaml`.
         seed: of the training; its initial weights follow from it.
         weights: the network's state dict, contiguous and on the CPU.
+        format: of the images that it was trained on, and that pictures are made like.
     """
 
     dataset: str
@@ -38,6 +40,7 @@ class TrainedModel:
     network: dict[str, Any]
     seed: int
     weights: dict[str, Tensor]
+    format: ImageFormat = DEFAULT_FORMAT
 
     def build(self) -> Network:
         """The network with its trained weights, in evaluation mode."""
@@ -47,7 +50,9 @@ class TrainedModel:
 
     def build_untrained(self) -> Network:
         """The network as it was before its training."""
-        return build_model(self.network, seed=self.seed, num_classes=len(self.class_names))
+        return build_model(
+            self.network, seed=self.seed, num_classes=len(self.class_names), image_format=self.format
+        )
 
     def prepare_input(self, images: Tensor) -> Tensor:
         """`network_input` with this model's statistics and input mode."""
@@ -58,7 +63,7 @@ def save_model(model: TrainedModel, path: Path) -> None:
     """Write `model` to `path`, whole or not at all; equal models give equal bytes."""
     # torch.save names the archive inside after the file; a buffer keeps a temporary name out of the bytes.
     buffer = io.BytesIO()
-    torch.save(asdict(model), buffer)
+    torch.save(asdict(model) | {"format": model.format.json()}, buffer)
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 
@@ -76,7 +81,7 @@ def load_model(path: Path) -> TrainedModel:
             raise ValueError(f"{damaged} is damaged")
         values = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         _check_keys(values)
-        model = TrainedModel(**values)
+        model = TrainedModel(**values | {"format": ImageFormat.from_json(values["format"])})
         _check_types(model)
         model.build()
     except FileNotFoundError:

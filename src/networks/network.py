@@ -8,15 +8,21 @@ from torch import Tensor, nn
 
 
 class Network(nn.Module):
-    """A classifier of images, float32 [N, 1, `input_size`, `input_size`], whose forward pass gives logits.
+    """A classifier of images, float32 [N, *input_shape], whose forward pass gives logits.
+
+    The constructor takes the number of classes, `num_classes`, and of channels, `channels`; that of a network
+    without an `input_size` also the height and width of the images, `image_size`.
 
     Attributes:
-        input_size: 32, or 28 for a network that takes the datasets' images as they are.
+        input_size: the height and width of the images that it takes; None where it takes those of the
+            dataset as they are.
         accepts: the keys of `params.yaml` that are arguments of its constructor.
+        input_shape: channels, height and width of what it is fed; set by `build_model`.
     """
 
-    input_size = 32
+    input_size: int | None = 32
     accepts: tuple[str, ...] = ()
+    input_shape: tuple[int, int, int]
 
     def lay_out_for_training(self) -> None:
         """Put the weights where training is fastest; the results are the same to rounding."""
@@ -34,5 +40,20 @@ class Network(nn.Module):
         return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
-        """What the layers make of images, for looking at: float [N, channels, height, width] by layer."""
-        raise NotImplementedError
+        """What the layers make of images, for looking at: float [N, channels, height, width] by layer.
+
+        Of every convolution, in the order of the forward pass; a network may choose others.
+        """
+        maps: dict[str, Tensor] = {}
+        hooks = [
+            # A copy: an activation may work in place.
+            layer.register_forward_hook(lambda _, __, output, name=name: maps.update({name: output.clone()}))
+            for name, layer in self.named_modules()
+            if isinstance(layer, nn.Conv2d)
+        ]
+        try:
+            self(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return maps

@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from src.data.dataset import dataset
+from src.data.pictures import SUFFIXES
 from src.predict.classifiers import Classifier, TorchClassifier, open_classifier
-from src.predict.pictures import SUFFIXES
 from src.predict.predictions import BATCH, Prediction, as_csv, as_json, as_table, choices, predict
 from src.runtime.errors import UserError, run
 from src.runtime.files import json_text
 from src.runtime.paths import MODEL, PREPARED
+from src.runtime.progress import with_progress
 
 SPLITS = ("train", "val", "test")
 # A grid of more than these is too small to look at.
 MOST_PLOTTED = 48
-LOG_SECONDS = 10.0
 
 
 def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
@@ -66,20 +64,6 @@ def evaluate_split(name: str, classifier: Classifier, model: Path) -> None:
     print(json_text(evaluate(logits, split.labels, split.class_names).metrics), end="")
 
 
-def watched(predictions: Iterable[Prediction], total: int) -> Iterator[Prediction]:
-    """The same predictions; how far they are, on standard error: a bar on a terminal, lines in a log."""
-    from tqdm import tqdm
-
-    interactive, said = sys.stderr.isatty(), time.monotonic()
-    with tqdm(total=total, unit="picture", disable=not interactive, leave=False) as bar:
-        for done, one in enumerate(predictions, 1):
-            yield one
-            bar.update()
-            if not interactive and time.monotonic() - said > LOG_SECONDS:
-                said = time.monotonic()
-                print(f"{done:,} of {total:,} pictures", file=sys.stderr, flush=True)
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("pictures", nargs="*", metavar="IMAGE", help="a picture, a folder of them, or -")
@@ -116,9 +100,9 @@ def main() -> None:
         return
     pictures = find_pictures(options.pictures)
     names = [name for name, _ in pictures]
-    predictions = predict(pictures, classifier, dataset(classifier.dataset).placement)
+    predictions = predict(pictures, classifier, classifier.format)
     if len(pictures) > BATCH:
-        predictions = watched(predictions, len(pictures))
+        predictions = with_progress(predictions, len(pictures), "pictures")
     failed, kept = 0, list[Prediction]()
 
     def noted() -> Iterator[Prediction]:
@@ -134,7 +118,8 @@ def main() -> None:
     elif options.csv:
         lines = as_csv(noted(), classifier.class_names)
     else:
-        lines = as_table(noted(), classifier.class_names, names, everything=options.untrained)
+        whole = classifier.format.placement is None
+        lines = as_table(noted(), classifier.class_names, names, everything=options.untrained, whole=whole)
     for line in lines:
         print(line, flush=True)
     if options.plot:
@@ -146,11 +131,14 @@ def main() -> None:
 def draw(predictions: list[Prediction], class_names: list[str], path: Path) -> None:
     """Write a figure of pictures, what the model saw of them, and its answers."""
     from src.figures.images import predicted_pictures
+    from src.figures.style import label
     from src.runtime.files import replacing
 
-    pairs = [(one.grey, one.prepared.image) for one in predictions if one.prepared and one.grey is not None]
+    pairs = [
+        (one.pixels, one.prepared.image) for one in predictions if one.prepared and one.pixels is not None
+    ]
     best = [choices(one, class_names) for one in predictions]
-    titles = [f"{one['class']} ({one['confidence']:.1%})" for one in best]
+    titles = [f"{label(one['class'])} ({one['confidence']:.1%})" for one in best]
     with replacing(path) as temporary:
         predicted_pictures(pairs, titles).savefig(temporary, dpi=150, format="png")
 

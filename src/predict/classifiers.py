@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from src.data.splits import ImageFormat
 from src.runtime.errors import UserError, reason
 
 
@@ -18,13 +19,15 @@ class Classifier(Protocol):
     Attributes:
         dataset: the name of the dataset that it was trained on.
         class_names: in the order of the logits.
+        format: of the images that it was trained on.
     """
 
     dataset: str
     class_names: list[str]
+    format: ImageFormat
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits, float32 [N, C], of images, uint8 [N, 28, 28], background 0."""
+        """Logits, float32 [N, C], of images, uint8 [N, *format.shape]."""
         ...
 
 
@@ -46,6 +49,7 @@ class TorchClassifier:
         self._device = set_up_process()
         self._trained = load_model(path)
         self.dataset, self.class_names = self._trained.dataset, self._trained.class_names
+        self.format = self._trained.format
         network = self._trained.build_untrained() if untrained else self._trained.build()
         self._network = network.to(self._device)
 
@@ -84,6 +88,7 @@ class OnnxClassifier:
             )
             metadata = self._session.get_modelmeta().custom_metadata_map
             self.dataset, self.class_names = metadata["dataset"], json.loads(metadata["class_names"])
+            self.format = ImageFormat.from_json(metadata["format"])
         except Exception as error:  # ONNX Runtime has types of its own for each kind of damage
             raise UserError(f"{path}: not a model written by this project ({reason(error)})") from None
 

@@ -13,11 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from src.data.pictures import Prepared, prepare_picture, read_picture
+from src.data.splits import ImageFormat
 from src.predict.classifiers import Classifier
-from src.predict.pictures import Placement, Prepared, prepare_picture, read_picture
 from src.runtime.errors import UserError
 
 BATCH = 256
+
+# In a table for a person: columns for so many classes at most, or else so many of the most probable ones.
+MAX_COLUMNS, BEST_SHOWN = 20, 5
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,14 @@ class Prediction:
 
     Attributes:
         file: the picture, as given.
-        grey: uint8 [H, W], as it was read; none for one that could not be.
+        pixels: uint8 [H, W] or [H, W, 3], as it was read; none for one that could not be.
         prepared: as the model saw it.
         probabilities: float64 [C], softmax.
         problem: why there is none.
     """
 
     file: str
-    grey: np.ndarray | None = None
+    pixels: np.ndarray | None = None
     prepared: Prepared | None = None
     probabilities: np.ndarray | None = None
     problem: str = ""
@@ -46,34 +50,36 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def predict(
-    pictures: Iterable[tuple[str, Path | bytes]], classifier: Classifier, placement: Placement
+    pictures: Iterable[tuple[str, Path | bytes]], classifier: Classifier, image_format: ImageFormat
 ) -> Iterator[Prediction]:
     """Ask a model what is in pictures, in order, some hundred at a time.
 
     Args:
         pictures: a name for each, and its file or the bytes of one.
         classifier: the model.
-        placement: of the dataset that it was trained on.
+        image_format: of the images that it was trained on.
     """
     remaining = iter(pictures)
     while batch := list(itertools.islice(remaining, BATCH)):
-        read = [_read(name, source, placement) for name, source in batch]
+        read = [_read(name, source, image_format) for name, source in batch]
         images = [one.prepared.image for one in read if one.prepared]
         answers = iter(softmax(classifier.logits(np.stack(images))) if images else ())
         for one in read:
-            yield Prediction(one.file, one.grey, one.prepared, next(answers)) if one.prepared else one
+            yield Prediction(one.file, one.pixels, one.prepared, next(answers)) if one.prepared else one
 
 
-def _read(name: str, source: Path | bytes, placement: Placement) -> Prediction:
+def _read(name: str, source: Path | bytes, image_format: ImageFormat) -> Prediction:
     try:
-        grey = read_picture(source)
-        return Prediction(name, grey, prepare_picture(grey, placement))
+        pixels = read_picture(source, image_format.channels)
+        return Prediction(name, pixels, prepare_picture(pixels, image_format))
     except UserError as error:
         return Prediction(name, problem=str(error))
 
 
 def polarity(prepared: Prepared) -> str:
     """What was taken for the picture, and what for its background."""
+    if prepared.inverted is None:
+        return "whole"
     return "dark on bright" if prepared.inverted else "bright on dark"
 
 
@@ -90,7 +96,12 @@ def choices(one: Prediction, class_names: list[str]) -> dict[str, Any]:
 
 
 def as_table(
-    predictions: Iterable[Prediction], class_names: list[str], files: list[str], *, everything: bool
+    predictions: Iterable[Prediction],
+    class_names: list[str],
+    files: list[str],
+    *,
+    everything: bool,
+    whole: bool = False,
 ) -> Iterator[str]:
     """Lines for a person, as they come.
 
@@ -98,31 +109,44 @@ def as_table(
         predictions: to be shown.
         class_names: of the model.
         files: the names that will come, for the width of their column.
-        everything: all probabilities in place of the runner-up.
+        everything: all probabilities, or the highest of many, in place of the runner-up.
+        whole: the model sees whole pictures, not what was cut out of them.
     """
     width = min(60, max(map(len, ["file", *files])))
-    widest = max(map(len, ["class", *class_names]))
-    columns = [max(6, len(name)) for name in class_names]
-    names = "  ".join(f"{name:>{column}}" for name, column in zip(class_names, columns, strict=True))
-    yield (
-        f"{'file':<{width}}  {'class':<{widest}}  confidence  {'picture':<14}  "
-        f"{names if everything else 'runner-up'}"
-    )
+    widest = min(60, max(map(len, ["class", *class_names])))
+    heading = _columns(class_names) if everything else "runner-up"
+    yield f"{'file':<{width}}  {'class':<{widest}}  confidence  {'picture':<14}  {heading}"
     for one in predictions:
         if one.prepared is None or one.probabilities is None:
             yield f"{one.file:<{width}}  error: {one.problem}"
             continue
         best = choices(one, class_names)
-        shares = zip(one.probabilities, columns, strict=True)
         rest = (
-            "  ".join(f"{share:>{column}.1%}" for share, column in shares)
+            _shares(one.probabilities, class_names)
             if everything
             else f"{best['runner_up']} {best['runner_up_confidence']:.2%}"
         )
         yield (
             f"{one.file:<{width}}  {best['class']:<{widest}}  {best['confidence']:>10.2%}  "
-            f"{polarity(one.prepared):<14}  {rest}"
+            f"{'whole' if whole else polarity(one.prepared):<14}  {rest}"
         )
+
+
+def _columns(class_names: list[str]) -> str:
+    """The heading of `_shares`."""
+    if len(class_names) > MAX_COLUMNS:
+        return f"the {BEST_SHOWN} most probable of {len(class_names):,} classes"
+    return "  ".join(f"{name:>6}" for name in class_names)
+
+
+def _shares(probabilities: np.ndarray, class_names: list[str]) -> str:
+    """The probability of each class, or of the best of many by name."""
+    if len(class_names) > MAX_COLUMNS:
+        best = np.argsort(-probabilities, kind="stable")[:BEST_SHOWN]
+        return ", ".join(f"{class_names[code]} {probabilities[code]:.1%}" for code in best)
+    return "  ".join(
+        f"{share:>{max(6, len(name))}.1%}" for name, share in zip(class_names, probabilities, strict=True)
+    )
 
 
 def as_json(predictions: Iterable[Prediction], class_names: list[str]) -> Iterator[str]:

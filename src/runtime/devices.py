@@ -17,13 +17,6 @@ DEVICE_VARIABLE = "LENET_DEVICE"
 THREADS_VARIABLE = "LENET_THREADS"
 
 
-def cores() -> int:
-    """How many processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def select_device() -> torch.device:
     """The device that `LENET_DEVICE` names (`cuda`, `mps` or `cpu`), else the first of these at hand.
 

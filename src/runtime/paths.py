@@ -23,3 +23,6 @@ HISTORY, STEPS = PLOTS / "history.csv", PLOTS / "steps.csv"
 PREDICTIONS, VAL_PREDICTIONS = PLOTS / "predictions.csv", PLOTS / "val_predictions.csv"
 CONFUSION, PER_CLASS = PLOTS / "confusion.csv", PLOTS / "per_class.csv"
 CALIBRATION = PLOTS / "calibration.csv"
+
+# A user's own datasets, a folder each; a file in it stands for a dataset that is built in.
+OWN_DATA = Path("data/own")

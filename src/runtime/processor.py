@@ -66,5 +66,12 @@ def has_avx2() -> bool:
     return bool(fma and avx2)
 
 
+def cores() -> int:
+    """How many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 # Libraries that were loaded before they could be pinned.
 _late: set[str] = set()

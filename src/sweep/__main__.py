@@ -16,10 +16,12 @@ from functools import cache, partial
 from pathlib import Path
 
 from src.params import Params, read
-from src.runtime.devices import cores
 from src.runtime.errors import UserError, run
+from src.runtime.paths import OWN_DATA
+from src.runtime.processor import cores
 from src.sweep.experiments import Sweep
 from src.sweep.grid import SEED, Combination, parse_grid, without_repetitions
+from src.sweep.own_data import fingerprint, untracked_datasets
 from src.sweep.queue import CommandError, dvc
 
 # Where DVC copies the workspace to for each experiment, and keeps its queue: on a full disk it loses track.
@@ -76,9 +78,11 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def uncommitted_code() -> str:
-    """The changes of the pipeline's code that no commit has."""
-    command = ("git", "diff", "HEAD", "--", "dvc.yaml", "src", "stages")
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    """The changes of the pipeline's code, and of the user's own images, that no commit has."""
+    command = ("git", "diff", "HEAD", "--", "dvc.yaml", "src", "stages", str(OWN_DATA))
+    changes = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    untracked = untracked_datasets()
+    return changes + fingerprint(untracked) if untracked else changes
 
 
 def different(grid: list[Combination]) -> list[Combination]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from src.evaluation.ranking import Run
-from src.runtime.paths import TRAIN_METRICS
+from src.runtime.paths import OWN_DATA, TRAIN_METRICS
 from src.sweep import queue
 from src.sweep.grid import Combination
+from src.sweep.own_data import untracked_datasets
 from src.sweep.queue import Task, dvc
 from src.sweep.workers import queue_workers
 
@@ -46,6 +47,7 @@ class Sweep:
         self._todo: dict[str, Combination] = {}
         self._attempts: dict[str, int] = {}
         self._baseline = queue.head()
+        self._untracked = untracked_datasets()
         self._ended_before: set[str] = set()  # tasks of earlier sweeps, or given up
         self._workers_started = 0.0
         self._unseen = 0  # how often in a row no worker was alive
@@ -83,7 +85,10 @@ class Sweep:
     def _queue(self, name: str) -> None:
         self._attempts[name] = self._attempts.get(name, 0) + 1
         changes = [f"{key}={value}" for key, value in self._todo[name].values.items()]
-        dvc("exp", "run", "--queue", "--name", name, *(word for text in changes for word in ("-S", text)))
+        words = [word for text in changes for word in ("-S", text)]
+        if (dataset := json.loads(self._todo[name].params)["dataset"]) in self._untracked:
+            words += ["--copy-paths", str(OWN_DATA / dataset)]
+        dvc("exp", "run", "--queue", "--name", name, *words)
         print(f"queued: {self._todo[name]}", flush=True)
 
     def _start_workers(self) -> None:

@@ -41,7 +41,7 @@ class Tracker:
             earlier.unlink()
         self.params = params
         self.writer = SummaryWriter(str(self.folder))
-        self.writer.add_graph(network, torch.zeros(1, 1, network.input_size, network.input_size))
+        self.writer.add_graph(network, torch.zeros(1, *network.input_shape))
 
     def epoch(self, row: dict[str, float], weights: Mapping[str, Tensor]) -> None:
         step = int(row["epoch"])

@@ -53,7 +53,7 @@ class Augmentation:
         return torch.empty(count, 0)
 
     def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """Changed copies of images, float [N, 1, H, W]; `drawn` is on their device."""
+        """Changed copies of images, float [N, C, H, W]; `drawn` is on their device."""
         if self.kind == "affine":
             return self._resampled(images, drawn)
         if self.kind == "shift_flip":
@@ -74,7 +74,8 @@ class Augmentation:
         columns = torch.where(mirrored == 1, places.flip(0), places) + right
         padded = F.pad(images, (reach, reach, reach, reach), value=self.background)
         image = torch.arange(len(images), device=images.device).view(-1, 1, 1)
-        return padded[image, 0, (places + down).unsqueeze(2), columns.unsqueeze(1)].unsqueeze(1)
+        moved = padded.permute(0, 2, 3, 1)[image, (places + down).unsqueeze(2), columns.unsqueeze(1)]
+        return moved.permute(0, 3, 1, 2)
 
 
 def _affine_maps(count: int, generator: torch.Generator) -> Tensor:

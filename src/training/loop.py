@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -380,7 +381,12 @@ def train_on_splits(
     Raises:
         DivergenceError: see `train`.
     """
-    model = build_model(network, seed=settings.seed, num_classes=len(train_split.class_names))
+    model = build_model(
+        network,
+        seed=settings.seed,
+        num_classes=len(train_split.class_names),
+        image_format=train_split.format,
+    )
     result = train(
         model.to(device),
         *network_tensors(train_split, val_split, network, device),
@@ -395,6 +401,7 @@ def train_on_splits(
         class_names=train_split.class_names,
         mean=train_split.mean,
         std=train_split.std,
+        format=train_split.format,
         network=network,
         seed=settings.seed,
         weights=result.weights,
@@ -411,7 +418,7 @@ def network_tensors(
         images = torch.from_numpy(split.images).to(device)
         tensors += [
             network_input(images, network, mean=train_split.mean, std=train_split.std),
-            torch.from_numpy(split.labels).to(device, torch.int64),
+            torch.from_numpy(split.labels.astype(np.int64)).to(device),
         ]
     return tensors[0], tensors[1], tensors[2], tensors[3]
 

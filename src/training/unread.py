@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from src.data.splits import IMAGE_SIZE
 from src.networks.build import network_class
 from src.params import CrossvalParams, NetworkParams, RunParams
 
@@ -17,7 +16,7 @@ def unread_keys(params: RunParams) -> dict[str, str]:
     for key in NetworkParams.model_fields:
         if key not in ("model", "input", *network.accepts):
             unread[key] = f"{params.model} does not read it"
-    if network.input_size == IMAGE_SIZE:
+    if network.input_size is None:
         unread["input"] = f"{params.model} is fed the images in their own size"
     if params.optimizer in ("Adam", "AdamW"):
         unread["momentum"] = f"{params.optimizer} does not read it"

@@ -70,12 +70,12 @@ class LeNet5Stack(NetworkStack):
 
     def logits(self, images: Tensor) -> Tensor:
         # The networks' channels lie side by side, as grouped convolutions want them.
-        return self._logits(images.squeeze(2).transpose(0, 1), training=True)
+        return self._logits(images.transpose(0, 1).flatten(1, 2), len(images), training=True)
 
     @torch.inference_mode()
     def predict_logits(self, images: Tensor) -> Tensor:
         parts = images.split(max(1, EVALUATION_BATCH // len(self.networks)))
-        return torch.cat([self._logits(part, training=False) for part in parts], dim=1)
+        return torch.cat([self._logits(part, 1, training=False) for part in parts], dim=1)
 
     def training_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         log_probabilities = F.log_softmax(logits, dim=2)
@@ -93,15 +93,16 @@ class LeNet5Stack(NetworkStack):
     def state(self) -> list[Tensor]:
         return [self._weights.detach()]
 
-    def _logits(self, images: Tensor, *, training: bool) -> Tensor:
+    def _logits(self, images: Tensor, groups: int, *, training: bool) -> Tensor:
         """Logits, float [K, N, classes].
 
         Args:
-            images: normalised, float [N, 1, 32, 32] for all networks, or [N, K, 32, 32] with one for each.
+            images: normalised, float [N, C, 32, 32] for all networks, or [N, K * C, 32, 32].
+            groups: 1 or K.
             training: with dropout.
         """
         first, weights = self._networks[0], self._views()
-        x = _convolution(weights, "conv1", _channels_last(images), groups=images.shape[1])
+        x = _convolution(weights, "conv1", _channels_last(images), groups=groups)
         x = first.pool1(self._activated(weights, "act1", x))
         x = _convolution(weights, "conv2", x, groups=len(self.networks))
         x = first.pool2(self._activated(weights, "act2", x))
@@ -183,7 +184,10 @@ def train_together(
     # Not by the threads: PyTorch draws initial weights from the one generator that they would share.
     classes = len(train_split.class_names)
     networks = [
-        build_model(each.network(), seed=each.seed, num_classes=classes).to(device) for each in params
+        build_model(each.network(), seed=each.seed, num_classes=classes, image_format=train_split.format).to(
+            device
+        )
+        for each in params
     ]
     tensors = network_tensors(train_split, val_split, params[0].network(), device)
     augmentation = augmentation_of(train_split, params[0])

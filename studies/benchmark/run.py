@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from src.data.dataset import split_dataset
+from src.data.splitting import split_dataset
 from src.evaluation.metrics import evaluate
 from src.networks.build import count_parameters, predict_logits
 from src.params import PrepareParams, RunParams, TrainParams, parse
@@ -34,13 +34,15 @@ def main() -> None:
     if arguments.setup not in setups:
         raise UserError(f"{arguments.setup!r} is no setup; expected one of {', '.join(setups)}")
     source = str(setups[arguments.setup])
-    values = json.loads(setups[arguments.setup].read_text())["params"] | {"seed": arguments.seed}
+    values = json.loads(setups[arguments.setup].read_text())["params"]
+    # Every dataset of the study comes with a test split.
+    values |= {"seed": arguments.seed, "test_fraction": 0.5}
     data = parse(values, PrepareParams, whole=RunParams, source=source)
     params = parse(values, TrainParams, whole=RunParams, source=source)
 
     device = set_up_process()
     started, worked = time.monotonic(), time.process_time()
-    train, val, test = split_dataset(data.dataset, data.val_fraction, data.split_seed)
+    train, val, test = split_dataset(data)
     with resumable_training(params, train, val, device, facts=data.model_dump()) as (model, result):
         network = model.build().to(device)
         logits = predict_logits(network, model.prepare_input(torch.from_numpy(test.images).to(device)))

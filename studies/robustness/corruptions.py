@@ -16,6 +16,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
+from src.networks.build import channels_first
+
 
 @dataclass(frozen=True)
 class Corruption:
@@ -88,9 +90,9 @@ def corrupt(images: Tensor, name: str, strength: int, seed: int) -> Tensor:
     """
     corruption = CORRUPTIONS[name]
     generator = torch.Generator().manual_seed(seed)
-    pixels = images.unsqueeze(1).float() / 255
+    pixels = channels_first(images).float() / 255
     worse = corruption.apply(pixels, corruption.amounts[strength - 1], generator)
-    return worse.clamp(0, 1).mul(255).round().to(torch.uint8).squeeze(1)
+    return worse.clamp(0, 1).mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).squeeze(3)
 
 
 def robustness(

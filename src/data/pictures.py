@@ -1,4 +1,4 @@
-"""Pictures from anywhere, made like those of a dataset: grey, bright on black, scaled and centred."""
+"""Pictures from anywhere, made like the images of a dataset."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from src.data.dataset import Placement
-from src.data.splits import IMAGE_SIZE
+from src.data.splits import ImageFormat, Placement
 from src.runtime.errors import UserError, reason
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 
 # A header of a few bytes can announce more than fits into memory; this is Pillow's own line.
-MOST_PIXELS = 89_478_485
+MAX_PIXELS = 89_478_485
 
 # Shades of 255 by which something must stand out from its background.
-LEAST_CONTRAST = 16
+MIN_CONTRAST = 16
 
 
 @dataclass(frozen=True)
@@ -29,22 +28,24 @@ class Prepared:
     """A picture as a network is to see it.
 
     Attributes:
-        image: uint8 [28, 28], background 0.
-        inverted: whether the picture was dark on a bright background.
+        image: uint8 [*shape of the format].
+        inverted: whether the picture was dark on a bright background, and was turned into its negative; None
+            for a whole picture, of which nothing is cut out.
     """
 
     image: np.ndarray
-    inverted: bool
+    inverted: bool | None
 
 
-def read_picture(source: Path | bytes) -> np.ndarray:
-    """The shades of grey, uint8 [H, W], of a PNG, JPEG, BMP or GIF (its first frame).
+def read_picture(source: Path | bytes, channels: int = 1) -> np.ndarray:
+    """The pixels, uint8, of a PNG, JPEG, BMP or GIF (its first frame).
 
     Turned as its EXIF data say. What is transparent becomes background: white where the rest is dark, or
     else black.
 
     Args:
         source: a file, or the bytes of one.
+        channels: 1 for shades of grey, [H, W]; 3 for red, green and blue, [H, W, 3].
 
     Raises:
         UserError: why it is not a picture, or not one that can be read.
@@ -52,18 +53,19 @@ def read_picture(source: Path | bytes) -> np.ndarray:
     content = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with warnings.catch_warnings():
-            # Of pictures beyond `MOST_PIXELS`, which are refused here anyway.
+            # Of pictures beyond `MAX_PIXELS`, which are refused here anyway.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(content, formats=FORMATS) as picture:
-                if picture.width * picture.height > MOST_PIXELS:
+                if picture.width * picture.height > MAX_PIXELS:
                     raise UserError(
-                        f"{picture.width:,} × {picture.height:,} pixels; expected {MOST_PIXELS:,} in all"
+                        f"{picture.width:,} × {picture.height:,} pixels; expected {MAX_PIXELS:,} in all"
                     )
-                picture.draft("L", (512, 512))  # a JPEG need not be decoded any larger
+                # A JPEG need not be decoded any larger.
+                picture.draft("L" if channels == 1 else "RGB", (512, 512))
                 ImageOps.exif_transpose(picture, in_place=True)
-                return _grey(picture)
+                return _pixels(picture, channels)
     except Image.DecompressionBombError:
-        raise UserError(f"too many pixels; expected {MOST_PIXELS:,} in all") from None
+        raise UserError(f"too many pixels; expected {MAX_PIXELS:,} in all") from None
     except Image.UnidentifiedImageError:
         raise UserError(f"not a picture; expected {', '.join(FORMATS)}") from None
     except OSError as error:
@@ -72,32 +74,60 @@ def read_picture(source: Path | bytes) -> np.ndarray:
         raise UserError(f"damaged ({reason(error)})") from None
 
 
-def _grey(picture: Image.Image) -> np.ndarray:
+def _pixels(picture: Image.Image, channels: int) -> np.ndarray:
     if picture.mode.startswith("I") or picture.mode == "F":
         # 16 bits per pixel: Pillow's own conversion would cut off what is above 255.
         values = np.asarray(picture, dtype=np.float64)
-        return (values * (255 / max(65535.0, values.max()))).clip(0, 255).astype(np.uint8)
+        grey = (values * (255 / max(65535.0, values.max()))).clip(0, 255).astype(np.uint8)
+        return grey if channels == 1 else np.repeat(grey[..., None], 3, axis=2)
     if "A" not in picture.getbands() and "transparency" not in picture.info:
-        return np.asarray(picture.convert("L"))
-    bands = np.asarray(picture.convert("LA"), dtype=np.float64)
-    shades, alpha = bands[..., 0], bands[..., 1] / 255
-    dark = (shades * alpha).sum() < 127.5 * alpha.sum()
-    return np.round(shades * alpha + (255 if dark else 0) * (1 - alpha)).astype(np.uint8)
+        return np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+    bands = np.asarray(picture.convert("LA" if channels == 1 else "RGBA"), dtype=np.float64)
+    shades, alpha = bands[..., :-1], bands[..., -1:] / 255
+    dark = (shades * alpha).sum() < 127.5 * alpha.sum() * channels
+    pixels = np.round(shades * alpha + (255 if dark else 0) * (1 - alpha)).astype(np.uint8)
+    return pixels[..., 0] if channels == 1 else pixels
 
 
-def prepare_picture(grey: np.ndarray, placement: Placement) -> Prepared:
-    """Cut out what a picture shows, and put it into the field as the dataset has done it.
+def prepare_picture(pixels: np.ndarray, image_format: ImageFormat) -> Prepared:
+    """Make a picture like the images of a dataset.
 
     Args:
-        grey: uint8 [H, W], of any size; the shade of most of its border is taken for the background.
-        placement: of the dataset.
+        pixels: uint8 [H, W], or [H, W, 3] for a format with colour; of any size.
+        image_format: of the dataset.
 
     Raises:
-        UserError: nothing stands out from the background.
+        UserError: nothing stands out from the background, where the content is to be cut out.
+    """
+    if image_format.placement is None:
+        return Prepared(_whole(pixels, image_format), inverted=None)
+    return _cut_out(pixels, image_format.size, image_format.placement)
+
+
+def _whole(pixels: np.ndarray, image_format: ImageFormat) -> np.ndarray:
+    """The whole picture, its longer side as long as the image, on the median shade of its border."""
+    size = image_format.size
+    if pixels.shape == image_format.shape:
+        return pixels
+    scale = size / max(pixels.shape[:2])
+    high, wide = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    scaled = np.asarray(Image.fromarray(pixels).resize((wide, high), Image.Resampling.BILINEAR))
+    field = np.empty(image_format.shape, np.uint8)
+    border = np.concatenate([scaled[0], scaled[-1], scaled[:, 0], scaled[:, -1]])
+    field[:] = np.sort(border, axis=0)[len(border) // 2]
+    top, left = (size - high) // 2, (size - wide) // 2
+    field[top : top + high, left : left + wide] = scaled
+    return field
+
+
+def _cut_out(grey: np.ndarray, size: int, placement: Placement) -> Prepared:
+    """What a picture shows, bright on black, cut out and put into the field as `placement` says.
+
+    The shade of most of the border is taken for the background.
     """
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     background, darkest, brightest = _median(border), int(grey.min()), int(grey.max())
-    if brightest - darkest < LEAST_CONTRAST:
+    if brightest - darkest < MIN_CONTRAST:
         raise UserError(f"nothing to be seen: all shades are between {darkest} and {brightest} of 255")
     inverted = background > (darkest + brightest) / 2
     values = grey.astype(np.float32)
@@ -110,7 +140,7 @@ def prepare_picture(grey: np.ndarray, placement: Placement) -> Prepared:
     if spread:
         values[values <= spread] = 0
     values *= 255 / ((brightest if placement.full_contrast else 255) - background)
-    seen = values > LEAST_CONTRAST
+    seen = values > MIN_CONTRAST
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     if not len(rows):
         raise UserError("nothing to be seen that stands out from the background")
@@ -118,8 +148,8 @@ def prepare_picture(grey: np.ndarray, placement: Placement) -> Prepared:
     scale = placement.size / max(values.shape)
     high, wide = (max(1, round(side * scale)) for side in values.shape)
     content = np.asarray(Image.fromarray(values).resize((wide, high), Image.Resampling.BILINEAR))
-    field = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-    top, left = _corner(content, placement)
+    field = np.zeros((size, size), np.uint8)
+    top, left = _corner(content, size, placement)
     field[top : top + high, left : left + wide] = np.round(content.clip(0, 255))
     return Prepared(field, inverted)
 
@@ -130,8 +160,8 @@ def _median(values: np.ndarray) -> float:
     return float(np.partition(values, middle)[middle])
 
 
-def _corner(content: np.ndarray, placement: Placement) -> tuple[int, int]:
-    room = IMAGE_SIZE - np.array(content.shape)
+def _corner(content: np.ndarray, size: int, placement: Placement) -> tuple[int, int]:
+    room = size - np.array(content.shape)
     if not placement.by_mass:
         return int(room[0] // 2), int(room[1] // 2)
     total = content.sum()
@@ -141,5 +171,5 @@ def _corner(content: np.ndarray, placement: Placement) -> tuple[int, int]:
             content.sum(axis=0) @ np.arange(content.shape[1]) / total,
         ]
     )
-    top, left = np.clip(np.round(IMAGE_SIZE / 2 - centre).astype(int), 0, room)
+    top, left = np.clip(np.round(size / 2 - centre).astype(int), 0, room)
     return int(top), int(left)

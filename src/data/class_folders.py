@@ -1,0 +1,170 @@
+"""Pictures in a folder for each class, optionally below `train/`, `val/` and `test/`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from src.data.dataset import Images, Parts, Source
+from src.data.pictures import FORMATS, SUFFIXES, prepare_picture, read_picture
+from src.data.splits import ImageFormat, label_type
+from src.runtime.errors import UserError
+from src.runtime.processor import cores
+from src.runtime.progress import with_progress
+
+PARTS = ("train", "val", "test")
+
+# A few damaged pictures of many are skipped; more of them mean that something else is wrong.
+MAX_DAMAGED = 0.01
+SHOWN = 5
+# Pictures that a core reads at a time: handing over one costs more than to read it where it is small.
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file, and the class whose folder it is in."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the beginning of a picture's file says; the size is (height, width)."""
+
+    size: tuple[int, int]
+    colour: bool
+
+
+def find(folder: Path, class_names: list[str] | None) -> Source:
+    """Find the pictures of a dataset.
+
+    Args:
+        folder: with a folder for each class; or with `train`, and perhaps `val` and `test`, that hold them.
+        class_names: the names of these folders in the order of the labels; None for alphabetical order.
+
+    Raises:
+        UserError: there is no such folder, no class, a class without a picture, or folders that are not the
+            classes named.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected pictures in a folder for each class")
+    parts = {"train": folder}
+    if any(path.is_dir() for path in folder.glob("train/*")):
+        parts = {part: folder / part for part in PARTS if (folder / part).is_dir()}
+    classes = [path.name for path in _folders(parts["train"])]
+    if not classes:
+        raise UserError(
+            f"{folder}: no images; expected a folder of pictures for each class, one .npz file, "
+            "or four idx archives"
+        )
+    names = class_names or classes
+    if wrong := set(names) ^ set(classes):
+        raise UserError(
+            f"{folder}: class_names and folders differ by {', '.join(map(repr, sorted(wrong)))}; "
+            "expected a folder for each name"
+        )
+    notes: list[str] = []
+    pictures = {part: _pictures(path, names, notes) for part, path in parts.items()}
+    for label, name in enumerate(names):
+        if not any(picture.label == label for picture in pictures["train"]):
+            raise UserError(f"{parts['train'] / name}: no pictures in it; expected {', '.join(SUFFIXES)}")
+    for part, path in parts.items():
+        if not pictures[part]:
+            raise UserError(f"{path}: no pictures in it; expected some, or no such folder")
+    headers = [_header(picture.path) for part in pictures.values() for picture in part]
+    sizes = Counter(header.size for header in headers if header)
+    colour = any(header.colour for header in headers if header)
+    return Source(names, dict(sizes), colour, partial(_load, folder, names, pictures, notes))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _pictures(folder: Path, names: list[str], notes: list[str]) -> list[Picture]:
+    """The pictures of a part, by class and name; what is no picture goes into `notes`."""
+    found: list[Picture] = []
+    skipped: Counter[str] = Counter()
+    for path in _folders(folder):
+        if path.name not in names:
+            raise UserError(f"{path}: a class without training pictures; expected one of {', '.join(names)}")
+        for inside in sorted(path.iterdir()):
+            if inside.suffix.lower() in SUFFIXES and inside.is_file():
+                found.append(Picture(inside, names.index(path.name)))
+            elif not inside.name.startswith("."):
+                skipped["folders" if inside.is_dir() else inside.suffix or "files without a suffix"] += 1
+    if skipped:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(skipped.items()))
+        notes.append(f"skipped in {folder}, where {', '.join(SUFFIXES)} are read: {kinds}")
+    return found
+
+
+def _header(path: Path) -> Header | None:
+    """What a picture's file begins with; None where it is not one that can be read."""
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            colour = picture.mode not in ("1", "L", "LA", "I", "I;16", "F")
+            return Header((picture.height, picture.width), colour)
+    except Exception:  # reading it in full will say what is wrong with it
+        return None
+
+
+def _load(
+    folder: Path,
+    names: list[str],
+    pictures: dict[str, list[Picture]],
+    notes: list[str],
+    image_format: ImageFormat,
+) -> Parts:
+    damaged: list[str] = []
+    parts = {part: _read(part, found, len(names), image_format, damaged) for part, found in pictures.items()}
+    total = sum(map(len, pictures.values()))
+    if len(damaged) > MAX_DAMAGED * total:
+        shown = "; ".join(damaged[:SHOWN]) + ("; …" if len(damaged) > SHOWN else "")
+        raise UserError(
+            f"{folder}: {len(damaged):,} of {total:,} pictures cannot be read; expected at most "
+            f"{MAX_DAMAGED:.0%}: {shown}"
+        )
+    notes = [*notes, *(f"skipped {problem}" for problem in damaged)]
+    return Parts(parts["train"], parts.get("test"), parts.get("val"), tuple(notes))
+
+
+def _read(
+    part: str, pictures: list[Picture], classes: int, image_format: ImageFormat, damaged: list[str]
+) -> Images:
+    """Read pictures, on every core; those that cannot be read go into `damaged`."""
+    images = np.empty((len(pictures), *image_format.shape), np.uint8)
+    kept: list[Picture] = []
+    chunks = [pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK)]
+    with ThreadPoolExecutor(cores()) as pool:
+        read = chain.from_iterable(pool.map(partial(_images, image_format=image_format), chunks))
+        shown = with_progress(read, len(pictures), f"{part} pictures")
+        for picture, image in zip(pictures, shown, strict=True):
+            if isinstance(image, UserError):
+                damaged.append(f"{picture.path}: {image}")
+            else:
+                images[len(kept)] = image
+                kept.append(picture)
+    labels = np.array([picture.label for picture in kept], label_type(classes))
+    return Images(images[: len(kept)], labels, [str(picture.path) for picture in kept])
+
+
+def _images(pictures: list[Picture], image_format: ImageFormat) -> list[np.ndarray | UserError]:
+    return [_image(picture.path, image_format) for picture in pictures]
+
+
+def _image(path: Path, image_format: ImageFormat) -> np.ndarray | UserError:
+    """A picture as an image of the format, or why there is none."""
+    try:
+        return prepare_picture(read_picture(path, image_format.channels), image_format).image
+    except UserError as error:
+        return error

@@ -1,0 +1,164 @@
+"""A user's own images in `data/own/<name>`: class folders of pictures, a .npz file, or four idx archives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from src.data import array_archives, class_folders
+from src.data.dataset import Dataset, Images, Parts
+from src.data.splits import ImageFormat, Placement
+from src.runtime.errors import UserError
+from src.runtime.paths import OWN_DATA
+from src.runtime.yaml_text import read_yaml
+
+FACTS_FILE = "dataset.yaml"
+MIN_CLASSES, MAX_CLASSES = 2, 1000
+# One each for training, validation and test.
+MIN_IMAGES = 3
+
+
+class Facts(BaseModel):
+    """What a `dataset.yaml` may say; the images say what it leaves out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    class_names: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="a list of names, in the order of the labels"
+    )
+    mirror_symmetric: bool = Field(
+        False, description="true where a mirror image is of the same class, or false"
+    )
+    fit: Literal["whole", "centred"] = Field(
+        "whole",
+        description="whole (the whole picture, scaled) or centred (cut out and centred, bright on black, "
+        "like MNIST's digits)",
+    )
+    colour: Literal["grey", "colour"] | None = Field(None, description="grey or colour")
+    size: Literal[28, 32] | None = Field(None, description="28 or 32 (pixels)")
+
+
+def own_dataset(name: str) -> Dataset:
+    """A dataset of the user's own, its images read.
+
+    Raises:
+        UserError: names the file, folder or fact that is wrong, and what is expected.
+    """
+    folder = OWN_DATA / name
+    facts = read_facts(folder / FACTS_FILE)
+    refuse_links_out(folder)
+    found = (
+        array_archives.read(folder, facts.class_names)
+        if array_archives.found_in(folder)
+        else class_folders.find(folder, facts.class_names)
+    )
+    if not MIN_CLASSES <= len(found.class_names) <= MAX_CLASSES:
+        raise UserError(
+            f"{folder}: {len(found.class_names)} classes; expected {MIN_CLASSES} to {MAX_CLASSES:,}"
+        )
+    image_format = choose_format(found.sizes, found.colour, facts)
+    parts = found.load(image_format)
+    if facts.colour is None and image_format.channels == 3 and is_grey(parts):
+        image_format = ImageFormat(image_format.size, 1, image_format.placement)
+        parts = without_colour(parts)
+    refuse_small_classes(parts, found.class_names, folder)
+    notes = (f"{folder}: {len(found.class_names):,} classes, {describe_sizes(found.sizes)}", *parts.notes)
+    parts = replace(parts, notes=notes)
+    return Dataset(found.class_names, lambda: parts, image_format, facts.mirror_symmetric)
+
+
+def read_facts(path: Path) -> Facts:
+    """Read a `dataset.yaml`; a missing one says nothing.
+
+    Raises:
+        UserError: one line that names the key, its value and what is expected.
+    """
+    values = read_yaml(path) if path.exists() else {}
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected `key: value` lines, found {type(values).__name__}")
+    try:
+        facts = Facts.model_validate(values)
+    except ValidationError as error:
+        key = error.errors()[0]["loc"][0]
+        if key not in Facts.model_fields:
+            raise UserError(
+                f"{path}: unknown key {key!r}; expected {', '.join(Facts.model_fields)}"
+            ) from None
+        expected = Facts.model_fields[str(key)].description
+        raise UserError(f"{path}: {key}: {values[key]!r} is invalid; expected {expected}") from None
+    names = facts.class_names or []
+    if len(set(names)) < len(names):
+        raise UserError(f"{path}: class_names: {names!r} is invalid; expected different names")
+    if facts.fit == "centred" and facts.colour == "colour":
+        raise UserError(f"{path}: fit: 'centred' is invalid with colour; expected whole")
+    return facts
+
+
+def refuse_links_out(folder: Path) -> None:
+    """Raise a `UserError` for a link out of the dataset's folder: DVC would not see a change there."""
+    inside = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise UserError(f"{path}: a link out of the dataset's folder; expected the file itself")
+
+
+def choose_format(sizes: dict[tuple[int, int], int], colour: bool, facts: Facts) -> ImageFormat:
+    """The format that the facts name; where they are silent, what suits the pictures found.
+
+    Args:
+        sizes: how many pictures there are of each (height, width).
+        colour: whether any picture's file can hold colours.
+        facts: see `Facts`.
+    """
+    channels = 1 if facts.colour == "grey" or facts.fit == "centred" else 3 if colour or facts.colour else 1
+    size: int | None = facts.size
+    if size is None:
+        same = next(iter(sizes)) if len(sizes) == 1 else None
+        size = same[0] if same in ((28, 28), (32, 32)) else 28 if channels == 1 else 32
+    # MNIST's digits: 20 of 28 pixels.
+    centred = Placement(round(size * 20 / 28), by_mass=True, full_contrast=True)
+    return ImageFormat(size, channels, centred if facts.fit == "centred" else None)
+
+
+def describe_sizes(sizes: dict[tuple[int, int], int]) -> str:
+    """The sizes of the pictures found, by (height, width): the smallest and the largest of several."""
+    ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    shown = [f"{width:,} × {height:,}" for height, width in ordered]
+    several = f" to {shown[-1]} ({len(shown):,} sizes)" if len(shown) > 1 else ""
+    return f"pictures of {shown[0]}{several} pixels" if shown else "no picture that can be read"
+
+
+def is_grey(parts: Parts) -> bool:
+    """Whether no image, uint8 [N, H, W, 3], has a colour."""
+    return all((images.images == images.images[..., :1]).all() for images in existing(parts))
+
+
+def existing(parts: Parts) -> list[Images]:
+    """The parts that a dataset comes in."""
+    return [images for images in (parts.train, parts.val, parts.test) if images is not None]
+
+
+def without_colour(parts: Parts) -> Parts:
+    """The same images with one channel of three that are equal."""
+    train, val, test = (
+        images and Images(np.ascontiguousarray(images.images[..., 0]), images.labels, images.names)
+        for images in (parts.train, parts.val, parts.test)
+    )
+    assert train is not None
+    return Parts(train, test, val, parts.notes)
+
+
+def refuse_small_classes(parts: Parts, class_names: list[str], folder: Path) -> None:
+    """Raise a `UserError` for classes with fewer training images than the parts to be drawn from them."""
+    needed = MIN_IMAGES - (parts.val is not None) - (parts.test is not None)
+    counts = np.bincount(parts.train.labels, minlength=len(class_names))
+    small = [f"{class_names[label]!r} has {counts[label]}" for label in np.flatnonzero(counts < needed)]
+    if small:
+        shown = ", ".join(small[:3]) + (f" and {len(small) - 3:,} more" if len(small) > 3 else "")
+        raise UserError(f"{folder}: too few images of a class: {shown}; expected at least {needed} of each")

@@ -1,0 +1,163 @@
+"""A dataset's training, validation and test split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from src.data.dataset import Dataset, Images, Parts, dataset
+from src.data.own import own_dataset
+from src.data.splits import Split, pixel_statistics, stratified_split
+from src.params import BUILT_IN, PrepareParams
+from src.runtime.errors import UserError
+
+SHOWN = 3
+# Classes that are counted in a line each.
+MAX_LISTED = 40
+
+
+def split_dataset(
+    params: PrepareParams, *, report: Callable[[str], None] = lambda line: None
+) -> tuple[Split, Split, Split]:
+    """The training, validation and test split of a dataset.
+
+    A part that the dataset does not come with is drawn from its training part: the test split by content
+    (see `share_by_content`), the validation split with `split_seed` (see `stratified_split`). The statistics
+    are those of the training split that is left.
+
+    Args:
+        params: the dataset, and how it is divided.
+        report: called with each line that a person should know: what was guessed, skipped or found twice.
+
+    Raises:
+        UserError: the images cannot be had or are too few, or the same picture is in two classes.
+    """
+    name = params.dataset
+    facts = dataset(name) if name in BUILT_IN else own_dataset(name)
+    parts = facts.load()
+    for note in parts.notes:
+        report(note)
+    is_own = parts.train.names is not None
+    if is_own:
+        refuse_contradictions(parts, facts.class_names)
+    if parts.test is None:
+        rest, drawn = share_by_content(parts.train, params.test_fraction, seed=name)
+        parts = replace(parts, train=parts.train.subset(rest), test=parts.train.subset(drawn))
+    if parts.val is None:
+        rest, drawn = stratified_split(parts.train.labels, params.val_fraction, params.split_seed)
+        parts = replace(parts, train=parts.train.subset(rest), val=parts.train.subset(drawn))
+    if is_own:
+        report(describe(facts))
+        for note in (*counts(parts, facts.class_names), *duplicates(parts)):
+            report(note)
+    mean, std = pixel_statistics(parts.train.images)
+    if not std:
+        raise UserError(f"{name}: every pixel of the training images is the same; expected pictures")
+
+    def split(images: Images | None) -> Split:
+        assert images is not None
+        described = (facts.class_names, mean, std, facts.mirror_symmetric)
+        return Split(name, *described, images.images, images.labels, facts.format)
+
+    return split(parts.train), split(parts.val), split(parts.test)
+
+
+def describe(facts: Dataset) -> str:
+    """What the images of a dataset are taken for, in a line."""
+    size, colour = facts.format.size, "grey" if facts.format.channels == 1 else "colour"
+    fit = "whole pictures" if facts.format.placement is None else "cut out and centred"
+    mirrored = "a mirror image keeps" if facts.mirror_symmetric else "a mirror image may change"
+    return f"{size} × {size} pixels, {colour}, {fit}; {mirrored} the class"
+
+
+def counts(parts: Parts, class_names: list[str]) -> list[str]:
+    """How many images of each class there are in each split: a line each, or one line for many classes."""
+    named = {"training": parts.train, "validation": parts.val, "test": parts.test}
+    columns = {
+        split: np.bincount(images.labels, minlength=len(class_names))
+        for split, images in named.items()
+        if images is not None
+    }
+    if len(class_names) > MAX_LISTED:
+        ranges = [f"{each.min():,} to {each.max():,} of the {split} split" for split, each in columns.items()]
+        return [f"images of a class: {', '.join(ranges)}"]
+    width = max(map(len, ["class", *class_names]))
+    header = "  ".join([f"{'class':<{width}}", *columns])
+    rows = [
+        "  ".join([f"{name:<{width}}", *(f"{each[label]:>{len(split)},}" for split, each in columns.items())])
+        for label, name in enumerate(class_names)
+    ]
+    return [header, *rows]
+
+
+def digests(images: Images) -> list[bytes]:
+    """A digest of each image's pixels: the same for the same picture, whatever file it is in."""
+    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images.images]
+
+
+def share_by_content(images: Images, fraction: float, seed: str) -> tuple[np.ndarray, np.ndarray]:
+    """Draw about a fraction of the images of each class, by their content.
+
+    Each image has a number from 0 to 1, a hash of its pixels, and is drawn where that is below `fraction`. An
+    image that is added later therefore moves no other one, and copies of an image stay together. A class of
+    which none is drawn, or of which fewer than two are left, gives or keeps the image with the lowest or
+    highest numbers.
+
+    Args:
+        images: uint8 images and their labels.
+        fraction: of the images to draw, in (0, 0.5].
+        seed: of the hash.
+
+    Returns:
+        The indices of the rest and of those drawn, int64, each in ascending order.
+    """
+    key = hashlib.blake2b(seed.encode(), digest_size=32).digest()
+    hashes = [hashlib.blake2b(image.tobytes(), key=key, digest_size=8).digest() for image in images.images]
+    numbers = np.array([int.from_bytes(value) / 2**64 for value in hashes])
+    drawn = numbers < fraction
+    for label in np.unique(images.labels):
+        ordered = sorted(np.flatnonzero(images.labels == label), key=lambda index: numbers[index])
+        drawn[ordered[0]] = True
+        drawn[ordered[-2:]] = False
+    return np.flatnonzero(~drawn), np.flatnonzero(drawn)
+
+
+def refuse_contradictions(parts: Parts, class_names: list[str]) -> None:
+    """Raise a `UserError` where the same picture is in two classes."""
+    seen: dict[bytes, tuple[str, int]] = {}
+    for images in filter(None, (parts.train, parts.val, parts.test)):
+        for index, digest in enumerate(digests(images)):
+            name, label = images.name(index), int(images.labels[index])
+            other, other_label = seen.setdefault(digest, (name, label))
+            if label != other_label:
+                raise UserError(
+                    f"the same picture is in two classes: {other} ({class_names[other_label]}) and "
+                    f"{name} ({class_names[label]}); expected one of them"
+                )
+
+
+def duplicates(parts: Parts) -> list[str]:
+    """A line for each two splits that share pictures, with how many and the first of them."""
+    named = {"training": parts.train, "validation": parts.val, "test": parts.test}
+    found = {
+        split: {digest: images.name(index) for index, digest in enumerate(digests(images))}
+        for split, images in named.items()
+        if images is not None
+    }
+    lines = []
+    splits = list(found)
+    for position, first in enumerate(splits):
+        for second in splits[position + 1 :]:
+            shared = [digest for digest in found[first] if digest in found[second]]
+            if shared:
+                pairs = "; ".join(f"{found[first][each]} = {found[second][each]}" for each in shared[:SHOWN])
+                more = "; …" if len(shared) > SHOWN else ""
+                plural = "" if len(shared) == 1 else "s"
+                lines.append(
+                    f"warning: the {first} and the {second} split share {len(shared):,} picture{plural}: "
+                    f"{pairs}{more}"
+                )
+    return lines

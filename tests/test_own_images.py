@@ -1,0 +1,525 @@
+"""A user's own images: what is read, guessed, refused, and how they are divided."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.data.dataset import Images, Parts
+from src.data.own import Facts, describe_sizes, own_dataset, read_facts
+from src.data.splits import ImageFormat, Split, load_split
+from src.data.splitting import duplicates, share_by_content, split_dataset
+from src.params import PrepareParams
+from src.runtime.errors import UserError
+from tests.conftest import ROOT
+from tests.idx_files import compressed, idx
+from tests.own_images import AWKWARD, picture, write_pictures
+
+THREE = {"cockle": 12, "mussel": 9, "oyster": 6}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the dataset `shells`, as seen from the current directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("data/own/shells").mkdir(parents=True)
+    return Path("data/own/shells")
+
+
+def divided(said: list[str] | None = None, fraction: float = 1 / 3) -> tuple[Split, Split, Split]:
+    """The splits of `shells`; what is reported goes into `said`."""
+    params = PrepareParams(dataset="shells", val_fraction=fraction, split_seed=0, test_fraction=fraction)
+    return split_dataset(params, report=(said if said is not None else []).append)
+
+
+def contents(*splits: Split) -> set[tuple[bytes, str]]:
+    """The images of some splits with the names of their classes."""
+    return {
+        (image.tobytes(), split.class_names[label])
+        for split in splits
+        for image, label in zip(split.images, split.labels, strict=True)
+    }
+
+
+def test_pictures_in_a_folder_for_each_class(folder: Path) -> None:
+    write_pictures(folder, THREE)
+    said: list[str] = []
+    train, val, test = divided(said)
+    assert train.class_names == ["cockle", "mussel", "oyster"]
+    assert sum(len(split.labels) for split in (train, val, test)) == 27
+    expected = {(np.asarray(picture(number)).tobytes(), "cockle") for number in range(12)}
+    assert {each for each in contents(train, val, test) if each[1] == "cockle"} == expected
+    assert said[:3] == [
+        "data/own/shells: 3 classes, pictures of 28 × 28 pixels",
+        "28 × 28 pixels, grey, whole pictures; a mirror image may change the class",
+        "class   training  validation  test",
+    ]
+    counted = [[int(number) for number in line.split()[1:]] for line in said[3:]]
+    assert [sum(line) for line in counted] == list(THREE.values())
+    assert [line[2] for line in counted] == np.bincount(test.labels).tolist()
+
+
+def test_pictures_below_train_val_and_test(folder: Path) -> None:
+    for number, part in enumerate(("train", "val", "test")):
+        write_pictures(folder / part, THREE, first=100 * number)
+    train, val, test = divided()
+    assert [len(split.labels) for split in (train, val, test)] == [27, 27, 27]
+    for number, split in enumerate((train, val, test)):
+        assert (np.asarray(picture(100 * number)).tobytes(), "cockle") in contents(split)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "bmp", "gif"])
+def test_every_kind_of_picture_is_read(folder: Path, suffix: str) -> None:
+    write_pictures(folder, THREE, suffix=suffix)
+    assert sum(len(split.labels) for split in divided()) == 27
+
+
+def arrays(parts: dict[str, int], colour: bool = False, column: bool = True) -> dict[str, np.ndarray]:
+    """What a .npz file of MedMNIST holds; labels are a column there."""
+    generator, found = np.random.default_rng(0), {}
+    for part, count in parts.items():
+        shape = (count, 28, 28, 3) if colour else (count, 28, 28)
+        found[f"{part}_images"] = generator.integers(0, 256, shape, dtype=np.uint8)
+        labels = np.arange(count) % 3
+        found[f"{part}_labels"] = labels[:, None] if column else labels
+    return found
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("column", [False, True])
+def test_an_archive_of_arrays_with_its_own_parts(folder: Path, colour: bool, column: bool) -> None:
+    held = arrays({"train": 30, "val": 9, "test": 12}, colour, column)
+    np.savez(folder / "medmnist.npz", **held)
+    for name, split in zip(("train", "val", "test"), divided(), strict=True):
+        np.testing.assert_array_equal(split.images, held[f"{name}_images"])
+        np.testing.assert_array_equal(split.labels, held[f"{name}_labels"].reshape(-1))
+        assert split.class_names == ["0", "1", "2"]
+        assert split.format == ImageFormat(28, 3 if colour else 1)
+
+
+def test_an_archive_of_one_part_is_divided(folder: Path) -> None:
+    np.savez(folder / "all.npz", **arrays({"train": 60}))
+    splits = divided()
+    assert sum(len(split.labels) for split in splits) == 60
+    assert all(len(np.unique(split.labels)) == 3 for split in splits)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ""])
+def test_four_idx_archives(folder: Path, suffix: str) -> None:
+    held = arrays({"train": 30, "test": 12}, column=False)
+    for part, name in (("train", "train"), ("test", "t10k")):
+        for kind, ending in (("images", "images-idx3-ubyte"), ("labels", "labels-idx1-ubyte")):
+            content = idx(held[f"{part}_{kind}"].astype(np.uint8))
+            path = folder / f"{name}-{ending}{suffix}"
+            path.write_bytes(compressed(content) if suffix else content)
+    train, val, test = divided()
+    np.testing.assert_array_equal(test.images, held["test_images"])
+    assert len(train.labels) + len(val.labels) == 30
+
+
+def test_facts_are_followed(folder: Path) -> None:
+    for number, name in enumerate(THREE):
+        (folder / name).mkdir()
+        for size in range(10, 16):
+            drawn = Image.new("RGB", (60, 40), (220, 240, 250))
+            drawn.paste((20, 90, 30), (5, 3, 5 + size, 5 + size * (number + 1)))
+            drawn.save(folder / name / f"{size}.png")
+    (folder / "dataset.yaml").write_text(
+        "class_names: [oyster, cockle, mussel]\nmirror_symmetric: true\n"
+        "colour: grey\nsize: 32\nfit: centred\n"
+    )
+    said: list[str] = []
+    train = divided(said)[0]
+    assert train.class_names == ["oyster", "cockle", "mussel"]
+    assert int(train.images[train.labels == 0].max()) == 255
+    assert not train.images[:, 0].any(), "cut out, bright on black, and centred"
+    assert train.mirror_symmetric
+    assert (train.format.size, train.format.channels) == (32, 1)
+    assert train.format.placement is not None
+    assert said[:2] == [
+        "data/own/shells: 3 classes, pictures of 60 × 40 pixels",
+        "32 × 32 pixels, grey, cut out and centred; a mirror image keeps the class",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "colour", "expected"),
+    [
+        ((28, 28), False, ImageFormat(28, 1)),
+        ((32, 32), False, ImageFormat(32, 1)),
+        ((300, 200), False, ImageFormat(28, 1)),
+        ((28, 28), True, ImageFormat(28, 3)),
+        ((300, 200), True, ImageFormat(32, 3)),
+    ],
+)
+def test_size_and_colour_are_guessed(
+    folder: Path, size: tuple[int, int], colour: bool, expected: ImageFormat
+) -> None:
+    write_pictures(folder, {"a": 4, "b": 4}, size=size, colour=colour)
+    assert own_dataset("shells").format == expected
+
+
+def test_pictures_that_could_hold_colours_and_hold_none_are_grey(folder: Path) -> None:
+    for number, name in enumerate("abababab"):
+        (folder / name).mkdir(exist_ok=True)
+        picture(number).convert("RGB").save(folder / name / f"{number}.png")
+    facts = own_dataset("shells")
+    assert facts.format == ImageFormat(28, 1)
+    assert np.array_equal(facts.load().train.images[0], np.asarray(picture(0)))
+
+
+def test_sizes_found_are_named() -> None:
+    assert describe_sizes({(28, 28): 5}) == "pictures of 28 × 28 pixels"
+    found = {(480, 640): 2, (20, 30): 1, (3000, 4000): 1}
+    assert describe_sizes(found) == "pictures of 30 × 20 to 4,000 × 3,000 (3 sizes) pixels"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("colours: grey", "unknown key 'colours'; expected class_names, mirror_symmetric, fit, colour, size"),
+        ("colour: blue", "colour: 'blue' is invalid; expected grey or colour"),
+        ("size: 64", "size: 64 is invalid; expected 28 or 32 (pixels)"),
+        ("size: '28'", "size: '28' is invalid; expected 28 or 32 (pixels)"),
+        ("fit: stretch", "fit: 'stretch' is invalid; expected whole (the whole picture, scaled) or centred"),
+        ("mirror_symmetric: 1", "mirror_symmetric: 1 is invalid; expected true where a mirror image is"),
+        (
+            "class_names: cockle",
+            "class_names: 'cockle' is invalid; expected a list of names, in the order of",
+        ),
+        ("class_names: []", "class_names: [] is invalid; expected a list of names"),
+        ("class_names: [a, a]", "class_names: ['a', 'a'] is invalid; expected different names"),
+        ("class_names: [1, 2]", "class_names: [1, 2] is invalid; expected a list of names"),
+        ("- a", "expected `key: value` lines, found list"),
+        ("colour: colour\nfit: centred", "fit: 'centred' is invalid with colour; expected whole"),
+        ("colour: [", "not valid YAML at line 2"),
+    ],
+)
+def test_a_mistake_in_the_facts_is_named_in_a_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "dataset.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as refusal:
+        read_facts(path)
+    assert str(refusal.value).startswith(f"{path}")
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_no_facts_are_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_text("# later\n")
+    assert read_facts(tmp_path / "dataset.yaml") == read_facts(tmp_path / "none.yaml") == Facts()
+
+
+# The test share
+
+
+def images_of(labels: np.ndarray, first: int = 0) -> Images:
+    drawn = np.stack([np.asarray(picture(first + number)) for number in range(len(labels))])
+    return Images(drawn, labels.astype(np.uint8))
+
+
+def drawn_from(images: Images, fraction: float = 1 / 6, seed: str = "shells") -> set[bytes]:
+    _, drawn = share_by_content(images, fraction, seed)
+    return {images.images[index].tobytes() for index in drawn}
+
+
+def test_images_that_are_added_move_no_other() -> None:
+    labels = np.arange(400) % 4
+    everything = images_of(labels)
+    order = np.random.default_rng(0).permutation(400)
+    some = everything.subset(order[:250])
+    before, after = drawn_from(some), drawn_from(everything)
+    present = {image.tobytes() for image in some.images}
+    assert before == after & present
+    assert drawn_from(everything.subset(order)) == after, "whatever their order"
+    assert drawn_from(everything, seed="other") != after
+
+
+def test_the_share_is_about_the_fraction_of_each_class() -> None:
+    labels = np.repeat([0, 1, 2], [300, 600, 1500])
+    _, drawn = share_by_content(images_of(labels), 1 / 6, "shells")
+    shares = np.bincount(labels[drawn]) / np.bincount(labels)
+    # Three standard deviations of a binomial share.
+    assert (np.abs(shares - 1 / 6) < 3 * np.sqrt(5 / 36 / np.bincount(labels))).all()
+
+
+def test_copies_of_an_image_stay_together() -> None:
+    images = images_of(np.zeros(60))
+    copies = Images(np.concatenate([images.images] * 2), np.zeros(120, np.uint8))
+    rest, drawn = share_by_content(copies, 1 / 4, "shells")
+    assert set(drawn[drawn < 60] + 60) == set(drawn[drawn >= 60])
+    assert 0 < len(drawn) < 60
+    assert sorted([*rest, *drawn]) == list(range(120))
+
+
+@pytest.mark.parametrize("count", [3, 4, 5])
+@pytest.mark.parametrize("fraction", [0.01, 0.5])
+def test_of_the_smallest_classes_there_is_one_in_the_test_share_and_two_are_left(
+    count: int, fraction: float
+) -> None:
+    for seed in map(str, range(30)):
+        rest, drawn = share_by_content(images_of(np.zeros(count)), fraction, seed)
+        assert len(drawn) >= 1
+        assert len(rest) >= 2
+
+
+# What is found twice
+
+
+def test_the_same_picture_in_two_splits_is_reported(folder: Path) -> None:
+    write_pictures(folder / "train", THREE)
+    write_pictures(folder / "test", THREE, first=100)
+    picture(0).save(folder / "test/cockle/again.png")
+    said: list[str] = []
+    divided(said)
+    (line,) = [line for line in said if "warning" in line]
+    assert re.fullmatch(
+        r"warning: the (?:training|validation) and the test split share 1 picture: "
+        r"data/own/shells/train/cockle/00000.png = data/own/shells/test/cockle/again.png",
+        line,
+    )
+
+
+def test_of_many_copies_the_first_are_named() -> None:
+    images = images_of(np.zeros(10))
+    (line,) = duplicates(Parts(images, images))
+    assert line.startswith("warning: the training and the test split share 10 pictures: image 0 = image 0; ")
+    assert line.count("=") == 3
+    assert line.endswith("; …")
+
+
+def test_the_same_picture_in_two_classes_is_refused(folder: Path) -> None:
+    write_pictures(folder, THREE)
+    picture(0).save(folder / "oyster/same.png")
+    with pytest.raises(UserError) as refusal:
+        divided()
+    assert str(refusal.value) == (
+        "the same picture is in two classes: data/own/shells/cockle/00000.png (cockle) and "
+        "data/own/shells/oyster/same.png (oyster); expected one of them"
+    )
+
+
+# What is refused
+
+
+def spoil_with_text(folder: Path) -> None:
+    for number in range(3):
+        (folder / f"cockle/text{number}.png").write_text("not a picture")
+
+
+def spoil_with_a_link(folder: Path) -> None:
+    outside = folder.parent.parent / "elsewhere.png"
+    picture(77).save(outside)
+    (folder / "cockle/link.png").symlink_to(outside.resolve())
+
+
+def spoil_with_a_linked_class(folder: Path) -> None:
+    write_pictures(folder.parent.parent / "elsewhere", {"whelk": 5}, first=300)
+    (folder / "whelk").symlink_to((folder.parent.parent / "elsewhere/whelk").resolve())
+
+
+def spoil_with_unknown_class(folder: Path) -> None:
+    for name in THREE:
+        (folder / "train").mkdir(exist_ok=True)
+        (folder / name).rename(folder / "train" / name)
+    write_pictures(folder / "test", {"cockle": 3, "whelk": 3}, first=200)
+
+
+def spoil_with_an_empty_part(folder: Path) -> None:
+    for name in THREE:
+        (folder / "train").mkdir(exist_ok=True)
+        (folder / name).rename(folder / "train" / name)
+    (folder / "test/cockle").mkdir(parents=True)
+
+
+def empty(folder: Path) -> None:
+    for name in THREE:
+        for path in (folder / name).iterdir():
+            path.unlink()
+        (folder / name).rmdir()
+
+
+def one_class(folder: Path) -> None:
+    empty(folder)
+    write_pictures(folder, {"cockle": 9})
+
+
+def one_picture(folder: Path) -> None:
+    empty(folder)
+    write_pictures(folder, {"cockle": 1, "mussel": 9})
+
+
+def too_many_classes(folder: Path) -> None:
+    write_pictures(folder, {f"class {number}": 1 for number in range(1000)}, size=(1, 1))
+
+
+def blank(folder: Path) -> None:
+    empty(folder)
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        for number in range(3):
+            Image.new("L", (28, 28), 7).save(folder / name / f"{number}.png")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            empty,
+            "data/own/shells: no images; expected a folder of pictures for each class, one .npz file, or",
+        ),
+        (
+            lambda folder: (folder / "whelk").mkdir(),
+            "data/own/shells/whelk: no pictures in it; expected .png",
+        ),
+        (one_class, "data/own/shells: 1 classes; expected 2 to 1,000"),
+        (one_picture, "data/own/shells: too few images of a class: 'cockle' has 1; expected at least 3 of"),
+        (too_many_classes, "data/own/shells: 1003 classes; expected 2 to 1,000"),
+        (spoil_with_text, "data/own/shells: 3 of 30 pictures cannot be read; expected at most 1%: data/own/"),
+        (spoil_with_a_link, "cockle/link.png: a link out of the dataset's folder; expected the file itself"),
+        (spoil_with_a_linked_class, "data/own/shells/whelk: a link out of the dataset's folder; expected"),
+        (spoil_with_unknown_class, "data/own/shells/test/whelk: a class without training pictures; expected"),
+        (
+            spoil_with_an_empty_part,
+            "data/own/shells/test: no pictures in it; expected some, or no such folder",
+        ),
+        (
+            blank,
+            "the same picture is in two classes: data/own/shells/a/0.png (a) and data/own/shells/b/0.png",
+        ),
+        (
+            lambda folder: (folder / "dataset.yaml").write_text("class_names: [cockle, mussel, whelk]"),
+            "data/own/shells: class_names and folders differ by 'oyster', 'whelk'; expected a folder for",
+        ),
+    ],
+)
+def test_folders_that_are_refused(folder: Path, spoil: Callable[[Path], object], said: str) -> None:
+    write_pictures(folder, THREE)
+    spoil(folder)
+    with pytest.raises(UserError) as refusal:
+        divided()
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_folder_that_is_not_there_is_refused(folder: Path) -> None:
+    folder.rmdir()
+    with pytest.raises(UserError, match="data/own/shells: no such folder"):
+        own_dataset("shells")
+
+
+GOOD = arrays({"train": 30, "test": 12})
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ({}, "train_images is missing; expected train_images and train_labels"),
+        ({"train_images": GOOD["train_images"]}, "train_labels"),
+        (GOOD | {"train_labels": np.zeros(29, int)}, "train_labels: 29 for 30 images; expected one for each"),
+        (GOOD | {"train_labels": np.zeros((30, 2), int)}, "expected integers [N] or [N, 1]"),
+        (GOOD | {"train_labels": np.zeros(30)}, "train_labels: float64 (30,); expected integers [N] or"),
+        (GOOD | {"train_labels": np.full(30, -1)}, "train_labels: holds the label -1; expected integers ≥ 0"),
+        (GOOD | {"test_labels": np.full(12, 3)}, "too few images of a class: '3' has 0"),
+        (GOOD | {"train_images": GOOD["train_images"] / 255}, "train_images: float64 (30, 28, 28); expected"),
+        (GOOD | {"train_images": np.zeros((30, 28, 28, 4), np.uint8)}, "expected uint8 [N, H, W] or"),
+        (GOOD | {"test_images": np.zeros((0, 28, 28), np.uint8), "test_labels": np.zeros(0, int)}, "0 for 0"),
+        (GOOD | {"train_labels": np.array([None] * 30)}, "not an archive of arrays"),
+    ],
+)
+def test_archives_of_arrays_that_are_refused(folder: Path, held: dict[str, np.ndarray], said: str) -> None:
+    np.savez(folder / "images.npz", **held)
+    with pytest.raises(UserError) as refusal:
+        divided()
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_archives_that_are_refused(folder: Path) -> None:
+    (folder / "images.npz").write_bytes(b"PK no archive")
+    with pytest.raises(UserError, match=r"images\.npz: not an archive of arrays"):
+        divided()
+    np.savez(folder / "more.npz", **GOOD)
+    with pytest.raises(UserError, match=r"2 \.npz files; expected one"):
+        divided()
+    for path in folder.glob("*.npz"):
+        path.unlink()
+    (folder / "train-images-idx3-ubyte").write_bytes(idx(GOOD["train_images"]))
+    with pytest.raises(
+        UserError, match=r"train-labels-idx1-ubyte is missing; expected train-images-idx3-uby"
+    ):
+        divided()
+
+
+def test_names_for_fewer_labels_than_there_are_are_refused(folder: Path) -> None:
+    np.savez(folder / "images.npz", **GOOD)
+    (folder / "dataset.yaml").write_text("class_names: [a, b]")
+    with pytest.raises(UserError, match="holds the label 2; expected 0 to 1, as class_names says"):
+        divided()
+
+
+def test_a_few_damaged_pictures_of_many_are_skipped_with_a_list(folder: Path) -> None:
+    write_pictures(folder, {"cockle": 600, "mussel": 600}, size=(4, 4))
+    for name in ("cockle/text.png", "mussel/text.jpg"):
+        (folder / name).write_text("not a picture")
+    whole = (folder / "cockle/00000.png").read_bytes()
+    (folder / "cockle/cut.png").write_bytes(whole[:-30])
+    (folder / "cockle/notes.txt").write_text("of a walk on the beach")
+    (folder / "cockle/.hidden").write_text("")
+    (folder / "mussel/more").mkdir()
+    said: list[str] = []
+    splits = divided(said)
+    assert sum(len(split.labels) for split in splits) == 1200
+    skipped = [line for line in said if line.startswith("skipped")]
+    assert skipped[0] == (
+        "skipped in data/own/shells, where .png, .jpg, .jpeg, .bmp, .gif are read: 1 .txt, 1 folders"
+    )
+    assert [line.split(":")[0] for line in skipped[1:]] == [
+        f"skipped data/own/shells/{name}" for name in ("cockle/cut.png", "cockle/text.png", "mussel/text.jpg")
+    ]
+    assert "not a picture" in skipped[2]
+
+
+def test_awkward_names_of_classes_are_kept(folder: Path) -> None:
+    write_pictures(folder, dict.fromkeys(AWKWARD, 3))
+    said: list[str] = []
+    train, _, _ = divided(said, fraction=0.5)
+    assert train.class_names == sorted(AWKWARD)
+    assert all(any(line.startswith(name) for line in said) for name in AWKWARD)
+
+
+def test_many_classes_are_counted_in_one_line(folder: Path) -> None:
+    write_pictures(folder, {f"{number:03}": 3 + number % 2 for number in range(300)}, size=(2, 2))
+    said: list[str] = []
+    params = PrepareParams(dataset="shells", val_fraction=0.5, split_seed=0, test_fraction=0.2)
+    train, _, test = split_dataset(params, report=said.append)
+    assert train.labels.dtype == np.uint16
+    assert train.labels.max() == 299
+    (line,) = [line for line in said if line.startswith("images of a class: ")]
+    assert line.endswith(f" to {np.bincount(test.labels).max()} of the test split")
+
+
+def test_what_was_prepared_before_stays_whole_where_the_stage_refuses(folder: Path) -> None:
+    write_pictures(folder, THREE)
+    text = re.sub(r"^dataset: \w+", "dataset: shells", (ROOT / "params.yaml").read_text(), flags=re.M)
+    Path("params.yaml").write_text(text)
+    command = (sys.executable, "-m", "stages.prepare")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "shells: " in done.stdout
+    before = {path: path.read_bytes() for path in Path("data/prepared").iterdir()}
+    picture(0).save(folder / "oyster/same.png")
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: the same picture is in two classes: ")
+    assert refused.stderr.count("\n") == 1
+    assert before == {path: path.read_bytes() for path in Path("data/prepared").iterdir()}
+    assert load_split(Path("data/prepared/train.npz")).dataset == "shells"
