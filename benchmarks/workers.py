@@ -1,8 +1,8 @@
 """Experiments per minute of one worker and of two: `python -m benchmarks.workers`, with MNIST at hand.
 
-In a temporary clone of HEAD, MNIST with the parameters of params.yaml: sweeps of four experiments with one worker
-and with two, in turn; once from the command to its table, and once without the workers' start and end. About ten
-minutes on two cores that do nothing else.
+In a temporary clone of HEAD, MNIST with the parameters of params.yaml: sweeps of four experiments with one
+worker and with two, in turn; from the command to its table, and without the workers' start and end. About
+ten minutes on two cores that do nothing else.
 """
 
 from __future__ import annotations

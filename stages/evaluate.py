@@ -29,7 +29,7 @@ from src.runtime.paths import (
 )
 from src.runtime.workspace import run_stage
 
-MISTAKES_SHOWN = CORRECT_SHOWN = 20
+MISTAKES_SHOWN, CORRECT_SHOWN = 20, 30
 
 
 def load_split_of(trained: TrainedModel, path: Path) -> Split:
@@ -45,7 +45,7 @@ def choose_examples(
 ) -> Examples:
     """The most confident mistakes, a correct prediction of each class, and the feature maps of the last.
 
-    Of no more than `MISTAKES_SHOWN` mistakes and `CORRECT_SHOWN` classes.
+    Of many classes those that come first.
     """
     correct = first_correct_of_each_class(predictions).head(CORRECT_SHOWN)
     mistakes = most_confident_mistakes(predictions, MISTAKES_SHOWN)

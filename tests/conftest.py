@@ -16,7 +16,7 @@ from filelock import FileLock
 from hypothesis import settings
 from ruamel.yaml import YAML
 
-from src.data.splits import Split
+from src.data.splits import ImageFormat, Split
 from src.params import Group, Params, parse
 from tests import committed
 from tests.watching import Watched, run_watched
@@ -237,3 +237,14 @@ def bright_squares(per_class: int, seed: int = 0, classes: int = 4) -> Split:
         image[4 + 12 * row : 12 + 12 * row, 4 + 12 * column : 12 + 12 * column] = 250
     names = [f"place {label}" for label in range(classes)]
     return Split("Squares", names, mean=0.15, std=0.25, mirror_symmetric=False, images=images, labels=labels)
+
+
+def coloured_squares(per_class: int, seed: int = 0) -> Split:
+    """Images of 32×32 whose class is the colour of a square: red, green, blue or white."""
+    generator = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(4, dtype=np.uint8), per_class)
+    images = generator.integers(0, 40, (len(labels), 32, 32, 3), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[8:24, 8:24, label if label < 3 else slice(None)] = 250
+    names = ["red", "green", "blue", "white"]
+    return Split("Colours", names, 0.15, 0.25, False, images, labels, ImageFormat(32, 3))

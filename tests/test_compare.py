@@ -248,10 +248,12 @@ def test_a_group_of_more_than_seeds_is_refused(groups: Clone, compared: Compare)
 
 
 def test_what_else_than_parameters_may_explain_a_difference(clone: Clone, compared: Compare) -> None:
-    (clone.path / "src/training/loop.py").open("a").write("# by other code\n")
+    with (clone.path / "src/training/loop.py").open("a") as file:
+        file.write("# by other code\n")
     clone.dvc("repro", LENET_THREADS="2")
     # What lies in the workspace was trained before this.
-    (clone.path / "src/networks/build.py").open("a").write("# by nothing yet\n")
+    with (clone.path / "src/networks/build.py").open("a") as file:
+        file.write("# by nothing yet\n")
 
     def trained() -> list[str]:
         lines = compared(clone)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import re
 import time
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from src import parameter_reference
 from src.data.dataset import Dataset
+from src.networks.build import count_parameters
 from src.params import Params
 from src.runtime.errors import UserError
 from tests import committed
@@ -103,9 +106,9 @@ def test_a_page_without_markers_is_refused() -> None:
         parameter_reference.with_tables(Path("README.md"), "# A title\n", "| key |\n")
 
 
-def test_the_dataset_that_readers_are_shown_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_modules_that_readers_are_shown_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = read("docs/data-and-networks.md")
-    shapes, _ = re.findall(r"^```python\n(.*?)^```$", text, flags=re.M | re.S)
+    shapes, separable = re.findall(r"^```python\n(.*?)^```$", text, flags=re.M | re.S)
     images = np.arange(6 * 28 * 28, dtype=np.uint8).reshape(6, 28, 28)
     arrays = {f"{part}_images": images for part in ("train", "test")}
     arrays |= {f"{part}_labels": np.arange(6, dtype=np.uint8) % 3 for part in ("train", "test")}
@@ -118,6 +121,14 @@ def test_the_dataset_that_readers_are_shown_works(tmp_path: Path, monkeypatch: p
     exec(re.sub('md5="[0-9a-f]{32}"', f'md5="{md5}"', shapes), written)
     assert isinstance(written["DATASET"], Dataset)
     assert np.array_equal(written["DATASET"].load().test.images, images)
+
+    exec(separable, written)
+    assert written["NETWORK"].accepts == ("width",)
+    for channels, size in itertools.product((1, 3), (28, 32)):
+        network = written["NETWORK"](width=8, num_classes=7, channels=channels, image_size=size)
+        assert network(torch.zeros(2, channels, size, size)).shape == (2, 7)
+    network = written["NETWORK"](width=16)
+    assert f"\n{count_parameters(network):,} trainable parameters\n" in text
 
 
 def test_the_results_in_the_readme_are_those_of_the_benchmark() -> None:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import Tensor, nn
 
-from tests.conftest import Clone
+from src.evaluation.examples import load_examples, save_examples
+from src.evaluation.metrics import evaluate
+from src.networks.network import Network
+from stages.evaluate import choose_examples
+from tests.conftest import Clone, coloured_squares
 
 
 def test_each_table_of_predictions_is_of_its_split(reproduced: Clone) -> None:
@@ -28,3 +37,43 @@ def test_the_training_split_is_not_read(clone: Clone) -> None:
     (clone.path / "plots/val_predictions.csv").unlink()
     clone.run("python", "-m", "stages.evaluate")
     assert clone.read("plots/val_predictions.csv") == written
+
+
+class Plain(Network):
+    """A network without feature maps of its own, whose activation overwrites what a convolution gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.act = nn.Conv2d(3, 2, 5), nn.ReLU(inplace=True)
+        self.second = nn.Conv2d(2, 4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.second(self.act(self.first(images))).mean(dim=(2, 3))
+
+
+def test_a_network_without_feature_maps_shows_its_convolutions(tmp_path: Path) -> None:
+    split = coloured_squares(10)
+    torch.manual_seed(0)
+    network = Plain().eval()
+    inputs = torch.from_numpy(split.images).permute(0, 3, 1, 2) / 255
+    predictions = evaluate(np.eye(4)[split.labels], split.labels, split.class_names).predictions
+    save_examples(choose_examples(predictions, split, inputs, network), tmp_path / "examples.npz")
+    examples = load_examples(tmp_path / "examples.npz")
+    assert {name: maps.shape for name, maps in examples.feature_maps.items()} == {
+        "first": (2, 28, 28),
+        "second": (4, 26, 26),
+    }
+    with torch.inference_mode():
+        first = network.first(inputs[examples.mapped : examples.mapped + 1])[0]
+    np.testing.assert_allclose(examples.feature_maps["first"], first.numpy(), rtol=1e-5, atol=1e-6)
+    assert first.min() < 0, "as the convolution gives it"
+    np.testing.assert_allclose(examples.network_input, split.images[examples.mapped] / 255, rtol=1e-6)
+    np.testing.assert_array_equal(examples.images, split.images[examples.indices])
+
+
+def test_of_many_classes_thirty_have_an_example() -> None:
+    split = coloured_squares(1)
+    predictions = evaluate(np.eye(1000), np.arange(1000), [f"{code:03}" for code in range(1000)]).predictions
+    images = np.zeros((1000, *split.format.shape), np.uint8)
+    found = choose_examples(predictions, replace(split, images=images), torch.zeros(1000, 3, 32, 32), Plain())
+    assert found.indices.tolist() == list(range(30))

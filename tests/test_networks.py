@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from src.networks.build import INPUT_MODES, build_model, count_parameters, network_class
+from src.data.splits import ImageFormat
+from src.networks.build import INPUT_MODES, build_model, count_parameters, network_class, network_input
 from src.networks.convnet import ConvNet
 from src.networks.lenet5 import POOLINGS, LeNet5
 from src.networks.lenet5_1998 import (
@@ -22,6 +23,7 @@ from src.networks.lenet5_1998 import (
 )
 from src.networks.network import Network
 from src.params import Activation, InputMode, ModelName, Pooling
+from src.runtime.errors import UserError
 
 NETWORK: dict[str, Any] = {"activation": "ReLU", "pooling": "max", "dropout": 0.0, "init": "default"}
 
@@ -200,3 +202,35 @@ def test_the_loss_is_cross_entropy_with_label_smoothing(name: str) -> None:
     even = -logits.log_softmax(1).mean()
     expected = 0.8 * F.cross_entropy(logits, labels) + 0.2 * even
     torch.testing.assert_close(model.training_loss(logits, labels, 0.2), expected)
+
+
+@pytest.mark.parametrize(
+    ("classes", "channels", "found"),
+    [(10, 3, "10 classes of colour images"), (26, 1, "26 classes of grey images")],
+)
+def test_a_network_refuses_images_that_it_cannot_classify(classes: int, channels: int, found: str) -> None:
+    with pytest.raises(UserError, match=f"^model: lenet5_1998 is invalid with {found}; expected 10 classes"):
+        build_model(
+            NETWORK | {"model": "lenet5_1998"},
+            seed=0,
+            num_classes=classes,
+            image_format=ImageFormat(28, channels),
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "channels", "classes"),
+    [("lenet5", 28, 3, 2), ("lenet5", 32, 3, 1000), ("convnet", 32, 1, 26), ("convnet", 32, 3, 1000)],
+)
+def test_networks_of_any_images_and_number_of_classes(
+    name: str, size: int, channels: int, classes: int
+) -> None:
+    image_format = ImageFormat(size, channels)
+    model = build_model(
+        NETWORK | {"model": name}, seed=0, num_classes=classes, image_format=image_format
+    ).eval()
+    images = torch.zeros((2, *image_format.shape), dtype=torch.uint8)
+    inputs = network_input(images, NETWORK | {"model": name, "input": "pad"}, mean=0.5, std=0.5)
+    assert inputs.shape[1:] == model.input_shape
+    assert model(inputs).shape == (2, classes)
+    assert all(maps.dim() == 4 for maps in model.feature_maps(inputs).values())

@@ -15,8 +15,10 @@ import torch
 from PIL import Image
 
 from src.data.dataset import dataset
+from src.data.splits import ImageFormat
 from src.data.splitting import split_dataset
-from src.networks.model_file import save_model
+from src.networks.build import build_model
+from src.networks.model_file import TrainedModel, save_model
 from src.params import Params
 from src.predict.__main__ import main
 from src.predict.classifiers import TorchClassifier
@@ -151,6 +153,39 @@ def test_before_training_every_answer_is_near_ten_percent(
 def test_probabilities_add_up_whatever_the_logits() -> None:
     logits = np.array([[1e4, 0, -1e4], [0, 0, 0]], np.float32)
     np.testing.assert_allclose(softmax(logits), [[1, 0, 0], [1 / 3] * 3])
+
+
+def test_pictures_in_colour_of_many_classes(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ['a,"b"', "$x$", "pizza 🍕", *(f"class {code}" for code in range(23))]
+    image_format = ImageFormat(32, 3)
+    network = build_model(params.network(), seed=0, num_classes=26, image_format=image_format)
+    save_model(
+        TrainedModel("Own", names, 0.5, 0.3, params.network(), 0, network.state_dict(), image_format),
+        tmp_path / "model.pt",
+    )
+    red = np.zeros((50, 40, 3), np.uint8)
+    red[..., 0] = 255
+    Image.fromarray(red).save(tmp_path / "red.png")
+    monkeypatch.chdir(tmp_path)
+
+    def printed(*options: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["src.predict", "red.png", "--model", "model.pt", *options])
+        main()
+        return capsys.readouterr().out
+
+    (record,) = json.loads(printed("--json"))
+    assert list(record["probabilities"]) == names
+    (row,) = csv.DictReader(io.StringIO(printed("--csv")))
+    assert [float(row[name]) for name in names] == list(record["probabilities"].values())
+    heading, line = printed("--untrained", "--plot", "red-seen.png").splitlines()
+    assert heading.endswith("the 5 most probable of 26 classes")
+    best = sorted(record["probabilities"].items(), key=lambda item: -item[1])[:5]
+    assert line.endswith("whole           " + ", ".join(f"{name} {share:.1%}" for name, share in best))
+    with Image.open(tmp_path / "red-seen.png") as drawn:
+        pixels = np.asarray(drawn.convert("RGB")).reshape(-1, 3)
+    assert (pixels == [255, 0, 0]).all(axis=1).mean() > 0.2, "the picture and what the model saw, in red"
 
 
 def test_no_picture_at_all_is_still_a_table() -> None:

@@ -26,7 +26,7 @@ from src.evaluation.seeds import Run
 from src.report.__main__ import main
 from src.report.charts import COLOURS, CURVES, SHAPES, curve, decades, style
 from src.report.judgements import judge
-from src.report.page import extreme
+from src.report.page import extreme, render
 from src.report.revisions import (
     ABSENT,
     COLUMNS,
@@ -491,12 +491,31 @@ def test_rows_of_a_confusion_matrix_are_actual_classes() -> None:
         "dog": [0, 5],
     }
     assert found["rows"]["cat"][0]["shade"] == 80, "of the actual class"
-    assert found["worst"] == ["cat classified as dog (2)"]
+    assert found["worst"] == [{"actual": "cat", "predicted": "dog", "count": 2, "images": 10}]
+
+
+def test_of_many_classes_the_report_lists_the_most_frequent_mistakes() -> None:
+    names = ['a,"b"', "<i>$x$</i>", "pizza 🍕", *(f"c{code}" for code in range(97))]
+    right = pd.DataFrame({"actual": names, "predicted": names, "count": 4})
+    wrong = pd.DataFrame({"actual": names[:30], "predicted": names[1:31], "count": range(100, 130)})
+    table = pd.concat([right, wrong])
+    found = matrix(snapshot("a", tables={CONFUSION: table}))
+    assert (found["rows"], found["right"], found["total"]) == ({}, 400, 400 + sum(range(100, 130)))
+    assert [mistake["count"] for mistake in found["worst"]] == list(range(129, 109, -1))
+    assert found["worst"][0] == {"actual": "c26", "predicted": "c27", "count": 129, "images": 133}
+
+    rare = pd.concat([right, wrong.assign(count=range(30, 0, -1))])
+    page = render([snapshot("a", tables={CONFUSION: rare})], {}, "")
+    assert 'class="matrix' not in page
+    assert "the most frequent mistakes between 100 classes" in page
+    row = '<th scope="row">{}</th><td>{}</td><td>{} of {}</td>'
+    assert row.format("a,&#34;b&#34;", "&lt;i&gt;$x$&lt;/i&gt;", 30, 34) in page
+    assert row.format("&lt;i&gt;$x$&lt;/i&gt;", "pizza 🍕", 29, 33) in page
 
 
 def test_rows_of_the_confusion_table_are_those_of_the_file(reported: Clone, browser: Browser) -> None:
     table = pd.read_csv(reported.path / CONFUSION, dtype={"actual": str, "predicted": str})
-    counts = table.pivot(index="actual", columns="predicted", values="count")
+    counts = table.pivot(index="actual", columns="predicted", values="count").fillna(0).astype(int)
     assert not (counts == counts.T).all(axis=None), "a transposed table would be seen"
     shown = browser.evaluate(
         "[...document.querySelectorAll('.matrix')].slice(-1)[0].querySelectorAll('tbody tr').values().map("

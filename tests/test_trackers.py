@@ -29,6 +29,7 @@ import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
+from src.data.splits import ImageFormat
 from src.networks.build import build_model
 from src.params import RunParams, parse
 from src.tracking.trackers import ACCEPTED, TrackedTraining, named_trackers, run_name, track_plots
@@ -473,6 +474,20 @@ def test_a_training_that_breaks_off_is_marked(elsewhere: Path) -> None:
     client = MlflowClient(f"sqlite:///{elsewhere / 'runs/mlflow/mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("lenet5").experiment_id])
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED"], "this one, and the database's"
+
+
+def test_tensorboard_draws_the_graph_of_a_network_for_colours(elsewhere: Path) -> None:
+    params = parse(YAML(typ="safe").load(committed.params_text()), RunParams).model_dump()
+    network = build_model(params, seed=0, num_classes=200, image_format=ImageFormat(32, 3))
+    with TrackedTraining(["tensorboard"], params, network) as tracking:
+        tracking.on_epoch(rows(0), network.state_dict())
+    read_back = events(elsewhere / "runs/tensorboard/first")
+    shapes = {
+        tuple(size.size for size in shape.dim)
+        for node in read_back.Graph().node
+        for shape in node.attr["_output_shapes"].list.shape
+    }
+    assert {(1, 3, 32, 32), (1, 200)} <= shapes
 
 
 def test_random_numbers_stay_those_of_the_training(elsewhere: Path) -> None:

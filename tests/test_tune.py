@@ -111,6 +111,7 @@ def test_a_killed_search_goes_on(clone: Clone) -> None:
     folder = clone.path / ".dvc/tmp/tune/mine"
     wait_for(lambda: list(folder.glob("*/result.json")), process, log)
     os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     begun = {path.parent.name.split("_")[2] for path in folder.glob("*/result.json")}
     refused = tune(clone, "--samples", "5", "--name", "mine", check=False)
     assert refused.returncode == 1
@@ -199,6 +200,7 @@ def test_a_vectorized_search_is_killed_and_goes_on(clone: Clone) -> None:
     file = clone.path / ".dvc/tmp/tune/mine/trials.json"
     wait_for(file.exists, process, log)
     os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     done = json.loads(file.read_text())
     result = tune(clone, *options, "--record")
     assert f"{len(done)} of 9 trials were done before" in result.stderr

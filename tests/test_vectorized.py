@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 import torch
 
+from src.data.splits import Split
 from src.params import Params, TrainParams
 from src.runtime.errors import UserError
 from src.training.history import DivergenceError, Epoch, TrainingResult
 from src.training.loop import train_on_splits
 from src.tune.vectorized import train_together
-from tests.conftest import bright_squares, changed
+from tests.conftest import bright_squares, changed, coloured_squares
 
 CPU = torch.device("cpu")
 TRAIN, VAL = bright_squares(30), bright_squares(10, seed=1)
@@ -37,8 +38,8 @@ def configurations(params: Params, **values: object) -> list[Params]:
     return [changed(params, **{"epochs": 3, "batch_size": 50} | values | varied) for varied in VARIED]
 
 
-def alone(params: TrainParams) -> TrainingResult:
-    return train_on_splits(TRAIN, VAL, params.network(), params, CPU)[1]
+def alone(params: TrainParams, train: Split = TRAIN, val: Split = VAL) -> TrainingResult:
+    return train_on_splits(train, val, params.network(), params, CPU)[1]
 
 
 def assert_alike(together: TrainingResult | DivergenceError, single: TrainingResult) -> None:
@@ -71,6 +72,13 @@ def test_together_as_alone(params: Params, shared: dict[str, Any], seeds: tuple[
     ]
     for together, each in zip(train_together(TRAIN, VAL, given, CPU), given, strict=True):
         assert_alike(together, alone(each))
+
+
+def test_together_as_alone_on_colours(params: Params) -> None:
+    train, val = coloured_squares(30), coloured_squares(10, seed=1)
+    given = configurations(params, augment="affine")
+    for together, each in zip(train_together(train, val, given, CPU), given, strict=True):
+        assert_alike(together, alone(each, train, val))
 
 
 def test_each_stops_by_its_own_patience(params: Params) -> None:

@@ -70,6 +70,10 @@ class ImageFormat:
         return json.dumps(asdict(self))
 
 
+# Of images like MNIST's, whole.
+DEFAULT_FORMAT = ImageFormat()
+
+
 @dataclass(frozen=True)
 class Split:
     """Labelled images, and the training part's statistics to normalise them with.
@@ -92,7 +96,7 @@ class Split:
     mirror_symmetric: bool
     images: np.ndarray
     labels: np.ndarray
-    format: ImageFormat = ImageFormat()
+    format: ImageFormat = DEFAULT_FORMAT
 
 
 def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,8 +16,6 @@ from sklearn.metrics import (
 )
 
 CALIBRATION_BINS = 15
-# Of 1,000 classes there are a million pairs, nearly all of them without any image.
-MAX_PAIRED = 100
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,8 @@ class Evaluation:
             probabilities from the truth, summed over classes, 0 to 2); `ece` (see
             `expected_calibration_error`); `macro` and `weighted` with `precision`, `recall` and `f1` each.
         per_class: one row per class: class, precision, recall, f1, support.
-        confusion: one row per pair of classes: actual, predicted, count; of more than `MAX_PAIRED` classes
-            only the pairs that occur, and those of a class with itself.
+        confusion: actual, predicted, count: one row per class with itself, in order, and per mistake that
+            occurs; of all pairs of a thousand classes there would be a million.
         predictions: one row per image: index, actual, predicted (class names), confidence (the
             predicted class's softmax probability).
         calibration: one row per bin of confidence that is not empty: lower, upper (its bounds), count,
@@ -78,17 +76,16 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, class_names: list[str]) -> 
             name: float(value) for name, value in scores(average).items() if name != "support"
         }
     counts = confusion_matrix(labels, predicted, labels=codes)
-    listed = (
-        np.ones_like(counts, bool)
-        if len(codes) <= MAX_PAIRED
-        else (counts > 0) | np.eye(len(codes), dtype=bool)
-    )
-    actual, answered = np.nonzero(listed)
+    pairs = np.nonzero((counts > 0) | np.eye(len(codes), dtype=bool))
     return Evaluation(
         metrics=metrics,
         per_class=pd.DataFrame({"class": names, **scores(None)}),
         confusion=pd.DataFrame(
-            {"actual": names[actual], "predicted": names[answered], "count": counts[actual, answered]}
+            {
+                "actual": names[pairs[0]],
+                "predicted": names[pairs[1]],
+                "count": counts[pairs],
+            }
         ),
         predictions=pd.DataFrame(
             {

@@ -2,72 +2,92 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 
-from src.figures.style import BLUE, GREEN, GREY, MAX_CLASSES, ORANGE, VERMILION, shortened
+from src.evaluation.mistakes import most_frequent_mistakes
+from src.figures.style import BLUE, CLASSES_BY_NAME, GREEN, GREY, ORANGE, VERMILION, label
 
-# Confusions that are named below a matrix without numbers.
-NAMED_CONFUSIONS = 5
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Names that have room along a matrix, and mistakes beside it.
+LABELS_OF_AXIS, MISTAKES_BY_NAME = 30, 20
 
 
 def confusion_matrix(confusion: pd.DataFrame) -> Figure:
     """Counts of test images by actual and predicted class; the shade is the share of the actual class.
 
-    Beyond `MAX_CLASSES`, the counts and some names are left out, and the most frequent mistakes are named.
+    With many classes, in place of the counts the most frequent mistakes by name.
 
     Args:
-        confusion: `plots/confusion.csv`: actual, predicted, count for every pair of classes that occurs.
+        confusion: `plots/confusion.csv`: actual, predicted, count; pairs that it lacks do not occur, those of
+            a class with itself it has in the order of the classes.
     """
     names = list(dict.fromkeys(confusion["actual"]))
-    counts = counts_by_class(confusion, names)
+    places = {name: place for place, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), np.int64)
+    counts[confusion["actual"].map(places), confusion["predicted"].map(places)] = confusion["count"]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    readable = len(names) <= MAX_CLASSES
-    figure = Figure(figsize=(7.6, 6.6 if readable else 7.8), layout="constrained")
-    axes = figure.subplots()
-    # A mistake is a small share where it may go to many classes: by the root it is seen.
-    scale = Normalize(0, 1) if readable else PowerNorm(0.5, 0, 1)
-    image = axes.imshow(shares, cmap="Blues", norm=scale)
-    for row, column in np.ndindex(*counts.shape if readable else (0, 0)):
-        if counts[row, column]:
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(
-                float(column), float(row), f"{counts[row, column]:,}", ha="center", va="center", color=colour
-            )
-    if not readable:
-        figure.supxlabel(most_frequent_confusions(confusion), fontsize=9)
-    shown = range(0, len(names), -(-len(names) // MAX_CLASSES))
-    labels = [shortened(names[place]) for place in shown]
-    slanted = max(map(len, labels)) > 3
-    axes.set_xticks(shown, labels, rotation=40 if slanted else 0, ha="right" if slanted else "center")
-    axes.set_yticks(shown, labels)
+    many = len(names) > CLASSES_BY_NAME
+    figure = Figure(figsize=(11.6 if many else 7.6, 6.6), layout="constrained")
+    if many:
+        axes, beside = figure.subplots(1, 2, width_ratios=(2, 1))
+        _list_mistakes(beside, confusion, counts.sum(axis=1), places)
+    else:
+        axes = figure.subplots()
+        _write_counts(axes, counts, shares)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    _name_classes(axes, [label(name) for name in names])
     right = int(np.trace(counts))
     axes.set(
         xlabel="Predicted class",
         ylabel="Actual class",
         title=f"Test images: {right:,} of {counts.sum():,} right ({right / counts.sum():.2%})",
     )
-    figure.colorbar(image, label="Share of the actual class", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="Share of the actual class", shrink=0.8)
     return figure
 
 
-def counts_by_class(confusion: pd.DataFrame, names: list[str]) -> np.ndarray:
-    """The matrix of a table of confusions, int64 [actual classes, predicted classes]."""
-    places = {name: place for place, name in enumerate(names)}
-    counts = np.zeros((len(names), len(names)), np.int64)
-    counts[confusion["actual"].map(places), confusion["predicted"].map(places)] = confusion["count"]
-    return counts
+def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(
+            float(column), float(row), f"{counts[row, column]:,}", ha="center", va="center", color=colour
+        )
 
 
-def most_frequent_confusions(confusion: pd.DataFrame) -> str:
-    """Lines that name the pairs of classes that are confused most often."""
-    wrong = confusion[(confusion["actual"] != confusion["predicted"]) & (confusion["count"] > 0)]
-    worst = wrong.sort_values("count", ascending=False, kind="stable").head(NAMED_CONFUSIONS)
-    pairs = zip(worst["actual"], worst["predicted"], worst["count"], strict=True)
-    named = [f"{shortened(actual)} → {shortened(predicted)}: {count:,}" for actual, predicted, count in pairs]
-    return "\n".join(["most frequent mistakes (actual → predicted):", *named]) if named else "no mistake"
+def _name_classes(axes: Axes, names: list[str]) -> None:
+    """Names beside the rows and below the columns of a matrix; of many classes every second, third, …"""
+    shown = range(0, len(names), -(-len(names) // LABELS_OF_AXIS))
+    chosen, size = [names[place] for place in shown], 8 if len(names) > CLASSES_BY_NAME else None
+    slanted = max(map(len, names)) > 3
+    rotation = 90 if slanted and size else 40 if slanted else 0
+    axes.set_xticks(
+        shown, chosen, rotation=rotation, ha="right" if rotation == 40 else "center", fontsize=size
+    )
+    axes.set_yticks(shown, chosen, fontsize=size)
+
+
+def _list_mistakes(axes: Axes, confusion: pd.DataFrame, support: np.ndarray, places: dict[str, int]) -> None:
+    """The most frequent mistakes, a line each, in place of what is in the axes.
+
+    Args:
+        axes: to be filled.
+        confusion: see `confusion_matrix`.
+        support: test images of each class, int64 [C].
+        places: of the classes in `support`.
+    """
+    lines = [
+        f"{label(actual)} → {label(predicted)}: {count:,} of {support[places[actual]]:,}"
+        for actual, predicted, count in most_frequent_mistakes(confusion, MISTAKES_BY_NAME)
+    ]
+    axes.axis("off")
+    axes.set_title("Most frequent mistakes\n(actual → predicted)", loc="left")
+    axes.text(0, 1, "\n".join(lines or ["none"]), va="top", linespacing=1.6, transform=axes.transAxes)
 
 
 def reliability_diagram(calibration: pd.DataFrame, error: float) -> Figure:
@@ -110,15 +130,17 @@ def reliability_diagram(calibration: pd.DataFrame, error: float) -> Figure:
 
 
 def per_class_f1(per_class: pd.DataFrame) -> Figure:
-    """F1 of every class, with precision and recall beside it; of more than `MAX_CLASSES` the lowest.
+    """F1 of every class, or of the worst of many, with precision and recall beside it.
 
     Args:
         per_class: `plots/per_class.csv`: class, precision, recall, f1, support.
     """
     title = "F1, precision and recall by class (test images)"
-    if len(per_class) > MAX_CLASSES:
-        title = f"The {MAX_CLASSES} of {len(per_class):,} classes with the lowest F1 (test images)"
-        per_class = per_class.sort_values("f1", kind="stable").head(MAX_CLASSES)
+    if len(per_class) > CLASSES_BY_NAME:
+        title = f"The lowest F1 of {len(per_class):,} classes (test images)"
+        # Of a class without images nothing was measured.
+        measured = per_class[per_class["support"] > 0]
+        per_class = measured.sort_values("f1", kind="stable").head(CLASSES_BY_NAME)
     figure = Figure(figsize=(8, 0.42 * len(per_class) + 1.6), layout="constrained")
     axes = figure.subplots()
     rows = np.arange(len(per_class))
@@ -130,10 +152,7 @@ def per_class_f1(per_class: pd.DataFrame) -> Figure:
     lowest = per_class[["precision", "recall", "f1"]].to_numpy().min()
     axes.set_yticks(
         rows,
-        [
-            f"{shortened(name)}  ({n:,})"
-            for name, n in zip(per_class["class"], per_class["support"], strict=True)
-        ],
+        [f"{label(name)}  ({n:,})" for name, n in zip(per_class["class"], per_class["support"], strict=True)],
     )
     axes.invert_yaxis()
     axes.set_xlim(left=max(0.0, np.floor(lowest * 20 - 1) / 20), right=1.004)

@@ -8,26 +8,34 @@ from matplotlib.figure import Figure
 
 from src.data.splits import Split
 from src.evaluation.examples import Examples
-from src.figures.style import BLUE, GAP, MAX_CLASSES, VERMILION, shortened, show_tiles
+from src.figures.style import BLUE, GAP, VERMILION, label, show_tiles
 
-# Of each layer, and of a network: beyond them, maps are too many to look at.
-MAX_CHANNELS, MAX_LAYERS = 64, 6
-LONGEST_CAPTION = 14
+# A figure with more rows of images, layers or channels than these is too large to look at.
+ROWS_OF_SAMPLES = 30
+LAYERS_SHOWN, CHANNELS_SHOWN = 12, 64
+
+
+def spread(count: int, limit: int) -> np.ndarray:
+    """All indices of `count` things; of more than `limit` so many, evenly spaced, the first and the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64))
 
 
 def sample_images(split: Split, title: str, per_class: int = 8) -> Figure:
-    """The first `per_class` images of every class, a row for each class with its name; of 20 at most."""
-    classes = min(len(split.class_names), MAX_CLASSES)
-    if classes < len(split.class_names):
-        title += f" ({classes} of {len(split.class_names):,} classes)"
-    members = [np.flatnonzero(split.labels == label)[:per_class] for label in range(classes)]
-    figure = Figure(figsize=(0.62 * per_class + 1.6, 0.62 * classes + 0.5), layout="constrained")
-    figure.suptitle(title)
+    """The first `per_class` images of every class, a row for each class with its name.
+
+    Of many classes some, evenly spaced.
+    """
+    shown = spread(len(split.class_names), ROWS_OF_SAMPLES)
+    members = [np.flatnonzero(split.labels == code)[:per_class] for code in shown]
+    figure = Figure(figsize=(0.62 * per_class + 1.6, 0.62 * len(shown) + 0.5), layout="constrained")
+    if len(shown) < len(split.class_names):
+        title += f" ({len(shown)} of {len(split.class_names):,} classes)"
+    figure.suptitle(label(title, longest=60))
     axes = figure.subplots()
     show_tiles(axes, [split.images[chosen] for chosen in members], per_class, cmap="gray", vmin=0, vmax=255)
     size = split.images.shape[1] + GAP
-    names = [shortened(name) for name in split.class_names[:classes]]
-    axes.set_yticks([label * size + (size - GAP) / 2 for label in range(classes)], names)
+    middles = [row * size + (size - GAP) / 2 for row in range(len(shown))]
+    axes.set_yticks(middles, [label(split.class_names[code]) for code in shown])
     return figure
 
 
@@ -56,15 +64,13 @@ def predicted_pictures(pairs: list[tuple[np.ndarray, np.ndarray]], titles: list[
 
 
 def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
-    """One test image as the layers of the network see it.
-
-    Every channel of every layer, but of no more than `MAX_CHANNELS` and `MAX_LAYERS`: the first channels, and
-    layers at equal distances from the first to the last.
-    """
+    """One test image as the layers of the network see it: every channel, or the first of many."""
     layers = list(examples.feature_maps)
-    chosen = np.linspace(0, len(layers) - 1, min(len(layers), MAX_LAYERS)).round().astype(int)
-    maps = {layers[place]: examples.feature_maps[layers[place]][:MAX_CHANNELS] for place in chosen}
-    columns = 8 if max(map(len, maps.values())) <= 16 else 16
+    maps = {
+        layers[index]: examples.feature_maps[layers[index]][:CHANNELS_SHOWN]
+        for index in spread(len(layers), LAYERS_SHOWN)
+    }
+    columns = 8 if max(map(len, maps.values()), default=0) <= 16 else 16
     rows = [
         (name, chunk)
         for name in maps
@@ -72,7 +78,7 @@ def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
     ]
     height = 10.2 / columns * (len(rows) + 1) + 0.6
     figure = Figure(figsize=(10.5, height), layout="constrained")
-    first, *grid = figure.subplots(len(rows) + 1)
+    first, *grid = figure.subplots(len(rows) + 1, squeeze=False)[:, 0]
     pixels = examples.network_input
     show_tiles(first, [pixels[None]], columns, cmap="gray", vmin=pixels.min(), vmax=pixels.max())
     first.set_yticks([len(pixels) / 2], ["network\ninput"])
@@ -82,33 +88,35 @@ def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
         low, high = float(maps[name].min()), float(maps[name].max())
         show_tiles(axes, [channels], columns, cmap="viridis", vmin=low, vmax=high)
         if name != before:
-            size, of_layer = channels.shape[1], len(examples.feature_maps[name])
-            cut = f"\n{MAX_CHANNELS} of {of_layer:,}" if of_layer > MAX_CHANNELS else ""
-            axes.set_yticks([size / 2], [f"{name}\n{size}×{size}{cut}"])
+            size, count = channels.shape[1], len(examples.feature_maps[name])
+            of_all = f"\n{CHANNELS_SHOWN} of {count}" if count > CHANNELS_SHOWN else ""
+            axes.set_yticks([size / 2], [f"{label(name)}\n{size}×{size}{of_all}"])
         before = name
     prediction = predictions[predictions["index"] == examples.mapped].iloc[0]
     figure.suptitle(
-        f"Feature maps of test image {examples.mapped}: actual {shortened(prediction['actual'])}, "
-        f"predicted {shortened(prediction['predicted'])} ({prediction['confidence']:.1%})"
+        f"Feature maps of test image {examples.mapped}: actual {label(prediction['actual'])}, "
+        f"predicted {label(prediction['predicted'])} ({prediction['confidence']:.1%})"
     )
     return figure
 
 
 def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
-    """The most confident mistakes, then rows of correct predictions, one of each class."""
+    """The most confident mistakes, then correct predictions, each of another class."""
     rows = predictions.set_index("index").loc[examples.indices]
     right = (rows["actual"] == rows["predicted"]).to_numpy()
     wrong_at, right_at = np.flatnonzero(~right), np.flatnonzero(right)
     columns = 10
     bands = [
-        places[start : start + columns]
-        for places in (wrong_at, right_at)
-        for start in range(0, len(places), columns)
+        positions[start : start + columns]
+        for positions in (wrong_at, right_at)
+        for start in range(0, len(positions), columns)
     ]
+    classes = predictions.loc[predictions["actual"] == predictions["predicted"], "actual"].nunique()
+    of_classes = "each class" if len(right_at) == classes else f"{len(right_at)} classes"
     figure = Figure(figsize=(1.32 * columns, 1.9 * len(bands) + 0.5), layout="constrained")
     figure.suptitle(
         ("Most confident mistakes on the test split (red)" if len(wrong_at) else "No mistake to show")
-        + " and a correct prediction of each class (blue): actual → predicted, confidence"
+        + f" and a correct prediction of {of_classes} (blue): actual → predicted, confidence"
     )
     grid = figure.subplots(len(bands), squeeze=False)[:, 0]
     size = examples.images.shape[1]
@@ -116,11 +124,10 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
         show_tiles(axes, [examples.images[band]], columns, cmap="gray", vmin=0, vmax=255)
         for column, position in enumerate(band):
             prediction = rows.iloc[position]
-            actual, predicted = (
-                shortened(prediction[name], LONGEST_CAPTION) for name in ("actual", "predicted")
-            )
-            separator = " → " if len(actual + predicted) + 3 <= LONGEST_CAPTION else " →\n"
-            names = f"{actual}{separator}{predicted}"
+            actual, predicted = (label(prediction[key], longest=14) for key in ("actual", "predicted"))
+            names = f"{actual} → {predicted}"
+            if len(names) > 14:
+                names = names.replace("→ ", "→\n")
             axes.text(
                 column * (size + GAP) + (size - 1) / 2,
                 -2,

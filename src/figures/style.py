@@ -1,49 +1,57 @@
-"""What the figures share: colours, text, many small images as one picture, and how they are saved."""
+"""What the figures share: colours, names as labels, and many small images as one picture."""
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
+import functools
+import unicodedata
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
-
-from src.runtime.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# The name of a class may hold a `$`: text is never read as mathematics.
-mpl.rcParams["text.parse_math"] = False
 
 # Okabe & Ito's palette, told apart with any form of colour blindness (https://jfly.uni-koeln.de/color/).
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#595959"
 
 # Pixels between the images of a row.
 GAP = 2
-# Classes that a figure has room for with their names.
-MAX_CLASSES = 20
-LONGEST_NAME = 24
+
+# With more classes than these a figure shows the worst of them, and a matrix no numbers.
+CLASSES_BY_NAME = 20
+
+# Characters of a name that have room beside an axis.
+LONGEST_LABEL = 24
 
 
-def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Write a figure as PNG, whole or not at all.
+def label(text: str, longest: int = LONGEST_LABEL) -> str:
+    """A name for a figure: shortened, without formulas, and with words for what the font has no glyph of.
 
-    Raises:
-        UserError: the file cannot be written.
+    Args:
+        text: a name that anyone may have chosen.
+        longest: the number of characters from which on it is shortened.
     """
-    with replacing(path) as temporary, warnings.catch_warnings():
-        # A character that the font lacks, such as an emoji in the name of a class, is drawn as a box.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        # Without the name of the program that drew it, the file depends on the picture alone.
-        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
+    glyphs = _glyphs()
+    shown = "".join(character if ord(character) in glyphs else _in_words(character) for character in text)
+    if len(shown) > longest:
+        shown = f"{shown[: longest - 1]}…"
+    return shown.replace("$", r"\$")  # two of them would enclose a formula
 
 
-def shortened(name: str, longest: int = LONGEST_NAME) -> str:
-    """The beginning of a name that is too long to be shown."""
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    """The characters, as code points, that matplotlib's font can draw."""
+    # Fonts of the machine could draw more: the figure would depend on the machine.
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return frozenset(get_font(findfont(FontProperties())).get_charmap())
+
+
+def _in_words(character: str) -> str:
+    """The name of a symbol, such as an emoji, in brackets; the code point of a letter."""
+    if unicodedata.category(character) == "So":
+        return f"[{unicodedata.name(character).lower()}]"
+    return f"[U+{ord(character):04X}]"
 
 
 def show_tiles(
@@ -52,23 +60,22 @@ def show_tiles(
     """Rows of at most `columns` equally large images, as one picture: axes for each would take seconds.
 
     Args:
-        axes: to show them on.
-        rows: images [N, size, size], or [N, size, size, 3] with colour.
-        columns: the width of the picture, in images.
-        cmap: the colours of images without any.
-        vmin: what is shown darkest.
-        vmax: what is shown brightest.
+        axes: to draw in.
+        rows: images of each row, [N, H, W], or [N, H, W, 3] with colour.
+        columns: of the picture, also where rows are shorter.
+        cmap: the colours of images without colour.
+        vmin: the value that is black, or the first colour of `cmap`.
+        vmax: the value that is white, or the last colour of `cmap`.
     """
     size, channels = rows[0].shape[1], rows[0].shape[3:]
-    shape = (len(rows) * (size + GAP) - GAP, columns * (size + GAP) - GAP)
-    # With colour, what is between the images is transparent.
-    tiles = np.zeros((*shape, 4)) if channels else np.full(shape, np.nan)
+    height, width = (count * (size + GAP) - GAP for count in (len(rows), columns))
+    tiles = np.full((height, width, *channels), 1.0 if channels else np.nan)
     for row, images in enumerate(rows):
         for column, image in enumerate(images):
             top, left = row * (size + GAP), column * (size + GAP)
-            tiles[top : top + size, left : left + size] = (
-                np.dstack([(image - vmin) / (vmax - vmin), np.ones((size, size))]) if channels else image
-            )
+            # Matplotlib gives values a colour, but shows colours as they are, from 0 to 1.
+            pixels = (image - vmin) / ((vmax - vmin) or 1.0) if channels else image
+            tiles[top : top + size, left : left + size] = pixels
     axes.imshow(tiles, cmap=cmap, vmin=vmin, vmax=vmax, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.tick_params(length=0)

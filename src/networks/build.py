@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.data.splits import ImageFormat
+from src.data.splits import DEFAULT_FORMAT, ImageFormat
 from src.networks.network import Network
 from src.runtime.seeds import derived_seed
 
 INPUT_MODES = ("resize", "pad")
-MNIST_FORMAT = ImageFormat(size=28, channels=1)
 
 # Large enough to keep two cores busy, small enough for the activations to stay in cache.
 EVALUATION_BATCH = 1000
@@ -26,7 +25,7 @@ def network_class(model: str) -> type[Network]:
 
 
 def build_model(
-    network: dict[str, Any], *, seed: int, num_classes: int = 10, image_format: ImageFormat = MNIST_FORMAT
+    network: dict[str, Any], *, seed: int, num_classes: int = 10, image_format: ImageFormat = DEFAULT_FORMAT
 ) -> Network:
     """A network whose initial weights depend on `seed` alone; the global random state is left as it was.
 

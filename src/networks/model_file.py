@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from src.data.splits import ImageFormat
+from src.data.splits import DEFAULT_FORMAT, ImageFormat
 from src.networks.build import INPUT_MODES, build_model, network_input
 from src.networks.network import Network
 from src.runtime.errors import UserError, reason
@@ -40,7 +40,7 @@ class TrainedModel:
     network: dict[str, Any]
     seed: int
     weights: dict[str, Tensor]
-    format: ImageFormat = field(default_factory=ImageFormat)
+    format: ImageFormat = DEFAULT_FORMAT
 
     def build(self) -> Network:
         """The network with its trained weights, in evaluation mode."""

@@ -46,7 +46,8 @@ class Network(nn.Module):
         """
         maps: dict[str, Tensor] = {}
         hooks = [
-            layer.register_forward_hook(lambda _, inputs, output, name=name: maps.update({name: output}))
+            # A copy: an activation may work in place.
+            layer.register_forward_hook(lambda _, __, output, name=name: maps.update({name: output.clone()}))
             for name, layer in self.named_modules()
             if isinstance(layer, nn.Conv2d)
         ]

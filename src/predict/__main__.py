@@ -118,7 +118,8 @@ def main() -> None:
     elif options.csv:
         lines = as_csv(noted(), classifier.class_names)
     else:
-        lines = as_table(noted(), classifier.class_names, names, everything=options.untrained)
+        whole = classifier.format.placement is None
+        lines = as_table(noted(), classifier.class_names, names, everything=options.untrained, whole=whole)
     for line in lines:
         print(line, flush=True)
     if options.plot:
@@ -130,14 +131,16 @@ def main() -> None:
 def draw(predictions: list[Prediction], class_names: list[str], path: Path) -> None:
     """Write a figure of pictures, what the model saw of them, and its answers."""
     from src.figures.images import predicted_pictures
-    from src.figures.style import save_figure, shortened
+    from src.figures.style import label
+    from src.runtime.files import replacing
 
     pairs = [
         (one.pixels, one.prepared.image) for one in predictions if one.prepared and one.pixels is not None
     ]
     best = [choices(one, class_names) for one in predictions]
-    titles = [f"{shortened(one['class'])} ({one['confidence']:.1%})" for one in best]
-    save_figure(predicted_pictures(pairs, titles), path, dpi=150)
+    titles = [f"{label(one['class'])} ({one['confidence']:.1%})" for one in best]
+    with replacing(path) as temporary:
+        predicted_pictures(pairs, titles).savefig(temporary, dpi=150, format="png")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from src.predict.classifiers import Classifier
 from src.runtime.errors import UserError
 
 BATCH = 256
-# Beyond them, a line has no room for the probability of every class.
-MAX_COLUMNS, BEST = 20, 5
+
+# In a table for a person: columns for so many classes at most, or else so many of the most probable ones.
+MAX_COLUMNS, BEST_SHOWN = 20, 5
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,6 @@ def _read(name: str, source: Path | bytes, image_format: ImageFormat) -> Predict
 
 def polarity(prepared: Prepared) -> str:
     """What was taken for the picture, and what for its background."""
-    if prepared.inverted is None:
-        return "whole"
     return "dark on bright" if prepared.inverted else "bright on dark"
 
 
@@ -95,7 +94,12 @@ def choices(one: Prediction, class_names: list[str]) -> dict[str, Any]:
 
 
 def as_table(
-    predictions: Iterable[Prediction], class_names: list[str], files: list[str], *, everything: bool
+    predictions: Iterable[Prediction],
+    class_names: list[str],
+    files: list[str],
+    *,
+    everything: bool,
+    whole: bool = False,
 ) -> Iterator[str]:
     """Lines for a person, as they come.
 
@@ -103,34 +107,44 @@ def as_table(
         predictions: to be shown.
         class_names: of the model.
         files: the names that will come, for the width of their column.
-        everything: all probabilities in place of the runner-up; those of the best of more than `MAX_COLUMNS`.
+        everything: all probabilities, or the highest of many, in place of the runner-up.
+        whole: the model sees whole pictures, not what was cut out of them.
     """
     width = min(60, max(map(len, ["file", *files])))
-    widest = max(map(len, ["class", *class_names]))
-    columns = [max(6, len(name)) for name in class_names]
-    names = "  ".join(f"{name:>{column}}" for name, column in zip(class_names, columns, strict=True))
-    if len(class_names) > MAX_COLUMNS:
-        names = f"the best {BEST} of {len(class_names):,}"
-    yield (
-        f"{'file':<{width}}  {'class':<{widest}}  confidence  {'picture':<14}  "
-        f"{names if everything else 'runner-up'}"
-    )
+    widest = min(60, max(map(len, ["class", *class_names])))
+    heading = _columns(class_names) if everything else "runner-up"
+    yield f"{'file':<{width}}  {'class':<{widest}}  confidence  {'picture':<14}  {heading}"
     for one in predictions:
         if one.prepared is None or one.probabilities is None:
             yield f"{one.file:<{width}}  error: {one.problem}"
             continue
         best = choices(one, class_names)
-        rest = f"{best['runner_up']} {best['runner_up_confidence']:.2%}"
-        if everything and len(class_names) > MAX_COLUMNS:
-            places = np.argsort(-one.probabilities, kind="stable")[:BEST]
-            rest = ", ".join(f"{class_names[place]} {one.probabilities[place]:.2%}" for place in places)
-        elif everything:
-            shares = zip(one.probabilities, columns, strict=True)
-            rest = "  ".join(f"{share:>{column}.1%}" for share, column in shares)
+        rest = (
+            _shares(one.probabilities, class_names)
+            if everything
+            else f"{best['runner_up']} {best['runner_up_confidence']:.2%}"
+        )
         yield (
             f"{one.file:<{width}}  {best['class']:<{widest}}  {best['confidence']:>10.2%}  "
-            f"{polarity(one.prepared):<14}  {rest}"
+            f"{'whole' if whole else polarity(one.prepared):<14}  {rest}"
         )
+
+
+def _columns(class_names: list[str]) -> str:
+    """The heading of `_shares`."""
+    if len(class_names) > MAX_COLUMNS:
+        return f"the {BEST_SHOWN} most probable of {len(class_names):,} classes"
+    return "  ".join(f"{name:>6}" for name in class_names)
+
+
+def _shares(probabilities: np.ndarray, class_names: list[str]) -> str:
+    """The probability of each class, or of the best of many by name."""
+    if len(class_names) > MAX_COLUMNS:
+        best = np.argsort(-probabilities, kind="stable")[:BEST_SHOWN]
+        return ", ".join(f"{class_names[code]} {probabilities[code]:.1%}" for code in best)
+    return "  ".join(
+        f"{share:>{max(6, len(name))}.1%}" for name, share in zip(class_names, probabilities, strict=True)
+    )
 
 
 def as_json(predictions: Iterable[Prediction], class_names: list[str]) -> Iterator[str]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
+import pandas as pd
+
 from src.compare.provenance import describe_code, differing_code, differing_environment, value_words
+from src.evaluation.mistakes import most_frequent_mistakes
 from src.report.revisions import ABSENT, CONFUSION, Snapshot, is_number
 from src.runtime.paths import PARAMS_FILE, TEST_METRICS
 
 LONGEST = 60
-# Classes of which a matrix can be read; of more, the most frequent mistakes are named alone.
-MAX_CLASSES = 40
+# With more classes than these there is no matrix, but a table of so many of the most frequent mistakes.
+CLASSES_OF_MATRIX, MISTAKES = 30, 20
 PLUS_MINUS = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 
 
@@ -78,40 +81,44 @@ def metrics(snapshots: list[Snapshot]) -> dict[str, dict[str, list[dict[str, str
 
 
 def matrix(snapshot: Snapshot) -> dict[str, Any]:
-    """A revision's confusion matrix: rows of actual, columns of predicted classes."""
+    """A revision's confusion matrix: rows of actual, columns of predicted classes.
+
+    Of many classes only the most frequent mistakes. A pair that the table lacks does not occur.
+    """
     if CONFUSION not in snapshot.tables:
         return {"problem": snapshot.problems[CONFUSION]}
     table = snapshot.tables[CONFUSION]
     classes = list(dict.fromkeys([*table["actual"], *table["predicted"]]))
+    many = len(classes) > CLASSES_OF_MATRIX
+    images = table.groupby("actual")["count"].sum()
+    return {
+        "problem": "",
+        "classes": classes,
+        "slanted": max(map(len, classes)) > 3,
+        "rows": {} if many else _rows(table, classes),
+        "right": int(table.loc[table["actual"] == table["predicted"], "count"].sum()),
+        "total": int(table["count"].sum()),
+        "worst": [
+            {"actual": actual, "predicted": predicted, "count": count, "images": int(images[actual])}
+            for actual, predicted, count in most_frequent_mistakes(table, MISTAKES if many else 3)
+        ],
+    }
+
+
+def _rows(table: pd.DataFrame, classes: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """For each actual class a cell per predicted class."""
     counts = (
         table.pivot_table(index="actual", columns="predicted", values="count", aggfunc="sum")
         .reindex(index=classes, columns=classes)
         .fillna(0)
         .astype(int)
     )
-    rows = {
+    return {
         actual: [
             _cell(int(count), count / max(1, counts.loc[actual].sum()), actual == predicted)
             for predicted, count in counts.loc[actual].items()
         ]
-        for actual in (classes if len(classes) <= MAX_CLASSES else [])
-    }
-    wrong = table[(table["actual"] != table["predicted"]) & (table["count"] > 0)]
-    worst = wrong.sort_values("count", ascending=False, kind="stable").head(
-        3 if len(classes) <= MAX_CLASSES else 20
-    )
-    right, total = sum(int(counts.loc[name, name]) for name in classes), int(counts.to_numpy().sum())
-    return {
-        "problem": "",
-        "classes": classes,
-        "slanted": max(map(len, classes)) > 3,
-        "rows": rows,
-        "right": right,
-        "total": total,
-        "worst": [
-            f"{actual} classified as {predicted} ({count:,})"
-            for actual, predicted, count in zip(*(worst[name] for name in worst), strict=True)
-        ],
+        for actual in classes
     }
 
 

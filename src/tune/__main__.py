@@ -21,11 +21,10 @@ import torch
 from filelock import FileLock, Timeout
 
 from src.data.splits import load_split
-from src.figures.style import save_figure
 from src.params import RunParams, read
 from src.runtime.devices import select_device
 from src.runtime.errors import UserError, run
-from src.runtime.files import write_table
+from src.runtime.files import replacing, write_table
 from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import repository
 from src.tune.confirmation import compare_candidates, confirm, refuse_searched_seed, verdict
@@ -145,7 +144,8 @@ def main() -> None:
     except Timeout:
         raise UserError(f"the search {name!r} is running already") from None
     write_table(TABLE, table(trials))
-    save_figure(search_figure(trials, space), FIGURE, dpi=150)
+    with replacing(FIGURE) as path:
+        search_figure(trials, space).savefig(path, dpi=150, format="png")
     if options.record:
         record_trials(trials, name, identity)
     best = report(trials, space)

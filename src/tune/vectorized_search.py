@@ -49,7 +49,6 @@ class VectorizedEngine:
         """An engine on the device of this machine, with a thread for each core, which trains on its own."""
         os.environ.setdefault(THREADS_VARIABLE, str(cores()))
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         return cls(at_once, set_up_process())
 
     def search(self, problem: Problem, samples: int, seed: int) -> list[Trial]:
@@ -117,8 +116,10 @@ def propose(space: dict[str, Domain], trials: list[Trial], count: int, seed: int
 
     def sampler(fixed: dict[str, Any]) -> BaseSampler:
         # Unfinished trials of the round count as poor ones, so that its proposals keep apart.
-        tpe = TPESampler(seed=(seed + len(trials)) % 2**32, constant_liar=True)
-        return PartialFixedSampler(fixed, tpe) if fixed else tpe
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            tpe = TPESampler(seed=(seed + len(trials)) % 2**32, constant_liar=True)
+            return PartialFixedSampler(fixed, tpe) if fixed else tpe
 
     study = optuna.create_study(direction="maximize", sampler=sampler({}))
     study.add_trials([_as_optuna_trial(trial, distributions) for trial in trials])

@@ -48,7 +48,7 @@ def markdown(
         changed = [
             f"`{key}={values[key]}`"
             for key in RunParams.model_fields
-            if key != "seed" and values[key] != committed[key]
+            if key in values and values[key] != committed[key]
         ]
         lines.append(
             f"| {row['dataset']} | `{row['model']}`, {row['recipe']} "

@@ -34,7 +34,9 @@ def main() -> None:
     if arguments.setup not in setups:
         raise UserError(f"{arguments.setup!r} is no setup; expected one of {', '.join(setups)}")
     source = str(setups[arguments.setup])
-    values = json.loads(setups[arguments.setup].read_text())["params"] | {"seed": arguments.seed}
+    values = json.loads(setups[arguments.setup].read_text())["params"]
+    # Every dataset of the study comes with a test split.
+    values |= {"seed": arguments.seed, "test_fraction": 0.5}
     data = parse(values, PrepareParams, whole=RunParams, source=source)
     params = parse(values, TrainParams, whole=RunParams, source=source)
 

@@ -68,7 +68,9 @@ def main() -> None:
     code = code_digest(Path(name).read_bytes() for name in names)
     for name, changes in study["setups"].items():
         values = study["defaults"] | changes
-        parse(values | {"seed": 0}, RunParams, whole=RunParams, source=f"{FOLDER / 'params.yaml'}: {name}")
+        # Every dataset of the study comes with a test split.
+        complete = values | {"seed": 0, "test_fraction": 0.5}
+        parse(complete, RunParams, whole=RunParams, source=f"{FOLDER / 'params.yaml'}: {name}")
         text = json.dumps({"params": values, "code": code}, indent=2) + "\n"
         write_text(FOLDER / "setups" / f"{name}.json", text)
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from src.figures.style import save_figure
 from src.runtime.errors import UserError
-from src.runtime.files import write_table
+from src.runtime.files import replacing, write_table
 from src.runtime.workspace import run_stage
 from src.runtime.yaml_text import read_yaml
 from studies.benchmark.figure import accuracies_by_setup
@@ -32,7 +31,8 @@ def main() -> None:
     summary = summarise(runs)
     write_table(FOLDER / "runs.csv", runs)
     write_table(FOLDER / "summary.csv", summary)
-    save_figure(accuracies_by_setup(runs), FOLDER / "accuracy.png")
+    with replacing(FOLDER / "accuracy.png") as temporary:
+        accuracies_by_setup(runs).savefig(temporary, dpi=110, metadata={"Software": None})
     print(summary[["setup", "n", "test_accuracy_mean", "test_accuracy_sd"]].to_string(index=False))
 
 
