@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""What the texts say of a user's own images."""
-=======
 """What the documentation says of a user's own images."""
->>>>>>> 46126f9bf3d007177e7df3c0d9a68778111518a4
 
 from __future__ import annotations
 

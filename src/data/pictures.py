@@ -29,11 +29,12 @@ class Prepared:
 
     Attributes:
         image: uint8 [*shape of the format].
-        inverted: whether the picture was dark on a bright background, and was turned into its negative.
+        inverted: whether the picture was dark on a bright background, and was turned into its negative; None
+            for a whole picture, of which nothing is cut out.
     """
 
     image: np.ndarray
-    inverted: bool
+    inverted: bool | None
 
 
 def read_picture(source: Path | bytes, channels: int = 1) -> np.ndarray:
@@ -99,7 +100,7 @@ def prepare_picture(pixels: np.ndarray, image_format: ImageFormat) -> Prepared:
         UserError: nothing stands out from the background, where the content is to be cut out.
     """
     if image_format.placement is None:
-        return Prepared(_whole(pixels, image_format), inverted=False)
+        return Prepared(_whole(pixels, image_format), inverted=None)
     return _cut_out(pixels, image_format.size, image_format.placement)
 
 

@@ -78,6 +78,8 @@ def _read(name: str, source: Path | bytes, image_format: ImageFormat) -> Predict
 
 def polarity(prepared: Prepared) -> str:
     """What was taken for the picture, and what for its background."""
+    if prepared.inverted is None:
+        return "whole"
     return "dark on bright" if prepared.inverted else "bright on dark"
 
 
