@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from src.data.dataset import split_dataset
+from src.data.splitting import split_dataset
 from src.evaluation.metrics import evaluate
 from src.networks.build import predict_logits
 from src.params import Params
@@ -40,7 +40,7 @@ def test_lenet_5_reaches_97_percent_on_digits(params: Params) -> None:
 
     Seeds differ by half a point. The 360 test images leave a standard error of 0.9 points, and chose nothing.
     """
-    train, val, test = split_dataset("Digits", 0.16667, split_seed=0)
+    train, val, test = split_dataset(changed(params, dataset="Digits", val_fraction=0.16667, split_seed=0))
     validated, tested = [], []
     for seed in range(3):
         settings = changed(params, **RECIPE, seed=seed)

@@ -79,7 +79,14 @@ def test_exactly_the_unread_keys_change_nothing(params: Params, model: str, opti
 
 
 def test_every_key_of_a_training_is_tried() -> None:
-    names = set(Params.model_fields) - {"dataset", "val_fraction", "split_seed", "model", "patience"}
+    names = set(Params.model_fields) - {
+        "dataset",
+        "val_fraction",
+        "split_seed",
+        "test_fraction",
+        "model",
+        "patience",
+    }
     assert set(OTHER) == names
 
 
@@ -87,7 +94,10 @@ def test_the_reasons(params: Params) -> None:
     def reasons(**values: object) -> dict[str, str]:
         return unread_keys(parse(params.model_dump() | values, Params))
 
-    study = {"folds": "only the cross-validation study reads it"}
+    study = {
+        "folds": "only the cross-validation study reads it",
+        "test_fraction": "Digits comes with a test split",
+    }
     assert reasons(optimizer="SGD") == reasons(optimizer="RMSprop") == study
     assert reasons(optimizer="Adam") == study | {"momentum": "Adam does not read it"}
     assert reasons(optimizer="SGD", model="convnet") == study | {

@@ -9,6 +9,8 @@ PARAMS_FILE, PIPELINE_FILE, LOCK_FILE = Path("params.yaml"), Path("dvc.yaml"), P
 PREPARED = Path("data/prepared")
 TRAIN_SPLIT, VAL_SPLIT, TEST_SPLIT = (PREPARED / f"{split}.npz" for split in ("train", "val", "test"))
 EXAMPLES = Path("data/test_examples.npz")
+# What `validate` leaves, so that no other stage begins with invalid parameters.
+VALIDATED = Path("data/validated.json")
 
 MODEL = Path("models/model.pt")
 ONNX, PROGRAM = Path("models/model.onnx"), Path("models/model.pt2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from src.networks.build import network_class
-from src.params import CrossvalParams, NetworkParams, RunParams
+from src.params import BUILT_IN, CrossvalParams, NetworkParams, RunParams
 
 
 def unread_keys(params: RunParams) -> dict[str, str]:
@@ -13,6 +13,8 @@ def unread_keys(params: RunParams) -> dict[str, str]:
     """
     network = network_class(params.model)
     unread = dict.fromkeys(CrossvalParams.model_fields, "only the cross-validation study reads it")
+    if params.dataset in BUILT_IN:
+        unread["test_fraction"] = f"{params.dataset} comes with a test split"
     for key in NetworkParams.model_fields:
         if key not in ("model", "input", *network.accepts):
             unread[key] = f"{params.model} does not read it"
