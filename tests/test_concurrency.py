@@ -9,6 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Clone
 from tests.idx_files import archives, source
 from tests.server import serve
@@ -50,6 +52,7 @@ def test_two_prepare_stages_share_one_cache_directory(clone: Clone, tmp_path: Pa
         assert len({(each.path / f"data/prepared/{name}.npz").read_bytes() for each in clones}) == 1
 
 
+@pytest.mark.slow
 def test_two_experiments_at_once_give_what_each_gives_alone(clone: Clone, tmp_path: Path) -> None:
     alone = clone.copy(tmp_path / "alone")
 

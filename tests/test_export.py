@@ -68,6 +68,7 @@ def test_answers_as_the_model_for_batches_of_any_size(network: dict[str, str], t
             assert checked("program", agreement(logits, loaded(torch.from_numpy(images)).numpy()))
 
 
+@pytest.mark.slow
 def test_the_same_model_gives_the_same_bytes_and_names_no_folder(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path;"

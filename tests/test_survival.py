@@ -161,6 +161,7 @@ def check_whole(clone: Clone) -> None:
                 image.load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_every_stage_killed_at_random_moments_is_finished_by_the_next_repro(
     reproduced: Clone, tmp_path: Path, rounds: int
@@ -188,6 +189,7 @@ def test_every_stage_killed_at_random_moments_is_finished_by_the_next_repro(
     assert "up to date" in clone.dvc("status", "dvc.yaml").stdout
 
 
+@pytest.mark.slow
 def test_another_parameter_code_or_data_never_goes_on_from_a_checkpoint(clone: Clone) -> None:
     clone.set_params(epochs=40)
     # The stage alone, as DVC starts it: the trainings themselves are short.

@@ -245,7 +245,7 @@ def experiments(clone: Clone) -> list[str]:
 
 
 def test_interrupted_it_goes_on_and_a_failure_stops_nothing(clone: Clone) -> None:
-    command = ("python", "-m", "src.sweep", "--workers", "1", "lr=1e30,0.01,1e-5")
+    command = ("python", "-m", "src.sweep", "--workers", "1", "lr=1e30,0.01,1e-5,1e-6")
     process = subprocess.Popen(
         command,
         cwd=clone.path,
@@ -260,12 +260,12 @@ def test_interrupted_it_goes_on_and_a_failure_stops_nothing(clone: Clone) -> Non
     first = []
     for line in process.stdout:
         first.append(line.strip())
-        if line.startswith("1/3"):
+        if line.startswith("1/4"):
             break
     *queued, ended = first
-    assert queued == ["queued: lr=1e30", "queued: lr=0.01", "queued: lr=1e-5"]
+    assert queued == [f"queued: lr={lr}" for lr in ("1e30", "0.01", "1e-5", "1e-6")]
     # A failure is noticed when the queue is asked, which may be after the next experiment has finished.
-    assert re.match(r"1/3 (lr=1e30: failed|lr=0.01: validation accuracy)", ended)
+    assert re.match(r"1/4 (lr=1e30: failed|lr=0.01: validation accuracy)", ended)
     process.send_signal(signal.SIGINT)
     assert "the same command goes on" in process.communicate(timeout=60)[0]
     assert process.returncode == 130
@@ -275,14 +275,15 @@ def test_interrupted_it_goes_on_and_a_failure_stops_nothing(clone: Clone) -> Non
     assert result.returncode == 1
     lines = output(result).splitlines()
     # What a worker was about to begin may be lost by DVC, and is then queued again.
-    assert "queued: lr=1e-5" not in lines, "it was in the queue still"
-    failed = next(number for number, line in enumerate(lines) if re.match(r"\d/3 lr=1e30: failed", line))
+    assert "queued: lr=1e-6" not in lines, "it was in the queue still"
+    failed = next(number for number, line in enumerate(lines) if re.match(r"\d/4 lr=1e30: failed", line))
     assert any("try a smaller lr" in line for line in lines[failed + 1 : failed + 6]), "the end of its log"
-    assert sum(": validation accuracy " in line for line in lines) == 2
+    assert sum(": validation accuracy " in line for line in lines) == 3
     table = [line.split()[0] for line in lines if "%" in line and line.strip().startswith("lr-")]
-    assert [name.rpartition("-")[0] for name in table] == ["lr-0.01", "lr-1e-5"]
+    best, *others = [name.rpartition("-")[0] for name in table]
+    assert (best, set(others)) == ("lr-0.01", {"lr-1e-5", "lr-1e-6"})
     assert f"the best: dvc exp apply {table[0]}" in lines
-    assert "error: 1 of 3 experiments failed; their logs are above" in lines
+    assert "error: 1 of 4 experiments failed; their logs are above" in lines
     assert experiments(clone) == sorted(table)
     assert "Running stage 'prepare'" not in clone.dvc("queue", "logs", table[0]).stdout
     clone.dvc("exp", "apply", table[0])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Clone, output
 
 
+@pytest.mark.slow
 def test_a_colleague_has_nothing_to_compute(clone: Clone, tmp_path: Path) -> None:
     clone.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin.git"))
     clone.git("remote", "add", "origin", str(tmp_path / "origin.git"))

@@ -544,6 +544,7 @@ def test_nothing_is_imported_or_written_where_no_tracker_is_named(clone: Clone) 
     assert clone.git("status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_trackers_without_a_disk_or_a_network_stop_no_training(clone: Clone) -> None:
     for name in ("tensorboard", "dvclive"):
         (clone.path / "runs").mkdir(exist_ok=True)

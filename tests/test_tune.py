@@ -190,6 +190,7 @@ def busy(raylet: psutil.Process) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_vectorized_search_is_killed_and_goes_on(clone: Clone) -> None:
     (clone.path / "search_space.yaml").write_text(
         "lr: {choice: [1e30, 0.01, 0.02]}\nactivation: {choice: [Tanh, ReLU]}\n"
