@@ -10,9 +10,9 @@ from src.compare.__main__ import LAST_LOOK, accuracy_lines, difference_line, gro
 from src.compare.groups import Group, compare_groups, is_pattern
 from src.compare.provenance import Provenance
 from src.compare.revisions import Revision, is_same
+from src.compare.values import signed
 from src.evaluation.paired import compare
 from src.evaluation.seeds import Run
-from src.report.tables import signed
 from src.runtime.errors import UserError
 from tests.conftest import Clone, output
 from tests.experiments import add_experiment
@@ -195,7 +195,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(clone: Clone, compared: 
     clone.git("checkout", "--quiet", "HEAD~", "--", "plots")
     for key, value, ours in (("split_seed", 7, 0), ("dataset", "MNIST", "Digits")):
         clone.set_params(**{key: value})
-        expected = f"different validation images: {key} is {ours} in A, {value} in B"
+        expected = f"different validation images: {key} is {ours} in HEAD~, {value} in workspace"
         assert compared.refused(clone, "HEAD~") == expected
 
 

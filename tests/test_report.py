@@ -21,6 +21,7 @@ from dvc.repo import Repo
 
 from src.compare.provenance import Provenance
 from src.compare.revisions import Revision, read_predictions, resolve
+from src.compare.values import flat
 from src.evaluation.paired import compare
 from src.evaluation.seeds import Run
 from src.report.__main__ import main
@@ -35,7 +36,6 @@ from src.report.revisions import (
     HISTORY,
     PREDICTIONS,
     Snapshot,
-    flat,
     load,
     parse_parameters,
     range_of_histories,

@@ -5,6 +5,8 @@ are left out. Judged are the predictions of the validation split, image by image
 on nearly the same images can be told apart by far fewer images than two numbers can. Below stands what may
 explain a difference: parameters, and the environment and code that trained the two.
 
+--markdown prints the comparison for a pull request, with the metrics and the pictures that differ.
+
 Patterns compare groups of experiments that differ in their seed alone, by their mean validation accuracy and
 with the seed as the unit: `python -m src.compare 'lr-0.01*' 'lr-0.05*'`.
 
@@ -17,39 +19,26 @@ import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from src.compare.groups import (
-    Group,
-    GroupComparison,
-    compare_groups,
-    find_group,
-    group_provenance,
-    is_pattern,
-    read_runs,
-)
+from src.compare.facts import Facts, differing_pictures, group_facts, read_metrics, revision_facts
+from src.compare.groups import Group, GroupComparison, find_group, is_pattern
+from src.compare.markdown import group_markdown, revision_markdown
 from src.compare.provenance import (
     Provenance,
     caveat,
     describe_code,
-    differing,
     differing_code,
     differing_environment,
     value_words,
 )
-from src.compare.revisions import (
-    WORKSPACE,
-    Revision,
-    check_images,
-    differing_parameters,
-    is_same,
-    nothing_differs,
-    provenance,
-    read_predictions,
-    resolve,
-)
-from src.evaluation.paired import Comparison, compare, verdict
+from src.compare.revisions import WORKSPACE, nothing_differs, resolve
+from src.compare.values import mean_text
+from src.evaluation.paired import Comparison, verdict
 from src.runtime.errors import UserError, reason, run
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
 
 LAST_LOOK = (
     "the last look: the test split is for reporting a choice that is already made; "
@@ -88,10 +77,9 @@ def group_lines(a: Group, b: Group, result: GroupComparison, split: str) -> list
     width = max(len(a.name), len(b.name))
     lines = []
     for side, group, setting in (("A", a, result.a), ("B", b, result.b)):
-        deviation = "" if setting.deviation is None else f" ± {100 * setting.deviation:.2f}"
         seeds = "seed" if setting.n == 1 else f"{setting.n} seeds:"
         lines.append(
-            f"{side}  {group.name:<{width}}  {setting.mean:.2%}{deviation}  "
+            f"{side}  {group.name:<{width}}  {mean_text(setting)}  "
             f"({seeds} {', '.join(map(str, group.experiments))})"
         )
     lines.append(f"mean {split} accuracy ± sample standard deviation; the seed is the unit, not the image")
@@ -128,31 +116,29 @@ def training_lines(a: Provenance, b: Provenance) -> list[str]:
     return [*lines, caution] if (caution := caveat(a, b)) else lines
 
 
-def compare_revisions(a: Revision, b: Revision, split: str) -> tuple[list[str], dict[str, Any]]:
-    """The comparison of two revisions, in lines and for scripts."""
-    tables = read_predictions(a, split), read_predictions(b, split)
-    parameters = differing_parameters(a, b)
-    check_images(parameters, split)
-    result = compare(*tables)
-    trained = provenance(a), provenance(b)
-    same = is_same(tables, parameters, trained)
-    found = {"a": a.name, "b": b.name, **asdict(result), "same": same}
-    lines = accuracy_lines(a.name, b.name, result, split)
-    if same:
-        lines.append(nothing_differs(a.name, b.name))
+def compare_revisions(facts: Facts[Comparison | str]) -> tuple[list[str], dict[str, Any]]:
+    """The comparison of two revisions, in lines and for scripts.
+
+    Raises:
+        UserError: they cannot be compared.
+    """
+    result = facts.result
+    if isinstance(result, str):
+        raise UserError(result)
+    found = {"a": facts.a, "b": facts.b, **asdict(result), "same": facts.same}
+    lines = accuracy_lines(facts.a, facts.b, result, facts.split)
+    if facts.same:
+        lines.append(nothing_differs(facts.a, facts.b))
     else:
-        lines += [*result_lines(result), *parameter_lines(parameters)]
-        lines += training_lines(*trained)
-    return lines, found | record(parameters, *trained)
+        lines += [*result_lines(result), *parameter_lines(facts.parameters)]
+        lines += training_lines(*facts.trained)
+    return lines, found | record(facts)
 
 
-def compare_patterns(a: Group, b: Group, split: str) -> tuple[list[str], dict[str, Any]]:
+def compare_patterns(a: Group, b: Group, facts: Facts[GroupComparison]) -> tuple[list[str], dict[str, Any]]:
     """The comparison of two groups of experiments, in lines and for scripts."""
-    parameters = differing(a.parameters, b.parameters)
-    check_images(parameters, split)
-    result = compare_groups(read_runs(a, split), read_runs(b, split))
-    trained = [group_provenance(group) for group in (a, b)]
-    lines = group_lines(a, b, result, split) + parameter_lines(parameters)
+    result = facts.result
+    lines = group_lines(a, b, result, facts.split) + parameter_lines(facts.parameters)
     found: dict[str, Any] = {
         side: {
             "name": group.name,
@@ -164,17 +150,32 @@ def compare_patterns(a: Group, b: Group, split: str) -> tuple[list[str], dict[st
     }
     found |= {"seeds": result.seeds, "difference": result.b.difference, "interval": result.b.interval}
     found |= {"p_value": result.b.p_value, "verdict": result.verdict}
-    return lines + training_lines(*trained), found | record(parameters, *trained)
+    return lines + training_lines(*facts.trained), found | record(facts)
 
 
-def record(parameters: Mapping[str, tuple[Any, Any]], a: Provenance, b: Provenance) -> dict[str, Any]:
+def record(facts: Facts[Any]) -> dict[str, Any]:
     """What may explain a difference, for scripts."""
+    a, b = facts.trained
     code = differing_code(a, b)
     return {
-        "parameters": parameters,
+        "parameters": facts.parameters,
         "environment": {"a": a.environment, "b": b.environment},
         "code": None if code is None else list(code),
     }
+
+
+def compared(repo: Repo, names: list[str], split: str, markdown: bool) -> tuple[list[str], dict[str, Any]]:
+    """The comparison of two revisions or patterns, in lines and, unless those are Markdown, for scripts."""
+    if any(map(is_pattern, names)):
+        first, second = (find_group(repo, name) for name in names)
+        of_groups = group_facts(first, second, split)
+        return (group_markdown(of_groups), {}) if markdown else compare_patterns(first, second, of_groups)
+    a, b = (resolve(repo, name) for name in names)
+    facts = revision_facts(a, b, split)
+    if markdown:
+        metrics = read_metrics(a), read_metrics(b)
+        return revision_markdown(facts, metrics, differing_pictures(a, b)), {}
+    return compare_revisions(facts)
 
 
 def main() -> None:
@@ -182,27 +183,28 @@ def main() -> None:
     parser.add_argument("rev_a", nargs="?", default="HEAD", metavar="REV_A")
     parser.add_argument("rev_b", nargs="?", default=WORKSPACE, metavar="REV_B")
     parser.add_argument("--test", action="store_true", help="the last look: at the test split")
-    parser.add_argument("--json", action="store_true", help="for scripts: fractions, not percentages")
+    written = parser.add_mutually_exclusive_group()
+    written.add_argument("--json", action="store_true", help="for scripts: fractions, not percentages")
+    written.add_argument(
+        "--markdown", action="store_true", help="for a pull request: GitHub-flavoured Markdown"
+    )
     arguments = parser.parse_args()
-    names, split = (arguments.rev_a, arguments.rev_b), "test" if arguments.test else "validation"
+    names, split = [arguments.rev_a, arguments.rev_b], "test" if arguments.test else "validation"
 
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
         with Repo() as repo:
-            if any(map(is_pattern, names)):
-                first, second = (find_group(repo, name) for name in names)
-                lines, found = compare_patterns(first, second, split)
-            else:
-                a, b = (resolve(repo, name) for name in names)
-                lines, found = compare_revisions(a, b, split)
+            lines, found = compared(repo, names, split, arguments.markdown)
     except DvcException as error:
         raise UserError(reason(error)) from None
     if arguments.json:
         print(json.dumps({"split": split, **found}, indent=2))
-    else:
-        print("\n".join([LAST_LOOK, *lines] if arguments.test else lines))
+        return
+    if arguments.test:
+        lines = [f"> {LAST_LOOK}", "", *lines] if arguments.markdown else [LAST_LOOK, *lines]
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def provenance(revision: Revision) -> Provenance:
     return read_provenance(revision.read)
 
 
-def check_images(parameters: Mapping[str, tuple[Any, Any]], split: str, a: str = "A", b: str = "B") -> None:
+def check_images(parameters: Mapping[str, tuple[Any, Any]], split: str, a: str, b: str) -> None:
     """Raise a `UserError` where two revisions do not have the same images.
 
     Args:

@@ -8,10 +8,10 @@ from typing import Any
 from src.compare.groups import RESULTS, compare_groups
 from src.compare.provenance import caveat, differing
 from src.compare.revisions import check_images, is_same, missing_predictions, nothing_differs
+from src.compare.values import is_number, mean_text, percentage_points
 from src.evaluation.paired import compare, verdict
-from src.evaluation.seeds import Run, Setting
-from src.report.revisions import ABSENT, PREDICTIONS, Snapshot, is_number
-from src.report.tables import signed
+from src.evaluation.seeds import Run
+from src.report.revisions import ABSENT, PREDICTIONS, Snapshot
 from src.runtime.errors import UserError
 
 
@@ -80,7 +80,8 @@ def _judge_predictions(baseline: Snapshot, other: Snapshot, changed: dict[str, t
 def _judge_groups(baseline: Snapshot, other: Snapshot) -> Judgement:
     result = compare_groups(_runs(baseline), _runs(other))
     a, b = result.a, result.b
-    details = [f"{_mean(a)} and {_mean(b)} of the validation images, mean ± sample standard deviation"]
+    means = " and ".join(f"{mean_text(side)} (n = {side.n})" for side in (a, b))
+    details = [f"{means} of the validation images, mean ± sample standard deviation"]
     paired = f"paired by seed, n = {len(result.seeds)}"
     if b.interval is not None:
         details.append(f"95 % interval {percentage_points(b.interval)} ({paired})")
@@ -108,14 +109,3 @@ def _runs(snapshot: Snapshot) -> dict[int, Run]:
     if not (is_number(values.get(accuracy)) and is_number(values.get(loss))):
         raise UserError(f"{snapshot.name}: no {accuracy} and {loss} in {path}; `dvc repro` writes them")
     return {snapshot.parameters.get("seed", 0): Run(values[accuracy], values[loss])}
-
-
-def _mean(setting: Setting) -> str:
-    deviation = "" if setting.deviation is None else f" ± {100 * setting.deviation:.2f}"
-    return f"{setting.mean:.2%}{deviation} (n = {setting.n})"
-
-
-def percentage_points(interval: tuple[float, float]) -> str:
-    """The ends of an interval of fractions."""
-    low, high = (signed(100 * end) for end in interval)
-    return f"{low} to {high}"

@@ -14,11 +14,12 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from src.compare.values import cell_text, signed
 from src.evaluation.ranking import rank
 from src.report.charts import CURVES, Curve, Difference, curve, differences, style
 from src.report.judgements import Judgement, judge
 from src.report.revisions import ABSENT, HISTORY, Snapshot, Stage
-from src.report.tables import cell_text, matrix, metrics, parameters, signed, training
+from src.report.tables import matrix, metrics, parameters, training
 from src.runtime.paths import TRAIN_METRICS
 
 # What a picture of `plots/` shows; the name of another stands for itself.

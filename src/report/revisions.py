@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ import pandas as pd
 from src.compare.groups import Group, group_provenance, read_runs
 from src.compare.provenance import Provenance, model_md5, read_provenance
 from src.compare.revisions import WORKSPACE, Revision, git
+from src.compare.values import flat, is_number
 from src.evaluation.seeds import Run
 from src.runtime import paths
 from src.runtime.errors import reason
@@ -222,18 +223,6 @@ def range_of_histories(histories: list[pd.DataFrame]) -> pd.DataFrame:
     mean, low, high = (getattr(joined, name)()[of_all] for name in ("mean", "min", "max"))
     ends = [low.add_suffix("_low"), high.add_suffix("_high")]
     return pd.concat([mean, *ends], axis="columns").reset_index()
-
-
-def is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"macro": {"f1": 1}}` → `{"macro.f1": 1}`."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return result
 
 
 def parse_table(content: bytes, columns: dict[str, type]) -> pd.DataFrame:

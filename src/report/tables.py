@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import reprlib
 from typing import Any
 
 import pandas as pd
 
 from src.compare.provenance import describe_code, differing_code, differing_environment, value_words
+from src.compare.values import cell_text, change_text
 from src.evaluation.mistakes import most_frequent_mistakes
-from src.report.revisions import ABSENT, CONFUSION, Snapshot, is_number
+from src.report.revisions import ABSENT, CONFUSION, Snapshot
 from src.runtime.paths import PARAMS_FILE, TEST_METRICS
 
-LONGEST = 60
 # With more classes than these there is no matrix, but a table of so many of the most frequent mistakes.
 CLASSES_OF_MATRIX, MISTAKES = 30, 20
 PLUS_MINUS = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
-
-
-def cell_text(value: object) -> str:
-    """A value as it stands in a cell: five digits of a number, the beginning of what is long."""
-    if isinstance(value, str):
-        text = value
-    else:
-        text = f"{value:.5g}" if isinstance(value, float) else reprlib.repr(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-
-
-def signed(value: float, form: str = "+z.2f") -> str:
-    """A number with its sign, which is not a hyphen; what is rounded to zero is positive."""
-    return format(value, form).replace("-", "\N{MINUS SIGN}")
 
 
 def parameters(snapshots: list[Snapshot]) -> dict[str, Any]:
@@ -67,15 +52,14 @@ def metrics(snapshots: list[Snapshot]) -> dict[str, dict[str, list[dict[str, str
             cells = []
             for snapshot in snapshots:
                 value = snapshot.metrics.get(path, {}).get(key, snapshot.problems.get(path, ABSENT))
-                comparable = path != str(TEST_METRICS) and is_number(value) and is_number(first)
-                change = value - first if comparable else 0
+                change = "" if path == str(TEST_METRICS) else change_text(first, value)
                 deviation = snapshot.deviations.get(path, {}).get(key)
                 text = (
                     cell_text(value)
                     if deviation is None
                     else f"{cell_text(value)}{PLUS_MINUS}{deviation:.2g}"
                 )
-                cells.append({"text": text, "change": signed(change, "+.5g") if change else ""})
+                cells.append({"text": text, "change": change})
             files[path][key] = cells
     return files
 

@@ -1,0 +1,96 @@
+"""What is on record of two revisions, or of two groups of experiments, and what differs between them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from src.compare.groups import Group, GroupComparison, compare_groups, group_provenance, read_runs
+from src.compare.provenance import Provenance, differing
+from src.compare.revisions import (
+    Revision,
+    check_images,
+    differing_parameters,
+    is_same,
+    provenance,
+    read_predictions,
+)
+from src.compare.values import flat
+from src.evaluation.paired import Comparison, compare
+from src.runtime.errors import UserError
+from src.runtime.paths import PLOTS, TRAIN_METRICS
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Facts(Generic[Result]):
+    """Two sides and what differs.
+
+    Attributes:
+        a, b: their names.
+        split: whose accuracies `result` compares, `validation` or `test`.
+        result: the accuracies of both; a text where they cannot be compared, which says why.
+        parameters: those that differ, with both values.
+        trained: what trained both.
+        same: whether nothing on record differs.
+    """
+
+    a: str
+    b: str
+    split: str
+    result: Result
+    parameters: Mapping[str, tuple[Any, Any]]
+    trained: tuple[Provenance, Provenance]
+    same: bool = False
+
+
+def revision_facts(a: Revision, b: Revision, split: str) -> Facts[Comparison | str]:
+    """The facts of two revisions."""
+    parameters, trained = differing_parameters(a, b), (provenance(a), provenance(b))
+    result: Comparison | str
+    same = False
+    try:
+        check_images(parameters, split, a.name, b.name)
+        tables = read_predictions(a, split), read_predictions(b, split)
+        result = compare(*tables)
+        same = is_same(tables, parameters, trained)
+    except UserError as error:
+        result = str(error)
+    return Facts(a.name, b.name, split, result, parameters, trained, same)
+
+
+def group_facts(a: Group, b: Group, split: str) -> Facts[GroupComparison]:
+    """The facts of two groups of experiments.
+
+    Raises:
+        UserError: they have other images, or no results.
+    """
+    parameters = differing(a.parameters, b.parameters)
+    check_images(parameters, split, a.name, b.name)
+    result = compare_groups(read_runs(a, split), read_runs(b, split))
+    return Facts(a.name, b.name, split, result, parameters, (group_provenance(a), group_provenance(b)))
+
+
+def read_metrics(revision: Revision) -> dict[str, Any]:
+    """`metrics/train.json`, nested keys joined by dots; empty where it is missing or damaged."""
+    try:
+        return flat(json.loads(revision.read(str(TRAIN_METRICS)) or b"{}"))
+    except (ValueError, AttributeError):
+        return {}
+
+
+def differing_pictures(a: Revision, b: Revision) -> dict[str, str]:
+    """The pictures of `plots/` whose bytes differ.
+
+    Returns:
+        By path the name of the only revision that has it; empty where both do.
+    """
+    found = {}
+    for path in sorted({*a.files(str(PLOTS), ".png"), *b.files(str(PLOTS), ".png")}):
+        old, new = a.read(path), b.read(path)
+        if old != new:
+            found[path] = b.name if old is None else a.name if new is None else ""
+    return found
