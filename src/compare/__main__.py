@@ -164,7 +164,9 @@ def record(facts: Facts[Any]) -> dict[str, Any]:
     }
 
 
-def compared(repo: Repo, names: list[str], split: str, markdown: bool) -> tuple[list[str], dict[str, Any]]:
+def compare_names(
+    repo: Repo, names: list[str], split: str, markdown: bool
+) -> tuple[list[str], dict[str, Any]]:
     """The comparison of two revisions or patterns, in lines and, unless those are Markdown, for scripts."""
     if any(map(is_pattern, names)):
         first, second = (find_group(repo, name) for name in names)
@@ -196,7 +198,7 @@ def main() -> None:
 
     try:
         with Repo() as repo:
-            lines, found = compared(repo, names, split, arguments.markdown)
+            lines, found = compare_names(repo, names, split, arguments.markdown)
     except DvcException as error:
         raise UserError(reason(error)) from None
     if arguments.json:

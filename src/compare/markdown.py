@@ -75,7 +75,8 @@ def revision_markdown(
         lines += [
             "",
             f"{result.images:,} images, paired; only {a} right: {result.only_a:,}, "
-            f"only {b} right: {result.only_b:,}; McNemar’s test: p = {result.p_value:.2g}. One seed says little about a setting.",
+            f"only {b} right: {result.only_b:,}; McNemar’s test: p = {result.p_value:.2g}. "
+            "One seed says little about a setting.",
         ]
     return [*lines, *_parameters(facts), *_metrics(facts, *metrics), *_training(facts), *_pictures(pictures)]
 
