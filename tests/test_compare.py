@@ -10,12 +10,13 @@ from src.compare.__main__ import LAST_LOOK, accuracy_lines, difference_line, gro
 from src.compare.groups import Group, compare_groups, is_pattern
 from src.compare.provenance import Provenance
 from src.compare.revisions import Revision, is_same
-from src.compare.values import signed
+from src.compare.values import cell_text, change_text, percentage_points, signed
 from src.evaluation.paired import compare
 from src.evaluation.seeds import Run
 from src.runtime.errors import UserError
 from tests.conftest import Clone, output
 from tests.experiments import add_experiment
+from tests.rendered import rendered
 from tests.test_paired import comparison, predictions
 
 NOTHING = (Provenance(None, None), Provenance(None, None))
@@ -288,3 +289,42 @@ def test_what_else_than_parameters_may_explain_a_difference(clone: Clone, compar
     assert trained() == [committed, "environment of B: not recorded", "training code of B: not recorded"]
     found = compared.json(clone)
     assert (found["environment"], found["code"]) == ({"a": before, "b": None}, None)
+
+
+def test_markdown_shows_the_numbers_of_the_metrics_files(clone: Clone, compared: Compare) -> None:
+    names = "index,actual,predicted,confidence"
+    rows = clone.read("plots/val_predictions.csv").splitlines()
+    assert rows[0] == names
+    # Of the first images the class that is right, or the next one.
+    changed = [row.split(",") for row in rows[1:]]
+    for index, row in enumerate(changed[:30]):
+        row[2] = row[1] if index < 20 else str((int(row[1]) + 1) % 10)
+    files = {
+        "plots/val_predictions.csv": "\n".join([names, *map(",".join, changed)]) + "\n",
+        "plots/samples_val.png": "another picture",
+    }
+    right = sum(row[1] == row[2] for row in changed)
+    metrics = {"val_accuracy": round(right / 240, 6), "val_loss": 0.123456}
+    name = "a|b<c>`d`"
+    add_experiment(clone, name, {"lr": 0.02}, metrics, files)
+    lines = compared(clone, "--markdown", "main", name)
+    shown = rendered("\n".join(lines))
+    old = json.loads(clone.read("metrics/train.json"))
+    new = old | metrics
+    assert shown.tables["Metrics of the best epoch, metrics/train.json"] == [
+        ["", "main", name, "difference"],
+        *([key, cell_text(old[key]), cell_text(new[key]), change_text(old[key], new[key])] for key in old),
+    ]
+    found = compared.json(clone, "main", name)
+    accuracies = shown.tables[shown.headings[0]][1]
+    assert accuracies[1:3] == [f"{side['val_accuracy']:.2%}" for side in (old, new)]
+    assert accuracies[3:] == [signed(100 * found["difference"]), percentage_points(found["interval"])]
+    assert shown.tables["Parameters that differ"] == [["", "main", name], ["lr", "0.005", "0.02"]]
+    assert shown.code[-1] == "plots/samples_val.png"
+
+    last = compared(clone, "--markdown", "--test", "main", name)
+    assert last[0] == f"> {LAST_LOOK}"
+    assert "test accuracy" in "\n".join(last)
+    assert rendered("\n".join(last)).html.startswith("<blockquote>")
+    with pytest.raises(SystemExit):
+        compared(clone, "--markdown", "--json")
