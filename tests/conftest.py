@@ -103,6 +103,7 @@ ALLOWED_SKIPS = (
     "none of chromium",
     "needs Debian's package chromium",
     "qemu-x86_64 is not on the PATH",
+    "gh is not on the PATH",
     "this processor",
 )
 
