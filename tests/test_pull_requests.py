@@ -54,12 +54,35 @@ def test_the_workflow_gives_no_more_rights_than_it_needs() -> None:
     assert jobs["comment"]["permissions"] == {"pull-requests": "write"}
     assert "secrets" not in text
     uses = [step["uses"] for job in jobs.values() for step in job["steps"] if "uses" in step]
-    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", each) for each in uses)
+    assert all(re.fullmatch(r"actions/[\w/-]+@[0-9a-f]{40}", each) for each in uses)
     assert not any("checkout" in step.get("uses", "") for step in jobs["comment"]["steps"])
     others = (ROOT / ".github/workflows/test.yml").read_text()
     for action in ("checkout", "setup-python"):
         (pinned,) = {each for each in uses if each.startswith(f"actions/{action}@")}
         assert pinned in others, "one version of an action"
+
+
+def test_all_that_the_pipeline_writes_and_depends_on_is_in_the_cache_and_its_key() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows" / WORKFLOW).read_text())["jobs"]
+    cached = jobs["compare"]["env"]["OUTPUTS"].split()
+    keys = {
+        step["with"]["key"]
+        for step in jobs["compare"]["steps"]
+        if step.get("uses", "").startswith("actions/cache/restore@")
+    }
+    (key,) = keys
+    patterns = [pattern.removesuffix("/**") for pattern in re.findall(r"'([^']+)'", key)]
+    assert all((ROOT / pattern).exists() for pattern in patterns)
+    outputs, dependencies = {"dvc.lock"}, {"params.yaml", "dvc.yaml"}
+    for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
+        written = [*stage["outs"], *stage.get("metrics", [])]
+        outputs |= {path for each in written for path in ([each] if isinstance(each, str) else each)}
+        dependencies |= {*stage["deps"]}
+    assert all(
+        path in cached or path.partition("/")[0] in cached or str(Path(path).parent) in cached
+        for path in outputs
+    )
+    assert all(path.partition("/")[0] in {*patterns, "data"} for path in dependencies - outputs)
 
 
 @pytest.mark.slow
@@ -91,7 +114,7 @@ def test_base_and_head_are_run_and_compared(clone: Clone, tmp_path: Path) -> Non
     assert "Running stage" not in again.log
     assert again.summary == machine.summary
     assert host.start(WORKFLOW, "comment", event) is None
-    assert len(host.cached) == 1
+    assert len(host.cached) == 2
 
     # The first push to main, of what the pull request has run.
     pushed = host.start(WORKFLOW, "compare", push("0" * 40, fork))

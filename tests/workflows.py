@@ -1,7 +1,7 @@
 """Runs the jobs of a workflow of the code host as they stand in its file.
 
-Shell steps run in a real bash with the files and variables that the code host gives them. Of the actions, what
-these workflows need of them is done here; another action, function or variable is refused.
+Shell steps run in a real bash with the files and variables that the code host gives them. Of the
+actions, what these workflows need is done here; another action, function or variable is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class CodeHost:
         origin: the git repository.
         folder: where its machines work and its artifacts and caches lie.
         variables: environment variables of its machines.
-        cached: what is in its cache, by key, the newest last.
+        cached: what is in its cache, by key.
         artifacts: by name.
     """
 
@@ -52,7 +52,7 @@ class CodeHost:
         folder = self.folder / f"machine-{len([*self.folder.iterdir()])}"
         machine = Machine(self, folder, github)
         described = file["jobs"][job]
-        if not machine.evaluate(described.get("if", "always")):
+        if not machine.evaluate(described.get("if", "'true'")):
             return None
         assert file["defaults"] == {"run": {"shell": "bash"}}
         machine.run(described)
@@ -73,13 +73,12 @@ class Machine:
     github: dict[str, Any]
     log: str = ""
     contexts: dict[str, Any] = field(default_factory=dict)
-    unsaved: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for path in (self.workspace, self.temporary):
             path.mkdir(parents=True)
         runner = {"temp": str(self.temporary), "os": "Linux"}
-        self.contexts = {"always": "true", "github": self.github, "runner": runner, "env": {}, "steps": {}}
+        self.contexts = {"github": self.github, "runner": runner, "env": {}, "steps": {}}
 
     @property
     def workspace(self) -> Path:
@@ -96,7 +95,9 @@ class Machine:
     def run(self, job: dict[str, Any]) -> None:
         self.contexts["env"] = {name: self.fill(value) for name, value in job.get("env", {}).items()}
         for step in job["steps"]:
-            assert not step.keys() - {"uses", "with", "id", "name", "run", "env"}, step
+            assert not step.keys() - {"uses", "with", "if", "id", "name", "run", "env"}, step
+            if not self.evaluate(step.get("if", "'true'")):
+                continue
             if "run" in step:
                 self._shell(
                     step["run"], {name: self.fill(text) for name, text in step.get("env", {}).items()}
@@ -107,8 +108,6 @@ class Machine:
                     **inputs
                 )
                 self.contexts["steps"][step.get("id")] = {"outputs": outputs}
-        for key, path in self.unsaved.items():
-            self.host.cached[key] = shutil.copytree(path, self.host.folder / f"cache-{len(self.host.cached)}")
 
     def _shell(self, script: str, variables: dict[str, str]) -> None:
         assert "${{" not in script, "what others wrote would become part of the script"
@@ -149,9 +148,11 @@ class Machine:
             if found:
                 value = self.evaluate(first)
                 return value if bool(value) == (operator == "||") else self.evaluate(rest)
-        first, found, rest = expression.partition("==")
-        if found:
-            return "true" if self.evaluate(first) == self.evaluate(rest) else ""
+        for operator in ("==", "!="):
+            first, found, rest = expression.partition(operator)
+            if found:
+                equal = self.evaluate(first) == self.evaluate(rest)
+                return "true" if equal == (operator == "==") else ""
         term = expression.strip()
         if quoted := re.fullmatch(r"'([^']*)'", term):
             return quoted[1]
@@ -196,14 +197,24 @@ class Machine:
         (environment / "installed").touch()
         return {}
 
-    def actions_cache(self, path: str, key: str, **inputs: str) -> dict[str, str]:
-        prefix = inputs.pop("restore-keys")
-        assert not inputs
-        if key not in self.host.cached:
-            self.unsaved[key] = self.workspace / path
-        usable = [each for each in reversed(self.host.cached) if each.startswith(prefix)]
-        for found in ([key] if key in self.host.cached else usable)[:1]:
-            shutil.copytree(self.host.cached[found], self.workspace / path)
+    def actions_cache_restore(self, path: str, key: str) -> dict[str, str]:
+        for name in path.split() if key in self.host.cached else ():
+            cached, target = self.host.cached[key] / name, self.workspace / name
+            if cached.is_dir():
+                shutil.copytree(cached, target, dirs_exist_ok=True)
+            else:
+                target.parent.mkdir(exist_ok=True)
+                shutil.copy(cached, target)
+        return {"cache-primary-key": key, "cache-hit": "true" if key in self.host.cached else ""}
+
+    def actions_cache_save(self, path: str, key: str) -> dict[str, str]:
+        assert key not in self.host.cached
+        folder = self.host.folder / f"cache-{len(self.host.cached)}"
+        for name in path.split():
+            source, target = self.workspace / name, folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+        self.host.cached[key] = folder
         return {}
 
     def actions_upload_artifact(self, name: str, path: str, **inputs: str) -> dict[str, str]:
