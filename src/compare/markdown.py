@@ -19,7 +19,7 @@ from src.compare.provenance import (
     differing_code,
     differing_environment,
 )
-from src.compare.values import cell_text, change_text, mean_text, percentage_points, signed
+from src.compare.values import cell_text, change_text, is_number, mean_text, percentage_points, signed
 from src.evaluation.paired import Comparison, verdict
 from src.runtime.paths import TRAIN_METRICS
 
@@ -139,7 +139,7 @@ def _metrics(facts: Facts[Any], a: Mapping[str, Any], b: Mapping[str, Any]) -> l
     rows = [
         [
             code(key),
-            *(code(side[key]) if key in side else NOTHING for side in (a, b)),
+            *(_metric(side.get(key)) for side in (a, b)),
             change_text(a.get(key), b.get(key)),
         ]
         for key in {**a, **b}
@@ -150,6 +150,12 @@ def _metrics(facts: Facts[Any], a: Mapping[str, Any], b: Mapping[str, Any]) -> l
     for name, side in ((facts.a, a), (facts.b, b)):
         lines += [] if side else ["", f"{code(name)} has none that can be read."]
     return lines
+
+
+def _metric(value: object) -> str:
+    if value is None:
+        return NOTHING
+    return cell_text(value) if is_number(value) else code(value)
 
 
 def _training(facts: Facts[Any]) -> list[str]:
