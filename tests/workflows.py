@@ -104,17 +104,17 @@ class Machine:
                 )
             else:
                 inputs = {name: self.fill(str(text)) for name, text in step.get("with", {}).items()}
-                outputs = getattr(self, step["uses"].partition("@")[0].replace("/", "_").replace("-", "_"))(
-                    **inputs
-                )
+                action = re.sub(r"\W", "_", step["uses"].partition("@")[0])
+                outputs = getattr(self, action)(**inputs)
                 self.contexts["steps"][step.get("id")] = {"outputs": outputs}
 
     def _shell(self, script: str, variables: dict[str, str]) -> None:
         assert "${{" not in script, "what others wrote would become part of the script"
         file = self.temporary / "script.sh"
         file.write_text(script)
-        own = str(Path(sys.executable).parent)
-        path = [part for part in os.environ["PATH"].split(os.pathsep) if part != own]
+        # The programs of the environment are not on the PATH of a new machine.
+        programs = str(Path(sys.executable).parent)
+        path = [part for part in os.environ["PATH"].split(os.pathsep) if part != programs]
         result = subprocess.run(
             ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(file)),
             cwd=self.workspace,

@@ -170,8 +170,8 @@ def compare_names(
     """The comparison of two revisions or patterns, in lines and, unless those are Markdown, for scripts."""
     if any(map(is_pattern, names)):
         first, second = (find_group(repo, name) for name in names)
-        of_groups = group_facts(first, second, split)
-        return (group_markdown(of_groups), {}) if markdown else compare_patterns(first, second, of_groups)
+        grouped = group_facts(first, second, split)
+        return (group_markdown(grouped), {}) if markdown else compare_patterns(first, second, grouped)
     a, b = (resolve(repo, name) for name in names)
     facts = revision_facts(a, b, split)
     if markdown:
