@@ -216,6 +216,11 @@ def test_top_level_plots_and_artifacts() -> None:
     assert model["labels"]
 
 
+def test_the_committed_lock_is_in_the_order_in_which_a_first_run_writes_it() -> None:
+    """DVC adds a new stage at the end of a lock, and a run from nothing would not give these bytes."""
+    assert list(committed.yaml("dvc.lock")["stages"]) == list(committed.yaml("dvc.yaml")["stages"])
+
+
 @pytest.mark.parametrize("name", committed.yaml("dvc.yaml")["stages"])
 def test_the_committed_lock_matches_code_params_and_results(name: str) -> None:
     stage, stages = committed.yaml("dvc.yaml")["stages"][name], committed.yaml("dvc.lock")["stages"]
