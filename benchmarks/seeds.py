@@ -13,20 +13,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from src.data.dataset import split_dataset
 from src.data.splits import Split
+from src.data.splitting import split_dataset
 from src.evaluation.seeds import Results, Run, compare_settings, sequential_halving
 from src.params import Params, parse, read
-from src.runtime.devices import cores, set_up_process
+from src.runtime.devices import set_up_process
 from src.runtime.errors import run
 from src.runtime.files import write_table
+from src.runtime.processor import cores
 from src.training.loop import train_on_splits
 
 POOL = Path("benchmarks/seeds.csv")
@@ -41,15 +41,9 @@ BUDGETS = (40, 48)  # half and 60 % of the full grid's runs
 DRAWS = 2000
 
 
-@cache
-def _splits(dataset: str, val_fraction: float, split_seed: int) -> tuple[Split, Split]:
-    return split_dataset(dataset, val_fraction, split_seed)[:2]
-
-
-def _train(setting: dict[str, object], seed: int) -> dict[str, object]:
+def _train(setting: dict[str, object], seed: int, train: Split, val: Split) -> dict[str, object]:
     params = parse(read(Params).model_dump() | setting | {"seed": seed}, Params)
-    splits = _splits(params.dataset, params.val_fraction, params.split_seed)
-    _, result = train_on_splits(*splits, params.network(), params, set_up_process())
+    _, result = train_on_splits(train, val, params.network(), params, set_up_process())
     name = " ".join(f"{key}={value}" for key, value in setting.items() if key in ("lr", "optimizer"))
     best = result.best
     return {"setting": name, "seed": seed, "val_accuracy": best.val_accuracy, "val_loss": best.val_loss}
@@ -58,7 +52,8 @@ def _train(setting: dict[str, object], seed: int) -> dict[str, object]:
 def train_pool() -> None:
     """Write `POOL`: a row for each setting and seed."""
     started = time.monotonic()
-    jobs = list(product(SETTINGS, range(SEEDS)))
+    train, val, _ = split_dataset(read(Params).model_copy(update={"dataset": "Digits"}))
+    jobs = list(product(SETTINGS, range(SEEDS), [train], [val]))
     with ProcessPoolExecutor(cores()) as processes:
         rows = list(processes.map(_train, *zip(*jobs, strict=True)))
     write_table(POOL, pd.DataFrame(rows))

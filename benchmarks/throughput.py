@@ -39,7 +39,7 @@ def tensor_loop(raw: Path, model: str, batch_size: int) -> float:
 
     params = read(TrainParams)
     device = set_up_process()
-    mnist = read_images(*(raw / f"train-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")), 1, 10)
+    mnist = read_images(raw / "train-images-idx3-ubyte.gz", raw / "train-labels-idx1-ubyte.gz", 1, 10)
     images = torch.from_numpy(mnist.images[:IMAGES]).to(device)
     labels = torch.from_numpy(mnist.labels[:IMAGES]).to(device, torch.int64)
     network = params.network() | {"model": model}
