@@ -75,7 +75,9 @@ class Sweep:
             if (started := time.monotonic()) > next_check:
                 self._check_queue()
                 ended = time.monotonic()
-                next_check = ended + max(CHECK_SECONDS, CHECK_SHARE * (ended - started - queue.PING_SECONDS))
+                pause = CHECK_SHARE * (ended - started - queue.PING_SECONDS)
+                # Without a worker nobody is disturbed.
+                next_check = ended + (CHECK_SECONDS if self._unseen else max(CHECK_SECONDS, pause))
             time.sleep(LOOK_SECONDS)
             self._notice_finished()
 
@@ -115,6 +117,7 @@ class Sweep:
         if self._unseen > 2 and not queued:
             for name in left:
                 self._lost(name, tasks.get(name))
+            self._start_workers()
             self._unseen = 0
 
     def _notice_finished(self) -> None:
