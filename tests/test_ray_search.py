@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,6 +73,58 @@ def test_finished_diverged_and_failed_are_rows_and_stop_nothing(problem: Problem
     assert rows["message"][1].endswith("try a smaller lr")
     assert rows["message"][2].startswith("batch_size: 79 leaves a batch of one")
     assert [trial.trial for trial in best_first(trials)] == [1]
+
+
+@contextmanager
+def killing(times: int) -> Iterator[list[int]]:
+    """During this block, kill the processes of trials, so many of them; the list has their numbers."""
+    killed: list[int] = []
+    ended = threading.Event()
+
+    def kill() -> None:
+        while not ended.wait(0.02) and len(killed) < times:
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    if "ray::ImplicitFunc.train" in process.cmdline() and process.pid not in killed:
+                        process.kill()
+                        killed.append(process.pid)
+                        break
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_trial_whose_process_is_killed_starts_again_and_fails_in_the_end(problem: Problem) -> None:
+    from src.tune.ray_search import RETRIES, RayEngine
+
+    engine, long = RayEngine(None, 1, 0), problem.base | {"lr": 0.01, "epochs": 400}
+    with killing(1) as killed:
+        (trial,) = engine.train(problem, [long], "once")
+    assert len(killed) == 1
+    assert (trial.status, trial.epochs) == ("finished", 400)
+    with killing(RETRIES + 1) as killed:
+        trials = engine.train(problem, [long], "again and again")
+    assert len(killed) == RETRIES + 1
+    row = table(trials).iloc[0]
+    assert row["status"] == "failed"
+    assert np.isnan(row["val_accuracy"])
+    assert row["message"]
+    assert "\n" not in row["message"]
+    assert best_first(trials) == []
+
+
+def test_with_too_few_epochs_nothing_is_stopped_which_is_said(
+    problem: Problem, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = replace(problem, base=problem.base | {"epochs": 1})
+    trials = search(short, samples=6)
+    assert "epochs: 1 are too few to compare trials early; none is stopped\n" in capsys.readouterr().err
+    assert {trial.status for trial in trials} <= {"finished", "diverged"}
 
 
 def test_a_search_climbs_and_stops_poor_trials_but_not_before_their_grace(problem: Problem) -> None:

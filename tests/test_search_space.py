@@ -76,6 +76,37 @@ def test_mistakes_are_refused_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("momentum: {uniform: [0.5, 0.9]}", "momentum makes no difference: AdamW does not read it"),
+        (
+            "optimizer: {choice: [Adam, AdamW]}\nmomentum: {uniform: [0.5, 0.9]}",
+            "momentum makes no difference: Adam does not read it",
+        ),
+        (
+            "model: {choice: [lenet5_1998]}\nactivation: {choice: [Tanh, ReLU]}",
+            "activation makes no difference: lenet5_1998 does not read it",
+        ),
+    ],
+)
+def test_what_no_training_of_the_space_reads_is_refused(
+    tmp_path: Path, base: dict[str, object], text: str, said: str
+) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(text)
+    key = said.split()[0]
+    with pytest.raises(UserError) as refusal:
+        read_space(path, base | {"optimizer": "AdamW"})
+    assert str(refusal.value) == f"{path}: {said}; expected a space without {key}"
+
+
+def test_what_some_trainings_of_the_space_read_is_accepted(tmp_path: Path, base: dict[str, object]) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text("optimizer: {choice: [AdamW, SGD]}\nmomentum: {uniform: [0.5, 0.9]}")
+    assert set(read_space(path, base)) == {"optimizer", "momentum"}
+
+
 def test_a_missing_file_is_named(base: dict[str, object]) -> None:
     with pytest.raises(UserError, match=r"^nowhere\.yaml: no such file$"):
         read_space(Path("nowhere.yaml"), base)

@@ -128,6 +128,48 @@ def test_a_killed_search_goes_on(clone: Clone) -> None:
     assert begun <= {path.parent.name.split("_")[2] for path in folder.glob("*/result.json")}
 
 
+@pytest.mark.slow
+def test_interrupted_the_rest_is_unfinished_and_the_same_command_resumes(clone: Clone) -> None:
+    (clone.path / "search_space.yaml").write_text("lr: {log_uniform: [1e-3, 1e-2]}\n")
+    clone.set_params(epochs=40)
+    options = ("--samples", "3", "--name", "mine", "--record")
+    process, log = start(clone, *options)
+    folder = clone.path / ".dvc/tmp/tune/mine"
+    wait_for(lambda: any(path.stat().st_size for path in folder.glob("*/result.json")), process, log)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) == 130, log.read_text()
+    rows = pd.read_csv(clone.path / "metrics/tune.csv")
+    unfinished = (rows["status"] == "unfinished").sum()
+    assert unfinished
+    assert log.read_text().splitlines()[-1] == (
+        f"interrupted with {unfinished} trials unfinished; the same command resumes"
+    )
+    tune(clone, *options)
+    rows = pd.read_csv(clone.path / "metrics/tune.csv")
+    assert rows["trial"].tolist() == [1, 2, 3]
+    assert set(rows["status"]) <= {"finished", "stopped"}
+
+
+@pytest.mark.slow
+def test_the_best_trials_are_confirmed_with_further_seeds(clone: Clone) -> None:
+    (clone.path / "search_space.yaml").write_text("lr: {choice: [1e-5, 0.01]}\n")
+    # Everything is installed, only not in the clone.
+    result = clone.run("make", "--silent", "--old-file=.venv/tune", "tune", "SAMPLES=4", "CONFIRM=2")
+    rows = pd.read_csv(clone.path / "metrics/tune.csv")
+    repeats = rows[rows["confirms"].notna()]
+    assert len(rows) == 4 + len(repeats)
+    assert (repeats.groupby("confirms").size() == 2).all()
+    assert repeats["confirms"].nunique() == 3
+    assert set(repeats["seed"]) == {1, 2}
+    assert set(repeats["status"]) == {"finished"}
+    lines = result.stdout.splitlines()
+    verdict = lines[lines.index("with further seeds:") + 1 :]
+    best = int(verdict[0].split()[1].rstrip(":"))
+    means = repeats.groupby("confirms")["val_accuracy"].mean()
+    assert means[best] == means.max()
+    assert lines[-1] == f"dvc exp run -S lr={rows.set_index('trial').loc[best, 'lr']}"
+
+
 @pytest.fixture
 def cluster(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
