@@ -211,12 +211,12 @@ def as_ray_trial(folder: Path) -> tuple[Hashes, Hashes]:
 
 def print_trial() -> None:
     """Train in Ray's process for a trial, as the current directory says, and print `Hashes` as JSON."""
-    from src.tune.ray_protection import protect_ray
+    from src.cluster.protection import protect_ray
 
     protect_ray(None)
     import ray
 
-    from src.tune.ray_search import ray_runtime
+    from src.cluster.connection import ray_runtime
 
     params = read(RunParams).model_dump()
     splits = [load_split(path) for path in (paths.TRAIN_SPLIT, paths.VAL_SPLIT)]

@@ -104,6 +104,8 @@ ALLOWED_SKIPS = (
     "needs Debian's package chromium",
     "qemu-x86_64 is not on the PATH",
     "gh is not on the PATH",
+    *(f"{program} is not on the PATH" for program in ("slurmctld", "slurmd", "munged", "sbatch")),
+    "only root can start Slurm",
     "this processor",
 )
 

@@ -10,7 +10,18 @@ import pytest
 from tests.conftest import ROOT
 
 # Each may import from those before it, and from itself; the commands, from all that are no commands.
-LAYERS = ["runtime", "params", "data", "networks", "training", "evaluation", "figures", "tracking"]
+LAYERS = [
+    "runtime",
+    "params",
+    "data",
+    "networks",
+    "training",
+    "evaluation",
+    "figures",
+    "tracking",
+    "experiments",
+    "cluster",
+]
 COMMANDS = ["predict", "compare", "sweep", "tune", "report", "export", "parameter_reference"]
 MODULES_ALONE = {"params", "parameter_reference"}
 # A command's parts that another one uses.

@@ -18,10 +18,10 @@ import numpy as np
 import psutil
 import pytest
 
+from src.cluster.protection import QUESTION, protect_ray
 from src.params import Params, RunParams
 from src.tune.early_stopping import grace_epochs
 from src.tune.engine import Problem
-from src.tune.ray_protection import STRANGER, protect_ray
 from src.tune.search_space import Domain
 from src.tune.trials import DIVERGED_ACCURACY, Trial, best_first, table
 from tests.conftest import ROOT, bright_squares
@@ -182,10 +182,10 @@ def test_threads_are_those_of_the_trial(problem: Problem) -> None:
 def test_a_local_search_listens_on_this_machine_alone_and_to_nobody_without_a_token() -> None:
     program = (
         "import src, sys\n"
-        "from src.tune.ray_protection import protect_ray\n"
+        "from src.cluster.protection import protect_ray\n"
         "protect_ray(None)\n"
         "import ray\n"
-        "from src.tune.ray_search import ray_runtime\n"
+        "from src.cluster.connection import ray_runtime\n"
         "with ray_runtime(None):\n"
         "    print(ray.get_runtime_context().gcs_address, flush=True)\n"
         "    sys.stdin.read()\n"
@@ -214,7 +214,7 @@ def test_a_local_search_listens_on_this_machine_alone_and_to_nobody_without_a_to
             if connection.status == psutil.CONN_LISTEN
         ]
         stranger = subprocess.run(
-            (sys.executable, "-c", STRANGER, address),
+            (sys.executable, "-c", QUESTION, address),
             env=clean | {"RAY_AUTH_MODE": "disabled"},
             capture_output=True,
             text=True,

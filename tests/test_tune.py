@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Clone, output
+from tests.ray_clusters import kill, ray_cluster
 
 # Not imported here: Ray reads what protects it when it is loaded.
 if find_spec("ray") is None or find_spec("optuna") is None:
@@ -80,14 +79,14 @@ def test_trials_become_a_table_a_figure_and_an_experiment(clone: Clone) -> None:
     assert json.loads(clone.read("metrics/test.json"))["accuracy"] > 0
 
 
-def start(clone: Clone, *options: str) -> tuple[subprocess.Popen[bytes], Path]:
+def start(clone: Clone, *options: str, **env: str) -> tuple[subprocess.Popen[bytes], Path]:
     """A search in a session of its own, and its log."""
     log = clone.path.with_suffix(".log")
     with log.open("w") as file:
         process = subprocess.Popen(
             ("python", "-m", "src.tune", *options),
             cwd=clone.path,
-            env=clone.environment,
+            env=clone.environment | env,
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -170,54 +169,16 @@ def test_the_best_trials_are_confirmed_with_further_seeds(clone: Clone) -> None:
     assert lines[-1] == f"dvc exp run -S lr={rows.set_index('trial').loc[best, 'lr']}"
 
 
-@pytest.fixture
-def cluster(
-    clone: Clone, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[str, psutil.Process, psutil.Process]]:
-    """A head node and a second one: the address, and the raylet of each."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    temporary = Path(f"/tmp/ray-test-{port}")  # Ray's sockets have no room for pytest's long paths
-    address = f"127.0.0.1:{port}"
-    common = ("--num-cpus=1", "--disable-usage-stats", "--node-ip-address=127.0.0.1")
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    clone.run(
-        "ray", "start", "--head", f"--port={port}", "--include-dashboard=false",
-        f"--temp-dir={temporary}", *common,
-    )  # fmt: skip
-    (first,) = raylets(port)
-    clone.run("ray", "start", f"--address={address}", *common)
-    (second,) = set(raylets(port)) - {first}
-    yield address, first, second
-    for process in psutil.process_iter(["cmdline"]):
-        if any(str(port) in word or str(temporary) in word for word in process.info["cmdline"] or []):
-            process.kill()
-
-
-def raylets(port: int) -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if (words := process.info["cmdline"] or [])
-        and words[0].endswith("raylet")
-        and any(str(port) in word for word in words)
-    ]
-
-
 @pytest.mark.slow
-def test_a_search_on_two_nodes_survives_the_loss_of_one(
-    clone: Clone, cluster: tuple[str, psutil.Process, psutil.Process]
-) -> None:
-    address, first, second = cluster
+def test_a_search_on_two_nodes_survives_the_loss_of_one(clone: Clone) -> None:
     (clone.path / "search_space.yaml").write_text("lr: {log_uniform: [1e-3, 1e-2]}\n")
     clone.set_params(epochs=60)
-    process, log = start(clone, "--samples", "4", "--address", address)
-    wait_for(lambda: busy(second) and busy(first), process, log)
-    for one in [second, *second.children(recursive=True)]:
-        one.kill()
-    assert process.wait(timeout=200) == 0, log.read_text()
+    with ray_cluster() as cluster:
+        second = cluster.add_node()
+        process, log = start(clone, "--samples", "4", "--address", cluster.address, **cluster.environment)
+        wait_for(lambda: busy(second) and busy(cluster.head), process, log)
+        kill(second)
+        assert process.wait(timeout=200) == 0, log.read_text()
     trials = pd.read_csv(clone.path / "metrics/tune.csv")
     assert len(trials) == 4
     assert set(trials["status"]) <= {"finished", "stopped"}

@@ -1,8 +1,8 @@
-"""A grid of experiments through DVC's queue: `python -m src.sweep lr=0.01,0.05 optimizer=SGD,Adam seed=0..4`.
+"""A grid of experiments: `python -m src.sweep lr=0.01,0.05 optimizer=SGD,Adam seed=0..4`.
 
-Queues every combination as an experiment, keeps the queue's workers running until all are done, and ends with
-the best by validation accuracy; combinations that differ only in their seed are compared as settings.
-Experiments are known by their names: called again, it does what is left.
+Every combination is an experiment. They run through DVC's queue on this machine, or with `--address` on a
+Ray cluster. It ends with the best by validation accuracy; combinations that differ only in their seed are
+compared as settings. Experiments are known by their names: called again, it does what is left.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import argparse
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
@@ -22,11 +23,13 @@ from src.runtime.processor import cores
 from src.sweep.experiments import Sweep
 from src.sweep.grid import SEED, Combination, parse_grid, without_repetitions
 from src.sweep.own_data import fingerprint, untracked_datasets
-from src.sweep.queue import CommandError, dvc
+from src.sweep.queue import CommandError
+from src.sweep.queue_sweep import QueueSweep
 
 # Where DVC copies the workspace to for each experiment, and keeps its queue: on a full disk it loses track.
 WORKSPACES = Path(".dvc/tmp/exps")
 LEAST_FREE = 100_000_000
+MAX_WORKERS = 8
 AUTO = "auto"
 # Of `--seeds auto`: as many runs as the whole grid with so many seeds.
 BUDGET_SEEDS = 5
@@ -62,11 +65,23 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--budget", type=int, metavar="RUNS", help=f"of --seeds {AUTO}; {BUDGET_SEEDS} for each setting"
     )
     parser.add_argument(
-        "--workers", type=int, default=min(cores(), 8), help="experiments at once (%(default)s)"
+        "--workers", type=int, help=f"experiments at once on this machine ({min(cores(), MAX_WORKERS)})"
+    )
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", help="of a Ray cluster to run on, an experiment on each core"
+    )
+    parser.add_argument(
+        "--any-bits",
+        action="store_true",
+        help="on the cluster, also machines whose results differ in their last bits",
     )
     arguments = parser.parse_args(words)
-    if arguments.workers < 1:
+    if arguments.workers is not None and arguments.workers < 1:
         raise UserError(f"--workers: {arguments.workers} is invalid; expected an integer ≥ 1")
+    if arguments.workers is not None and arguments.address is not None:
+        raise UserError(f"--workers: {arguments.workers} is invalid; expected only without --address")
+    if arguments.any_bits and arguments.address is None:
+        raise UserError("--any-bits is invalid; expected only with --address")
     seeds = arguments.seeds
     if seeds not in (None, AUTO) and (not seeds.isdecimal() or int(seeds) < 1):
         raise UserError(f"--seeds: {seeds!r} is invalid; expected an integer ≥ 1, or {AUTO}")
@@ -140,6 +155,26 @@ def run_by_halving(
         grid += runs
 
 
+@contextmanager
+def open_sweep(arguments: argparse.Namespace) -> Iterator[Sweep]:
+    """Where the experiments run: DVC's queue, or a Ray cluster.
+
+    Raises:
+        UserError: there is no such cluster, or it is not to be used.
+    """
+    if arguments.address is None:
+        yield QueueSweep(arguments.workers or min(cores(), MAX_WORKERS))
+        return
+    from src.cluster.protection import protect_ray
+
+    protect_ray(arguments.address)
+    from src.cluster.connection import ray_runtime
+    from src.sweep.cluster_sweep import ClusterSweep
+
+    with ray_runtime(arguments.address):
+        yield ClusterSweep(any_bits=arguments.any_bits)
+
+
 def main() -> None:
     arguments = parse_arguments()
     words = arguments.grid
@@ -149,23 +184,18 @@ def main() -> None:
     combinations = partial(parse_grid, base=base, code=code)
     grid, chosen = different(combinations(words)), None
     refuse_full_disk()
-    sweep = Sweep(arguments.workers)
-    try:
-        if arguments.seeds == AUTO:
-            grid, chosen = run_by_halving(sweep, combinations, words, arguments.budget)
-        else:
-            sweep.run(grid)
-    except KeyboardInterrupt:
-        dvc("queue", "stop")
-        print(
-            "interrupted: what is running now is finished, the rest stays in the queue; "
-            "the same command goes on",
-            file=sys.stderr,
-        )
-        sys.exit(130)
-    except CommandError:
-        refuse_full_disk()
-        raise
+    with open_sweep(arguments) as sweep:
+        try:
+            if arguments.seeds == AUTO:
+                grid, chosen = run_by_halving(sweep, combinations, words, arguments.budget)
+            else:
+                sweep.run(grid)
+        except KeyboardInterrupt:
+            print(f"interrupted: {sweep.interrupt()}; the same command goes on", file=sys.stderr)
+            sys.exit(130)
+        except CommandError:
+            refuse_full_disk()
+            raise
     if sweep.results:
         from src.sweep.table import conclusion  # SciPy and pandas: not while workers wait to be started
 

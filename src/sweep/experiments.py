@@ -1,146 +1,82 @@
-"""Experiments on their way through DVC's queue."""
+"""The experiments of a sweep on their way, wherever they run; see `queue_sweep` and `cluster_sweep`."""
 
 from __future__ import annotations
 
 import json
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
-
-from filelock import FileLock
 
 from src.evaluation.ranking import Run
-from src.runtime.paths import OWN_DATA, TRAIN_METRICS
-from src.sweep import queue
+from src.experiments.record import git, head
+from src.runtime.paths import TRAIN_METRICS
 from src.sweep.grid import Combination
-from src.sweep.own_data import untracked_datasets
-from src.sweep.queue import Task, dvc
-from src.sweep.workers import queue_workers
 
-# A finished experiment is seen in the names of git's references. To know the rest, DVC reads its whole queue,
-# while its workers need the cores: at least so long in between, and so many times as long as it took.
-LOOK_SECONDS = 0.5
-CHECK_SECONDS = 3.0
-CHECK_SHARE = 20
-# A worker is on the list of processes within seconds.
-WORKER_SECONDS = 5.0
-# Where a worker was killed under an experiment: once more, then it has failed.
+# Where a worker was killed under an experiment, or its machine was lost: once more, then it has failed.
 ATTEMPTS = 2
-LOCK = Path(".dvc/tmp/sweep.lock")
 
 
-class Sweep:
+class Sweep(ABC):
     """Runs combinations as experiments of HEAD.
-
-    Args:
-        workers: how many at once.
 
     Attributes:
         results: what has finished, by the names of the experiments.
         failed: the ends of the logs of those that have failed, by their names.
     """
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(self) -> None:
         self.results: dict[str, Run] = {}
         self.failed: dict[str, str] = {}
         self._todo: dict[str, Combination] = {}
         self._attempts: dict[str, int] = {}
-        self._baseline = queue.head()
-        self._untracked = untracked_datasets()
-        self._ended_before: set[str] = set()  # tasks of earlier sweeps, or given up
-        self._workers_started = 0.0
-        self._unseen = 0  # how often in a row no worker was alive
+        self._baseline = head()
 
     def run(self, combinations: Sequence[Combination]) -> None:
-        """Queue what is neither done nor queued, and wait until all is done or has failed."""
+        """Run what is not done, and return when all is done or has failed."""
         self._todo |= {combination.name: combination for combination in combinations}
         self._notice_finished()
         if before := sum(combination.name in self.results for combination in combinations):
             print(f"{before} of {len(combinations)} were done before", flush=True)
-        with FileLock(LOCK):  # two sweeps at once share what both of them want
-            known = queue.tasks()
-            self._ended_before |= {task.id for task in known if not task.is_waiting}
-            waiting = {task.name for task in known if task.is_waiting}
-            for name in self._left():
-                if name not in waiting:
-                    self._queue(name)
-                    if not self._workers_started:  # they take seconds to come, in which the rest is queued
-                        self._start_workers()
-        self._wait()
+        self._run_the_rest()
 
-    def _wait(self) -> None:
-        next_check = time.monotonic() + CHECK_SECONDS
-        while self._left():
-            if (started := time.monotonic()) > next_check:
-                self._check_queue()
-                ended = time.monotonic()
-                pause = CHECK_SHARE * (ended - started - queue.PING_SECONDS)
-                # Without a worker nobody is disturbed.
-                next_check = ended + (CHECK_SECONDS if self._unseen else max(CHECK_SECONDS, pause))
-            time.sleep(LOOK_SECONDS)
-            self._notice_finished()
+    @abstractmethod
+    def _run_the_rest(self) -> None:
+        """Run what is left."""
+
+    @abstractmethod
+    def interrupt(self) -> str:
+        """Begin nothing more, and say what becomes of the rest."""
 
     def _left(self) -> list[str]:
         return [name for name in self._todo if name not in self.results and name not in self.failed]
 
-    def _queue(self, name: str) -> None:
-        self._attempts[name] = self._attempts.get(name, 0) + 1
-        changes = [f"{key}={value}" for key, value in self._todo[name].values.items()]
-        words = [word for text in changes for word in ("-S", text)]
-        if (dataset := json.loads(self._todo[name].params)["dataset"]) in self._untracked:
-            words += ["--copy-paths", str(OWN_DATA / dataset)]
-        dvc("exp", "run", "--queue", "--name", name, *words)
-        print(f"queued: {self._todo[name]}", flush=True)
-
-    def _start_workers(self) -> None:
-        dvc("queue", "start", "--jobs", str(self.workers))
-        self._workers_started = time.monotonic()
-
-    def _check_queue(self) -> None:
-        """Notice what has failed, start missing workers, and queue again what they have lost."""
-        new = [task for task in queue.tasks() if task.id not in self._ended_before]
-        # Where another sweep has queued a failed experiment again, what it waits for counts.
-        tasks = {task.name: task for task in sorted(new, key=lambda task: task.is_waiting)}
-        self._notice_finished()
-        for name in self._left():
-            if name in tasks and tasks[name].status == "Failed":
-                self._fail(name, queue.last_lines_of_log(tasks[name]))
-        left = self._left()
-        queued = any(name in tasks and tasks[name].status == "Queued" for name in left)
-        if time.monotonic() - self._workers_started < WORKER_SECONDS:
-            return
-        alive = queue_workers(Path.cwd())
-        if queued and alive < self.workers:
-            self._start_workers()
-        self._unseen = 0 if alive else self._unseen + 1
-        if self._unseen > 2 and not queued:
-            for name in left:
-                self._lost(name, tasks.get(name))
-            self._start_workers()
-            self._unseen = 0
-
     def _notice_finished(self) -> None:
-        for name, commit in queue.experiments(self._baseline).items():
+        for name, commit in _experiments(self._baseline).items():
             if name in self._todo and name not in self.results:
-                metrics = json.loads(queue.file_of(commit, str(TRAIN_METRICS)))
-                self.results[name] = Run(metrics["val_accuracy"], metrics["val_loss"])
-                self.failed.pop(name, None)
-                self._say(name, f"validation accuracy {metrics['val_accuracy']:.2%}")
+                metrics = json.loads(git("show", f"{commit}:{TRAIN_METRICS}"))
+                self._finish(name, metrics)
+
+    def _finish(self, name: str, metrics: dict[str, float]) -> None:
+        self.results[name] = Run(metrics["val_accuracy"], metrics["val_loss"])
+        self.failed.pop(name, None)
+        self._say(name, f"validation accuracy {metrics['val_accuracy']:.2%}")
 
     def _fail(self, name: str, log: str) -> None:
         self.failed[name] = log
         self._say(name, f"failed\n{log}")
 
-    def _lost(self, name: str, task: Task | None) -> None:
-        if task is not None and task.status == "Running":
-            dvc("queue", "kill", "--force", name)
-            self._ended_before.add(task.id)
-        if self._attempts.get(name, 0) >= ATTEMPTS:
-            self._fail(name, "  its worker was killed, more than once")
-        else:
-            self._queue(name)
-
     def _say(self, name: str, what: str) -> None:
         done = len(self._todo) - len(self._left())
         print(f"{done}/{len(self._todo)} {self._todo[name]}: {what}", flush=True)
+
+
+def _experiments(baseline: str) -> dict[str, str]:
+    """The finished experiments of a commit: their commits by their names. Cheap: git reads its references."""
+    folder = f"refs/exps/{baseline[:2]}/{baseline[2:]}/"
+    lines = git("for-each-ref", "--format=%(objectname) %(refname)", folder).splitlines()
+    return {name.removeprefix(folder): commit for commit, name in (line.split() for line in lines)}
+
+
+def end_of(log: str) -> str:
+    """The last lines of what an experiment has printed."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    return "\n".join(f"  {line}" for line in lines[-5:])

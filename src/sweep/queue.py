@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import io
 import logging
-import subprocess
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
 from src.runtime.errors import UserError, reason
+from src.sweep.experiments import end_of
 
 # What `dvc` answers after Ctrl-C.
 INTERRUPTED = 252
-LOG_LINES = 5
 # In which `dvc queue status` waits for the answers of workers.
 PING_SECONDS = 1.0
 
@@ -98,26 +97,4 @@ def last_lines_of_log(task: Task) -> str:
         log = dvc("queue", "logs", task.id)
     except CommandError:
         return "  (it left no log)"
-    lines = [line for line in log.splitlines() if line.strip()]
-    return "\n".join(f"  {line}" for line in lines[-LOG_LINES:])
-
-
-def head() -> str:
-    """The commit that experiments start from."""
-    return _git("rev-parse", "HEAD").strip()
-
-
-def experiments(baseline: str) -> dict[str, str]:
-    """The finished experiments of a commit: their commits by their names. Cheap: git reads its references."""
-    folder = f"refs/exps/{baseline[:2]}/{baseline[2:]}/"
-    lines = _git("for-each-ref", "--format=%(objectname) %(refname)", folder).splitlines()
-    return {name.removeprefix(folder): commit for commit, name in (line.split() for line in lines)}
-
-
-def file_of(commit: str, path: str) -> str:
-    """A text file of a commit."""
-    return _git("show", f"{commit}:{path}")
-
-
-def _git(*words: str) -> str:
-    return subprocess.run(("git", *words), capture_output=True, text=True, check=True).stdout
+    return end_of(log)

@@ -104,7 +104,7 @@ def build_engine(options: argparse.Namespace) -> tuple[Engine, torch.device, int
 
             engine = VectorizedEngine.set_up(options.at_once)
             return engine, engine.device, torch.get_num_threads()
-        from src.tune.ray_protection import protect_ray
+        from src.cluster.protection import protect_ray
 
         address = None if options.address == "local" else options.address
         protect_ray(address)

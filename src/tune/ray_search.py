@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +19,15 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-import src
+from src.cluster.connection import ray_runtime, refuse_other_nodes
 from src.data.splits import Split
 from src.params import TrainParams, parse
 from src.runtime.devices import THREADS_VARIABLE, set_up_process
 from src.runtime.errors import UserError, reason
-from src.runtime.processor import PINNED
 from src.training.history import DivergenceError, has_ended
 from src.training.loop import Progress, train_on_splits
 from src.tune.early_stopping import grace_epochs
 from src.tune.engine import Problem
-from src.tune.ray_protection import refuse_open_cluster
 from src.tune.search_space import Domain
 from src.tune.trials import DIVERGED_ACCURACY, MEASURES, Status, Trial, measures
 
@@ -83,6 +79,8 @@ class RayEngine:
         """Run trials, or those that are left of them, with Ray's state in `folder`."""
         with ray_runtime(self.address):
             self._refuse_lack()
+            if self.address:
+                refuse_other_nodes(any_bits=False)
             trainable = tune.with_resources(
                 tune.with_parameters(
                     _train_trial,
@@ -118,30 +116,6 @@ class RayEngine:
         for name, wanted in (("CPU", self.cpus), ("GPU", self.gpus)):
             if wanted > offered.get(name, 0):
                 raise UserError(f"a trial wants {wanted:g} {name}, of which Ray has {offered.get(name, 0):g}")
-
-
-@contextmanager
-def ray_runtime(address: str | None) -> Iterator[None]:
-    """Connect to a cluster, or start Ray on this machine for the length of the block.
-
-    Raises:
-        UserError: the cluster cannot be reached, or is open to everybody.
-    """
-    # Trials are handed the code of this repository, wherever they run. Ray loads NumPy before it.
-    environment = {"py_modules": [str(Path(src.__file__).parent)], "env_vars": PINNED}
-    # Without the dashboard, which would be a web page for everybody on the machine.
-    options: dict[str, Any] = {} if address else {"include_dashboard": False}
-    try:
-        ray.init(address=address or "local", runtime_env=environment, log_to_driver=False, **options)
-        if address:
-            refuse_open_cluster(ray.get_runtime_context().gcs_address)
-        yield
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        if ray.is_initialized():
-            raise
-        raise UserError(f"no Ray cluster at {address!r}: {reason(error)}") from None
-    finally:
-        ray.shutdown()
 
 
 def _scheduler(problem: Problem) -> TrialScheduler:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
-import tempfile
 from pathlib import Path
 
 from dvc.repo import Repo
-from dvc.repo.experiments.refs import ExpRefInfo
 from ruamel.yaml import YAML
 
-from src.runtime.errors import UserError, reason
+from src.experiments.record import changed_tree, git, head, record_experiment
+from src.runtime.errors import UserError
 from src.runtime.files import json_text
 from src.runtime.paths import LOCK_FILE, PARAMS_FILE, PIPELINE_FILE, TRAIN_METRICS
 from src.tune.identity import search_code
@@ -26,7 +23,7 @@ MOST_SHOWN = 4
 
 def refuse_uncommitted_code() -> None:
     """Raise a `UserError` where HEAD is not the code that results are made with here; names the files."""
-    listed = _git("status", "--porcelain", "--untracked-files=all", "-z", "--no-renames", "--", *DECISIVE)
+    listed = git("status", "--porcelain", "--untracked-files=all", "-z", "--no-renames", "--", *DECISIVE)
     changed = [line[3:] for line in listed.split("\0") if line]
     if changed:
         more = f" and {len(changed) - MOST_SHOWN} more" * (len(changed) > MOST_SHOWN)
@@ -68,16 +65,16 @@ def record(trials: list[Trial], prefix: str) -> list[str]:
     Raises:
         UserError: git refuses, for example because nobody has told it who you are.
     """
-    head, results, lock = _git("rev-parse", "HEAD"), _tracked_results(), _lock_of_prepare()
+    baseline, results, lock = head(), _tracked_results(), _lock_of_prepare()
     names = []
     for trial in trials:
         if trial.val_accuracy is None:
             continue
         changed = {PARAMS_FILE: _params(trial), TRAIN_METRICS: _metrics(trial), LOCK_FILE: lock}
-        tree = _tree(head, results, {str(path): text for path, text in changed.items()})
+        files = {str(path): text.encode() for path, text in changed.items()}
+        tree = changed_tree(baseline, removed=results, changed=files)
         name = f"{prefix}-{trial.trial:03d}"
-        commit = _git("commit-tree", tree, "-p", head, "-m", f"{name}: {trial.status}")
-        _git("update-ref", str(ExpRefInfo(head, name)), commit)
+        record_experiment(baseline, name, tree, f"{name}: {trial.status}")
         names.append(name)
     return names
 
@@ -86,7 +83,7 @@ def _tracked_results() -> list[str]:
     """The files in git that a pipeline or a search has made, and what DVC notes of them."""
     with Repo() as repo:
         outputs = {out.fspath for out in repo.index.outs}
-    tracked = _git("ls-files", "-z").split("\0")
+    tracked = git("ls-files", "-z").split("\0")
     return [
         name
         for name in tracked
@@ -105,18 +102,6 @@ def _lock_of_prepare() -> str:
     return text.getvalue()
 
 
-def _tree(head: str, removed: list[str], changed: dict[str, str]) -> str:
-    """Write the tree of `head` without some files and with others, and return its name."""
-    with tempfile.TemporaryDirectory() as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-        _git("read-tree", head, **index)
-        _git("update-index", "--force-remove", "-z", "--stdin", given="\0".join(removed), **index)
-        for name, text in changed.items():
-            blob = _git("hash-object", "-w", "--stdin", given=text)
-            _git("update-index", "--add", "--cacheinfo", f"100644,{blob},{name}", **index)
-        return _git("write-tree", **index)
-
-
 def _params(trial: Trial) -> str:
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -132,12 +117,3 @@ def _params(trial: Trial) -> str:
 def _metrics(trial: Trial) -> str:
     keys = ("val_accuracy", "val_loss", "train_accuracy", "train_loss", "best_epoch", "epochs")
     return json_text({key: getattr(trial, key) for key in keys})
-
-
-def _git(*words: str, given: str = "", **env: str) -> str:
-    result = subprocess.run(
-        ("git", *words), input=given, env=os.environ | env, capture_output=True, text=True, check=False
-    )
-    if result.returncode:
-        raise UserError(f"git {words[0]}: {reason(Exception(result.stderr))}")
-    return result.stdout.rstrip("\n")

@@ -1,0 +1,119 @@
+"""Sweeps on a Ray cluster of this machine: `python -m benchmarks.cluster`, about half an hour on two cores.
+
+Real: a sweep of experiments on Digits, on a cluster with one worker and on one with two, and what an experiment
+takes there beyond `dvc repro`. Simulated: 1,000 experiments that sleep, on 64 workers: how much of the head's
+time and memory each takes, from sending it to its record in git.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from src.runtime.errors import run
+from tests.ray_clusters import ray_cluster
+
+EXPERIMENTS = 40
+SLEEPING, WORKERS, SECONDS = 1000, 64, 20.0
+
+
+def clone(folder: str) -> None:
+    """HEAD, its pipeline run, in a folder."""
+    subprocess.run(("git", "clone", "--quiet", ".", folder), check=True)
+    for command in (
+        ("git", "config", "user.name", "Benchmark"),
+        ("git", "config", "user.email", "benchmark@example.org"),
+        ("dvc", "repro", "--quiet"),
+    ):
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def seconds(folder: str, *command: str, **env: str) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, cwd=folder, env=os.environ | env, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def real() -> None:
+    """Experiments with other learning rates on one worker and on two, and `dvc repro` for as many of them."""
+    taken: dict[int, float] = {}
+    for workers in (1, 2):
+        with tempfile.TemporaryDirectory(prefix="cluster-") as folder, ray_cluster() as cluster:
+            clone(folder)
+            for _ in range(workers - 1):
+                cluster.add_node()
+            grid = ",".join(f"0.01{number:02d}" for number in range(EXPERIMENTS))
+            command = (sys.executable, "-m", "src.sweep", f"lr={grid}", "--address", cluster.address)
+            taken[workers] = seconds(folder, *command, **cluster.environment)
+            print(f"{EXPERIMENTS} experiments, workers {workers}: {taken[workers]:.0f} s", flush=True)
+            if workers == 1:
+                alone = []
+                for number in range(3):
+                    Path(folder, "params.yaml").write_text(
+                        Path(folder, "params.yaml").read_text().replace("\nlr: ", f"\nlr: 0.02{number}  # ")
+                    )
+                    alone.append(seconds(folder, "dvc", "repro"))
+    each, repro = taken[1] / EXPERIMENTS, sorted(alone)[1]
+    print(f"two workers over one: {taken[1] / taken[2]:.2f}")
+    print(f"an experiment {each:.1f} s, `dvc repro` {repro:.1f} s: {each - repro:+.1f} s")
+
+
+def simulated() -> None:
+    """In a process of its own, which is the head of the sweep."""
+    with tempfile.TemporaryDirectory(prefix="cluster-") as folder, ray_cluster(cores=WORKERS) as cluster:
+        clone(folder)
+        program = "from benchmarks.cluster import sleep_through; sleep_through()"
+        command = (sys.executable, "-c", program, cluster.address)
+        subprocess.run(command, cwd=folder, env=os.environ | cluster.environment, check=True)
+
+
+def sleep_through() -> None:
+    """Run sleeping experiments in the repository of the current directory; print what they cost."""
+    from src.cluster.protection import protect_ray
+
+    protect_ray(sys.argv[1])
+    from src.cluster.connection import ray_runtime
+    from src.params import Params, read
+    from src.sweep.cluster_sweep import ClusterSweep
+    from src.sweep.grid import parse_grid
+    from src.sweep.pipeline_copy import Results, Shipment, outs
+
+    lock = Path("dvc.lock").read_text()
+    results = Results(lock, {out["path"]: Path(out["path"]).read_bytes() for out in outs(lock)})
+
+    def sleep(shipment: Shipment, params: str) -> Results:
+        time.sleep(SECONDS)
+        return results
+
+    grid = parse_grid([f"seed=0..{SLEEPING - 1}"], read(Params).model_dump())
+    with ray_runtime(sys.argv[1]):
+        sweep = ClusterSweep(any_bits=False, runner=sleep)
+        before, started = _cpu(), time.perf_counter()
+        sweep.run(grid)
+        taken, cpu = time.perf_counter() - started, _cpu() - before
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{SLEEPING:,} experiments of {SECONDS:.0f} s on {WORKERS} workers: {taken:.0f} s, at least "
+        f"{SLEEPING * SECONDS / WORKERS:.0f}; {cpu / SLEEPING:.3f} s of the head's processor time each, "
+        f"{memory:.0f} MB at most"
+    )
+
+
+def _cpu() -> float:
+    """Processor seconds of this process and of the commands that it has run."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def main() -> None:
+    simulated()
+    real()
+
+
+if __name__ == "__main__":
+    run(main)

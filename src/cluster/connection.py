@@ -1,0 +1,106 @@
+"""A connection to Ray, and whether its machines compute as this one does.
+
+`protect_ray` is to be called before this module is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import src
+from src.runtime.errors import UserError, reason
+from src.runtime.processor import PINNED
+
+Facts = dict[str, str]
+
+
+@contextmanager
+def ray_runtime(address: str | None) -> Iterator[None]:
+    """Connect to a cluster, or start Ray on this machine for the length of the block.
+
+    Raises:
+        UserError: Ray cannot be started, or connected to.
+    """
+    # Tasks are handed the code of this repository, wherever they run. Ray loads NumPy before it.
+    environment = {"py_modules": [str(Path(src.__file__).parent)], "env_vars": PINNED}
+    # Without the dashboard, which would be a web page for everybody on the machine.
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(address=address or "local", runtime_env=environment, log_to_driver=False, **options)
+        yield
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if ray.is_initialized():
+            raise
+        where = f"--address: no connection to the Ray cluster at {address}" if address else "Ray"
+        raise UserError(f"{where}: {reason(error)}") from None
+    finally:
+        ray.shutdown()
+
+
+def node_facts() -> Facts:
+    """What decides the bits of an experiment that is run here: versions, and the class of the processor."""
+    import torch
+
+    from src.runtime.devices import environment
+
+    facts = environment(torch.device("cpu"))
+    try:
+        dvc = version("dvc")
+    except PackageNotFoundError:
+        dvc = "none"
+    names = {"python": "Python", "torch": "torch", "numpy": "numpy", "bits": "bits"}
+    return {names[key]: str(facts[key]) for key in names} | {"DVC": dvc}
+
+
+def refuse_other_nodes(any_bits: bool, checked: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Ask the machines of the cluster, and raise a `UserError` where one computes in another way.
+
+    Args:
+        any_bits: another class of processors is no reason.
+        checked: the IDs of nodes that need not be asked.
+
+    Returns:
+        The IDs of all nodes that are good.
+    """
+    here, task = node_facts(), ray.remote(num_cpus=0)(node_facts)
+    for node in ray.nodes():
+        if not node["Alive"] or node["NodeID"] in checked:
+            continue
+        there = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+        try:
+            facts = ray.get(there.remote())
+        except RayError:  # lost since
+            continue
+        if why := difference(here, facts, any_bits):
+            raise UserError(f"--address: the node {node['NodeManagerAddress']} {why}")
+        checked |= {node["NodeID"]}
+    return checked
+
+
+def difference(here: Facts, there: Facts, any_bits: bool) -> str | None:
+    """What of a node rules it out, in words; None where nothing does.
+
+    Args:
+        here: `node_facts` of this machine.
+        there: those of the node.
+        any_bits: see `refuse_other_nodes`.
+    """
+    for name, value in here.items():
+        if name != "bits" and there[name] != value:
+            return (
+                f"has {name} {there[name]}, this machine {value}; expected the same versions on all machines"
+            )
+    if there["bits"] != here["bits"] and not any_bits:
+        return (
+            f"computes on {there['bits']}, this machine on {here['bits']}: the last bits of its results are "
+            "others; expected the same class of processors, or --any-bits"
+        )
+    return None

@@ -1,0 +1,1 @@
+"""Results as DVC experiments, recorded without touching workspace, index or branch."""

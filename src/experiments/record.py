@@ -1,0 +1,69 @@
+"""Experiments of DVC, written into git as `dvc exp run` leaves them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from src.runtime.errors import UserError, reason
+
+
+def head() -> str:
+    """The commit that experiments start from."""
+    return git("rev-parse", "HEAD")
+
+
+def workspace_tree() -> str:
+    """The git tree of the workspace: every file that git tracks, as it is now, committed or not."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = Path(folder, "index")
+        own = {"GIT_INDEX_FILE": str(index)}
+        shutil.copy2(git("rev-parse", "--git-path", "index"), index)
+        git("add", "--update", env=own)
+        return git("write-tree", env=own)
+
+
+def changed_tree(tree: str, *, removed: Iterable[str] = (), changed: Mapping[str, bytes]) -> str:
+    """Write the tree of a commit, or another tree, without some files and with others; return its name."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+        git("read-tree", tree, env=own)
+        git("update-index", "--force-remove", "-z", "--stdin", given="\0".join(removed).encode(), env=own)
+        lines = []
+        for name, content in changed.items():
+            blob = git("hash-object", "-w", "--stdin", given=content)
+            lines.append(f"100644 {blob}\t{name}")
+        git("update-index", "--add", "-z", "--index-info", given="\0".join(lines).encode(), env=own)
+        return git("write-tree", env=own)
+
+
+def record_experiment(baseline: str, name: str, tree: str, message: str) -> None:
+    """Make a tree an experiment of a commit; `dvc exp show` lists it. One of the same name is replaced.
+
+    Raises:
+        UserError: git refuses, for example because nobody has told it who you are.
+    """
+    commit = git("commit-tree", tree, "-p", baseline, "-m", message)
+    git("update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}", commit)
+
+
+def git(*words: str, given: bytes = b"", env: Mapping[str, str] = MappingProxyType({})) -> str:
+    """What a git command prints.
+
+    Args:
+        words: of the command.
+        given: its standard input.
+        env: variables of its environment besides those of this process.
+
+    Raises:
+        UserError: it fails.
+    """
+    result = subprocess.run(("git", *words), input=given, env={**os.environ, **env}, capture_output=True)
+    if result.returncode:
+        raise UserError(f"git {words[0]}: {reason(Exception(result.stderr.decode()))}")
+    return result.stdout.decode().rstrip("\n")

@@ -1,0 +1,142 @@
+"""Experiments on their way through a Ray cluster.
+
+`protect_ray` is to be called before this module is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import ray
+from dvc.utils.hydra import apply_overrides
+from ray.exceptions import RayError
+
+from src.cluster.connection import refuse_other_nodes
+from src.experiments.record import changed_tree, record_experiment, workspace_tree
+from src.params import PrepareParams
+from src.runtime.errors import UserError, reason
+from src.runtime.paths import LOCK_FILE, OWN_DATA, PARAMS_FILE, PIPELINE_FILE, TRAIN_METRICS
+from src.runtime.yaml_text import read_yaml
+from src.sweep.experiments import ATTEMPTS, Sweep, end_of
+from src.sweep.pipeline_copy import Results, Shipment, outs, pack, run_pipeline, store, with_prepared
+from src.sweep.queue import dvc
+
+# An experiment whose machine or process is lost runs again elsewhere, so many times.
+RETRIES = 3
+WAIT_SECONDS = 1.0
+
+Runner = Callable[[Shipment, str], Results]
+
+
+class ClusterSweep(Sweep):
+    """Runs each experiment as a task of the Ray cluster that this process is connected to, on one core.
+
+    Args:
+        any_bits: machines of another class of processors are welcome.
+        runner: runs the pipeline; see `run_pipeline`.
+
+    Raises:
+        UserError: a machine of the cluster computes in another way; see `refuse_other_nodes`.
+    """
+
+    def __init__(self, *, any_bits: bool, runner: Runner = run_pipeline) -> None:
+        super().__init__()
+        self._any_bits, self._checked = any_bits, refuse_other_nodes(any_bits)
+        self._task = ray.remote(num_cpus=1, max_retries=RETRIES)(_run_experiment)
+        self._runner = ray.put(runner)
+        self._tree = workspace_tree()
+        self._cache = Path(dvc("cache", "dir").strip())
+        self._in_git = _outputs_in_git()
+        self._shipments: dict[str, ray.ObjectRef] = {}
+        self._running: dict[ray.ObjectRef, str] = {}
+
+    def interrupt(self) -> str:
+        for task in self._running:
+            ray.cancel(task, force=True)
+        return "what was running is dropped"
+
+    def _run_the_rest(self) -> None:
+        for name in self._left():
+            self._start(name)
+        while self._running:
+            ended, _ = ray.wait(list(self._running), timeout=WAIT_SECONDS)
+            for task in ended:
+                self._take(task)
+
+    def _start(self, name: str) -> None:
+        self._attempts[name] = self._attempts.get(name, 0) + 1
+        params = self._params(name)
+        self._running[self._task.remote(self._runner, self._shipment(name, params), params)] = name
+
+    def _params(self, name: str) -> str:
+        """The `params.yaml` of an experiment, as `dvc exp run -S` would write it."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, PARAMS_FILE)
+            path.write_bytes(PARAMS_FILE.read_bytes())
+            apply_overrides(path, [f"{key}={value}" for key, value in self._todo[name].values.items()])
+            return path.read_text(encoding="utf-8")
+
+    def _shipment(self, name: str, params: str) -> ray.ObjectRef:
+        """What the experiment needs, prepared once for all that ask for the same images."""
+        values = json.loads(self._todo[name].params)
+        images = json.dumps({key: values.get(key) for key in PrepareParams.model_fields})
+        if images not in self._shipments:
+            dataset = values["dataset"]
+            own = [dataset] if (OWN_DATA / dataset).is_dir() else []
+            lock = LOCK_FILE.read_text(encoding="utf-8")
+            prepared = with_prepared(pack(self._tree, lock, own), params, self._cache)
+            self._shipments[images] = ray.put(prepared)
+        return self._shipments[images]
+
+    def _take(self, task: ray.ObjectRef) -> None:
+        """Record what an experiment has come to, or run it again."""
+        name = self._running.pop(task)
+        try:
+            node, results = ray.get(task)
+            if node not in self._checked:  # it has joined since
+                self._checked = refuse_other_nodes(self._any_bits, self._checked)
+            if node not in self._checked:
+                results = Results(failure="its machine was lost before it could be asked for its versions")
+        except RayError as error:
+            results = Results(failure=f"its machine or process was lost: {reason(error)}")
+        if results.outputs is not None:
+            self._record(name, results)
+        elif self._attempts[name] < ATTEMPTS:
+            self._start(name)
+        else:
+            self._fail(name, end_of(results.failure))
+
+    def _record(self, name: str, results: Results) -> None:
+        assert results.outputs is not None
+        files = {str(PARAMS_FILE): self._params(name).encode(), str(LOCK_FILE): results.lock.encode()}
+        expected = {out["path"]: out["md5"] for out in outs(results.lock)}
+        for path, content in results.outputs.items():
+            if path in self._in_git:
+                files[path] = content
+            elif store(content, self._cache) != expected[path]:
+                raise UserError(f"{self._todo[name]}: {path} was damaged on its way; call again")
+        tree = changed_tree(self._tree, changed=files)
+        record_experiment(self._baseline, name, tree, f"{name}: on a cluster")
+        self._finish(name, json.loads(results.outputs[str(TRAIN_METRICS)]))
+
+
+def _run_experiment(runner: Runner, shipment: Shipment, params: str) -> tuple[str, Results]:
+    """On a machine of the cluster: the ID of its node, and the results."""
+    return ray.get_runtime_context().get_node_id(), runner(shipment, params)
+
+
+def _outputs_in_git() -> set[str]:
+    """The outputs that `dvc.yaml` leaves to git."""
+    stages = read_yaml(PIPELINE_FILE)["stages"].values()  # type: ignore[index]
+    return {
+        path
+        for stage in stages
+        for kind in ("outs", "metrics", "plots")
+        for out in stage.get(kind, [])
+        if isinstance(out, dict)
+        for path, options in out.items()
+        if options and options.get("cache") is False
+    }
