@@ -1,8 +1,8 @@
 """Sweeps on a Ray cluster of this machine: `python -m benchmarks.cluster`, about half an hour on two cores.
 
-Real: a sweep of experiments on Digits, on a cluster with one worker and on one with two, and what an experiment
-takes there beyond `dvc repro`. Simulated: 1,000 experiments that sleep, on 64 workers: how much of the head's
-time and memory each takes, from sending it to its record in git.
+Real: a sweep of experiments on Digits, on a cluster with one worker and on one with two, and what an
+experiment takes there beyond `dvc repro`. Simulated: 1,000 experiments that sleep, on 64 workers: how much
+processor time of the sweep each takes, from sending it to its record in git, and how much memory.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Experiments per minute of one worker and of two: `python -m benchmarks.workers`, with MNIST at hand.
 
 In a temporary clone of HEAD, MNIST with the parameters of params.yaml: sweeps of eight experiments with one
-worker and with two, in turn; from the command to its table, and without the workers' start and end. About a quarter
-of an hour on two cores that do nothing else.
+worker and with two, in turn; from the command to its table, and without the workers' start and end. About a
+quarter of an hour on two cores that do nothing else.
 """
 
 from __future__ import annotations

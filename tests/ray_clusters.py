@@ -47,16 +47,10 @@ class RayCluster:
         self, words: tuple[str, ...], env: Mapping[str, str] = NOTHING, cores: int = 1
     ) -> psutil.Process:
         before = set(self._raylets())
-        ray = Path(sys.executable).with_name("ray")
+        ray, env = str(Path(sys.executable).with_name("ray")), {**os.environ, **self.environment, **env}
         common = (f"--num-cpus={cores}", "--disable-usage-stats", "--node-ip-address=127.0.0.1")
         command = (ray, "start", *words, *common)
-        subprocess.run(
-            command,
-            env={**os.environ, **self.environment, **env},
-            check=True,
-            capture_output=True,
-            timeout=120,
-        )
+        subprocess.run(command, env=env, check=True, capture_output=True, timeout=120)
         until = time.monotonic() + 30
         while not (new := set(self._raylets()) - before):
             assert time.monotonic() < until

@@ -97,7 +97,7 @@ def test_an_experiment_of_the_cluster_is_that_of_this_machine(clone: Clone, clus
     assert again.stdout.split("\n\n")[1:] == result.stdout.split("\n\n")[1:]
 
     # The same one by DVC: the same files in git and the same model.
-    (name,) = [name for name in remote if name.startswith("lr-0.02_seed-1-")]
+    (name,) = [name for name in remote if name.startswith("lr-0.02-seed-1-")]
     clone.dvc("exp", "run", "--temp", "--name", "here", "-S", "lr=0.02", "-S", "seed=1")
     here = clone.git("rev-parse", f"refs/exps/{ref(clone, 'here')}").strip()
     assert clone.git("diff", "--stat", here, remote[name].strip()) == ""
@@ -172,8 +172,8 @@ def test_who_is_refused_is_told_so_in_one_line(clone: Clone, tmp_path: Path) -> 
 
     with ray_cluster() as cluster:
         assert refusal(cluster, RAY_AUTH_TOKEN="0" * 64) == (
-            f"error: --address: no Ray cluster at {cluster.address} takes the token of this machine; expected "
-            "a copy of ~/.ray/auth_token of its head node, and RAY_AUTH_TOKEN unset\n"
+            f"error: --address: no Ray cluster at {cluster.address} takes the token of this machine; "
+            "expected a copy of ~/.ray/auth_token of its head node, and RAY_AUTH_TOKEN unset\n"
         )
         assert refusal(cluster, RAY_AUTH_TOKEN="", HOME=str(tmp_path)).startswith(
             f"error: --address: no token for the cluster at {cluster.address}; expected a copy of ~/.ray/auth"
@@ -190,7 +190,7 @@ def test_who_is_refused_is_told_so_in_one_line(clone: Clone, tmp_path: Path) -> 
         assert sweep(clone, cluster, "--any-bits", "lr=0.01").returncode == 0
     with ray_cluster({"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}) as cluster:
         assert refusal(cluster, RAY_AUTH_MODE="token").startswith(
-            f"error: --address: the cluster at {cluster.address} asks for no token: whoever reaches it can run"
+            f"error: --address: the cluster at {cluster.address} asks for no token: whoever reaches it "
         )
     assert len(experiments(clone)) == 1
 

@@ -54,9 +54,8 @@ def free_port() -> int:
 @contextmanager
 def running(*command: str, env: dict[str, str]) -> Iterator[None]:
     """A program that runs in the foreground for as long as the block lasts."""
-    with subprocess.Popen(
-        command, env=os.environ | env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
+    nothing = subprocess.DEVNULL
+    with subprocess.Popen(command, env=os.environ | env, stdout=nothing, stderr=nothing) as process:
         try:
             yield
         finally:
@@ -81,11 +80,7 @@ def slurm() -> Iterator[dict[str, str]]:
     (folder / "munge.key").chmod(0o400)
     env = {"SLURM_CONF": str(folder / "slurm.conf")}
     munge = [f"--{what}={folder}/munge.{end}" for what, end in (("socket", "socket"), ("key-file", "key"))]
-    munge += [
-        f"--pid-file={folder}/munge.pid",
-        f"--log-file={folder}/munge.log",
-        f"--seed-file={folder}/munge.seed",
-    ]
+    munge += [f"--{what}-file={folder}/munge.{what}" for what in ("pid", "log", "seed")]
     try:
         with ExitStack() as stack:
             stack.enter_context(running("munged", "--foreground", "--force", *munge, env=env))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -34,7 +35,13 @@ def ray_runtime(address: str | None) -> Iterator[None]:
     # Without the dashboard, which would be a web page for everybody on the machine.
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
     try:
-        ray.init(address=address or "local", runtime_env=environment, log_to_driver=False, **options)
+        ray.init(
+            address=address or "local",
+            runtime_env=environment,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            **options,
+        )
         yield
     except (ConnectionError, RuntimeError, ValueError) as error:
         if ray.is_initialized():

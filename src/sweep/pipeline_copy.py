@@ -74,6 +74,7 @@ def pack(tree: str, lock: str, own_datasets: Iterable[str]) -> Shipment:
     archive.write(
         subprocess.run(("git", "archive", "--format=tar", tree), capture_output=True, check=True).stdout
     )
+    archive.seek(0)
     with tarfile.open(fileobj=archive, mode="a") as tar:
         for name in own_datasets:
             tar.add(OWN_DATA / name)
