@@ -15,8 +15,9 @@ repro: .venv/installed  ## install what is missing and run the pipeline
 	@changed=$$(git status --porcelain); commit=$$(git rev-parse --short HEAD); if [ -z "$$changed" ]; \
 	then echo "every file is as in commit $$commit"; else echo "not as in commit $$commit:"; echo "$$changed"; fi
 
-# The best model as models/model.onnx and models/model.pt2.
-export: .venv/installed  ## write the best model as ONNX and as an exported program
+# The best model as models/model.onnx and models/model.pt2, and its model card, in which its robustness is.
+export: .venv/installed  ## write the best model as ONNX and as an exported program, with a model card
+	dvc repro studies/robustness/dvc.yaml
 	dvc repro studies/export/dvc.yaml
 
 # Most tests wait for one `dvc` or another to start: two at a time.

@@ -21,16 +21,13 @@ common=(--num-cpus="$cpus" --disable-usage-stats --block)
 srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" \
   ray start --head --node-ip-address="$ip" --port="$port" --temp-dir="$temporary" --include-dashboard=false \
   "${common[@]}" &
+# It needs some seconds; the other nodes may join while experiments run.
+for _ in $(seq 60); do
+  ray status --address="$ip:$port" >/dev/null 2>&1 && break
+  sleep 1
+done
 if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
-  sleep 10
   srun --overlap --nodes="$((SLURM_JOB_NUM_NODES - 1))" --exclude="$head" \
     ray start --address="$ip:$port" "${common[@]}" &
 fi
-
-# The nodes need some seconds.
-for _ in $(seq 60); do
-  found=$(ray list nodes 2>/dev/null | grep -c ALIVE || true)
-  [ "$found" -ge "$SLURM_JOB_NUM_NODES" ] && break
-  sleep 1
-done
 python "$@" --address "$ip:$port"

@@ -22,7 +22,7 @@ LAYERS = [
     "experiments",
     "cluster",
 ]
-COMMANDS = ["predict", "compare", "sweep", "tune", "report", "export", "parameter_reference"]
+COMMANDS = ["predict", "compare", "sweep", "tune", "report", "export", "versions", "parameter_reference"]
 MODULES_ALONE = {"params", "parameter_reference"}
 # A command's parts that another one uses.
 SHARED = {"export": ["predict"], "report": ["compare"]}

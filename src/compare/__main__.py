@@ -127,6 +127,9 @@ def compare_revisions(facts: Facts[Comparison | str]) -> tuple[list[str], dict[s
         raise UserError(result)
     found = {"a": facts.a, "b": facts.b, **asdict(result), "same": facts.same}
     lines = accuracy_lines(facts.a, facts.b, result, facts.split)
+    for side, tags in zip("AB", facts.registered, strict=True):
+        if tags:
+            lines.append(f"{side} is registered: {', '.join(tags)}")
     if facts.same:
         lines.append(nothing_differs(facts.a, facts.b))
     else:

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,13 +58,13 @@ def program_bytes(program: ExportedProgram) -> bytes:
     return buffer.getvalue()
 
 
-def onnx_bytes(program: ExportedProgram, trained: TrainedModel, model_sha256: str) -> bytes:
+def onnx_bytes(program: ExportedProgram, trained: TrainedModel, digests: Mapping[str, str]) -> bytes:
     """The same graph as ONNX: `images`, uint8 [batch, *format.shape], in, `logits`, float32 [batch, C], out.
 
     Args:
         program: see `export_program`.
         trained: what it was made of; its dataset, class names and network go into the metadata.
-        model_sha256: of the file of that model, in hexadecimal; in the metadata, too.
+        digests: of the file of that model, in hexadecimal, by their names in the metadata.
     """
     import onnx_ir
 
@@ -89,7 +90,7 @@ def onnx_bytes(program: ExportedProgram, trained: TrainedModel, model_sha256: st
             "class_names": json.dumps(trained.class_names, ensure_ascii=False),
             "format": trained.format.json(),
             "network": json.dumps(trained.network, sort_keys=True),
-            "model_sha256": model_sha256,
+            **digests,
         }
     )
     return onnx_ir.to_proto(model).SerializeToString(deterministic=True)

@@ -14,6 +14,7 @@ VALIDATED = Path("data/validated.json")
 
 MODEL = Path("models/model.pt")
 ONNX, PROGRAM = Path("models/model.onnx"), Path("models/model.pt2")
+MODEL_CARD = Path("models/README.md")
 
 METRICS = Path("metrics")
 TRAIN_METRICS, TEST_METRICS = METRICS / "train.json", METRICS / "test.json"

@@ -46,7 +46,8 @@ def pin() -> None:
 
 def is_pinned() -> bool:
     """Whether this process computes as every other one on an x86-64 processor with AVX2."""
-    return not _late and all(os.environ.get(name) == value for name, value in PINNED.items())
+    pinned = all(os.environ.get(name) == value for name, value in PINNED.items())
+    return pinned and not _late and has_avx2()
 
 
 def has_avx2() -> bool:

@@ -22,6 +22,7 @@ from src.runtime.devices import THREADS_VARIABLE
 from src.runtime.errors import UserError
 from src.runtime.files import replacing
 from src.runtime.paths import LOCK_FILE, OWN_DATA, PARAMS_FILE
+from src.runtime.processor import PINNED
 from src.runtime.yaml_text import parse_yaml
 from src.tracking import trackers
 
@@ -163,8 +164,8 @@ def _environment() -> dict[str, str]:
     """That of this process, for programs of this environment, on one thread, logging nowhere else."""
     programs = str(Path(sys.executable).parent)
     path = os.pathsep.join((programs, os.environ.get("PATH", os.defpath)))
-    # Ray names the folder of the code that it was handed; the copy has its own.
-    dropped = ("PYTHONPATH", THREADS_VARIABLE, trackers.VARIABLE)
+    # Ray names the folder of the code that it was handed, and sets the pins; the copy does both by itself.
+    dropped = ("PYTHONPATH", THREADS_VARIABLE, trackers.VARIABLE, *PINNED)
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     if ROOT_VARIABLE in kept:
         kept[ROOT_VARIABLE] = str(data_root().resolve())

@@ -1,0 +1,1 @@
+"""`python -m src.versions`: registered versions of the model, by way of git tags."""

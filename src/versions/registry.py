@@ -1,0 +1,125 @@
+"""Versions of the repository's artifacts: tags that GTO makes, and files that DVC fetches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from src.experiments.record import git
+from src.runtime.errors import UserError, reason
+from src.runtime.paths import LOCK_FILE, PIPELINE_FILE
+from src.runtime.yaml_text import parse_yaml
+
+
+def register(name: str, version: str | None, revision: str) -> str:
+    """Register the artifact of a commit, once others can have it; return the name of the tag.
+
+    Args:
+        name: of an artifact in `dvc.yaml`.
+        version: such as `v1.2.0`; None for the next one.
+        revision: the commit.
+
+    Raises:
+        UserError: there is no such commit or artifact, no remote has its file, or the version exists.
+    """
+    from gto.api import register as make_tag
+    from gto.exceptions import GTOException
+
+    commit = _commit(revision)
+    path = _artifacts(commit, revision).get(name)
+    if path is None:
+        known = ", ".join(_artifacts(commit, revision)) or "an artifact in dvc.yaml"
+        raise UserError(f"{name!r} is no artifact of {revision}; expected {known}")
+    if not git("ls-tree", "--name-only", commit, "--", path):
+        _refuse_unpushed(path, _md5(commit, path), revision)
+    try:
+        tag: Any = make_tag(".", name, commit, version=version)
+    except GTOException as error:
+        raise UserError(f"{name} {version or ''}".rstrip() + f": {reason(error)}") from None
+    return str(tag.tag)
+
+
+def fetch(name: str, version: str | None, stage: str | None, repository: str, out: Path | None) -> Path:
+    """Fetch the file of a registered version, or of that which has been assigned to a stage.
+
+    Args:
+        name: of the artifact.
+        version: such as `v1.2.0`; with neither this nor `stage`, the latest.
+        stage: such as `prod`.
+        repository: its address or folder.
+        out: where to put it; by default its own name, here.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: there is no such version, or its file was never pushed.
+    """
+    from dvc.api import artifacts_show
+    from dvc.exceptions import ArtifactNotFoundError, DvcException
+    from dvc.repo import Repo
+
+    wanted = f"{name}@{version}" if version else f"{name}#{stage}" if stage else name
+    try:
+        found = artifacts_show(name, version, stage, repository)
+        target = out or Path(found["path"]).name
+        Repo.get(repository, found["path"], out=str(target), rev=found["rev"])
+    except ArtifactNotFoundError:
+        raise UserError(
+            f"{repository} has no version {wanted}; `gto show {name}` lists those there are"
+        ) from None
+    except FileNotFoundError:
+        raise UserError(
+            f"{wanted}: {found['path']} of commit {found['rev'][:7]} is in no remote; expected `dvc push`"
+        ) from None
+    except DvcException as error:
+        raise UserError(f"{wanted}: {reason(error)}") from None
+    return Path(target)
+
+
+def versions_of(commit: str) -> list[str]:
+    """The tags that make a commit a version or assign it to a stage: `lenet5@v1.0.0`, `lenet5#prod#1`."""
+    tags = git("tag", "--points-at", commit).splitlines()
+    return [tag for tag in tags if "@v" in tag or "#" in tag]
+
+
+def _commit(revision: str) -> str:
+    try:
+        return git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    except UserError:
+        raise UserError(f"{revision!r} is invalid; expected a commit, a branch or a tag") from None
+
+
+def _artifacts(commit: str, revision: str) -> dict[str, str]:
+    """The artifacts that `dvc.yaml` declares, with their paths."""
+    declared: Any = parse_yaml(git("show", f"{commit}:{PIPELINE_FILE}"))
+    return {name: artifact["path"] for name, artifact in declared.get("artifacts", {}).items()}
+
+
+def _md5(commit: str, path: str) -> str:
+    lock: Any = parse_yaml(git("show", f"{commit}:{LOCK_FILE}"))
+    for stage in lock["stages"].values():
+        for out in stage.get("outs", []):
+            if out["path"] == path:
+                return out["md5"]
+    raise UserError(
+        f"{path} is not in {LOCK_FILE} of commit {commit[:7]}; expected the results of `dvc repro`"
+    )
+
+
+def _refuse_unpushed(path: str, md5: str, revision: str) -> None:
+    from dvc.config import NoRemoteError
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        try:
+            pushed = repo.cloud.get_remote_odb().exists(md5)
+        except NoRemoteError:
+            raise UserError(
+                f"{path} of {revision} is in no remote; expected `dvc remote add -d NAME URL`, `dvc push`"
+            ) from None
+        except (DvcException, OSError) as error:
+            raise UserError(f"{path} of {revision}: the remote cannot be asked: {reason(error)}") from None
+    if not pushed:
+        raise UserError(f"{path} of {revision} is not in the remote; expected `dvc push` before")

@@ -1,0 +1,201 @@
+"""What a reader of the model should know → a model card in the format of the Hugging Face Hub.
+
+Every number is read from the files of the pipeline and of the studies.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from scipy.stats import binomtest
+
+from src.data.splits import load_split
+from src.evaluation.mistakes import most_frequent_mistakes
+from src.params import Params, RunParams, read
+from src.runtime.files import write_text
+from src.runtime.paths import (
+    CONFUSION,
+    ENVIRONMENT,
+    MODEL_CARD,
+    PER_CLASS,
+    PREDICTIONS,
+    TEST_METRICS,
+    TRAIN_METRICS,
+    TRAIN_SPLIT,
+    VAL_PREDICTIONS,
+)
+from src.runtime.workspace import run_stage
+
+ROBUSTNESS = Path("studies/robustness/accuracy.csv")
+MISTAKES = 5
+
+LIMITS = """- It answers with one of its classes whatever it is shown: a photograph of a cat gets a digit,
+  too. Confidence is not the probability of being right on pictures unlike those of the dataset.
+- The test accuracy is of one training. `make sweep … SEEDS=5` says how much another seed changes.
+- Pictures must be made like those of the dataset: `python -m src.predict` does it."""
+
+
+def interval(correct: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of an accuracy (Wilson 1927)."""
+    found = binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    return round(float(found.low), 6), round(float(found.high), 6)
+
+
+def accuracy_of(predictions: pd.DataFrame) -> tuple[float, int, tuple[float, float]]:
+    """Accuracy, number of images and interval of a table of predictions."""
+    correct, n = int((predictions["actual"] == predictions["predicted"]).sum()), len(predictions)
+    return round(correct / n, 6), n, interval(correct, n)
+
+
+def card_data(params: Params, test: dict[str, Any], predictions: dict[str, pd.DataFrame]) -> ModelCardData:
+    """The front matter: licence, data, and the metrics of the test and the validation split.
+
+    Args:
+        params: of the pipeline.
+        test: `metrics/test.json`.
+        predictions: of both splits, by their names.
+    """
+    results = []
+    for split, table in predictions.items():
+        accuracy, n, ends = accuracy_of(table)
+        of_split: dict[str, Any] = {
+            "task_type": "image-classification",
+            "dataset_type": params.dataset.lower(),
+            "dataset_name": params.dataset,
+            "dataset_split": split,
+            "dataset_args": {"images": n},
+        }
+        results.append(
+            EvalResult(
+                **of_split,
+                metric_type="accuracy",
+                metric_value=accuracy,
+                metric_args={"interval_95": list(ends)},
+            )
+        )
+        if split == "test":
+            found = {
+                "f1": test["macro"]["f1"],
+                "loss": test["loss"],
+                "expected-calibration-error": test["ece"],
+            }
+            results += [
+                EvalResult(**of_split, metric_type=name, metric_value=value) for name, value in found.items()
+            ]
+    return ModelCardData(
+        license="mit",
+        model_name=f"{params.model}-{params.dataset.lower()}",
+        library_name="pytorch",
+        datasets=[params.dataset.lower()],
+        metrics=["accuracy", "f1"],
+        tags=["image-classification", params.model, "dvc", "onnx"],
+        eval_results=results,
+    )
+
+
+def table_of(rows: pd.DataFrame) -> str:
+    """A table in Markdown."""
+    lines = [list(map(str, rows.columns)), ["---"] * len(rows.columns)]
+    lines += [[str(value) for value in row] for row in rows.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def percent(fraction: float) -> str:
+    return f"{fraction:.2%}"
+
+
+def results_text(test: dict[str, Any], predictions: dict[str, pd.DataFrame]) -> str:
+    rows = []
+    for split, table in predictions.items():
+        accuracy, n, (low, high) = accuracy_of(table)
+        rows.append((split, n, percent(accuracy), f"{percent(low)} to {percent(high)}"))
+    shown = pd.DataFrame(rows, columns=["split", "images", "accuracy", "95 % interval (Wilson)"])
+    return (
+        f"{table_of(shown)}\n\nThe epoch was chosen by the validation split; the test split chose "
+        f"nothing. Test split: macro F1 {test['macro']['f1']:.4f}, cross-entropy {test['loss']:.4f} nats per "
+        f"image, Brier score {test['brier']:.4f}, expected calibration error {test['ece']:.4f} (15 bins)."
+    )
+
+
+def mistakes_text(confusion: pd.DataFrame, per_class: pd.DataFrame) -> str:
+    mistakes = most_frequent_mistakes(confusion, MISTAKES)
+    listed = "\n".join(f"- {actual} taken for {predicted}: {count}" for actual, predicted, count in mistakes)
+    worst = per_class.sort_values(["f1", "class"], kind="stable").head(MISTAKES)
+    shown = worst.assign(**{key: worst[key].map("{:.4f}".format) for key in ("precision", "recall", "f1")})
+    return (
+        f"The most frequent mistakes on the test split:\n\n{listed or '- none'}\n\n"
+        f"The classes with the lowest F1:\n\n{table_of(shown)}"
+    )
+
+
+def robustness_text(robustness: pd.DataFrame) -> str:
+    clean = robustness[robustness["corruption"] == "none"].iloc[0]
+    rest = robustness[robustness["corruption"] != "none"]
+    by_strength = rest.pivot(index="corruption", columns="strength", values="accuracy").map(percent)
+    units = rest.drop_duplicates("corruption").set_index("corruption")["unit"]
+    strongest = (
+        rest.sort_values("strength").drop_duplicates("corruption", keep="last").set_index("corruption")
+    )
+    by_strength.insert(
+        0, "strongest", [f"{strongest.loc[name, 'amount']:g} {units[name]}" for name in by_strength.index]
+    )
+    return (
+        f"Accuracy on {clean['images']:,} validation images, {percent(clean['accuracy'])} of them right as "
+        f"they are, corrupted in five strengths:\n\n{table_of(by_strength.reset_index())}"
+    )
+
+
+def setup_text(
+    params: Params, train: dict[str, Any], environment: dict[str, Any], images: dict[str, int]
+) -> str:
+    used = params.model_dump(include=set(RunParams.model_fields))
+    sizes = ", ".join(f"{count:,} {split}" for split, count in images.items())
+    values = " ".join(f"`{key}={value}`" for key, value in used.items())
+    trained = ", ".join(f"{key} {value}" for key, value in environment.items())
+    return (
+        f"`{params.model}`, {train['parameters']:,} parameters, trained on {params.dataset} ({sizes} images) "
+        f"for {train['epochs']} epochs, of which the best was {train['best_epoch']}.\n\n"
+        f"Parameters: {values}.\n\nEnvironment: {trained}."
+    )
+
+
+def model_card(folder: Path = Path()) -> ModelCard:
+    """The card of the model whose results are in a folder."""
+    params = read(Params)
+    tables = {"validation": VAL_PREDICTIONS, "test": PREDICTIONS}
+    names = {"actual": str, "predicted": str, "class": str}
+
+    def csv(path: Path) -> pd.DataFrame:
+        return pd.read_csv(folder / path, dtype=names, keep_default_na=False)
+
+    predictions = {split: csv(path) for split, path in tables.items()}
+    train, test, environment = (
+        json.loads((folder / path).read_text()) for path in (TRAIN_METRICS, TEST_METRICS, ENVIRONMENT)
+    )
+    images = {"training": len(load_split(folder / TRAIN_SPLIT).labels)}
+    images |= {split: len(table) for split, table in predictions.items()}
+    sections = {
+        f"{params.model} on {params.dataset}": setup_text(params, train, environment, images),
+        "Results": results_text(test, predictions),
+        "Mistakes": mistakes_text(csv(CONFUSION), csv(PER_CLASS)),
+        "Robustness": robustness_text(csv(ROBUSTNESS)),
+        "Limits": LIMITS,
+    }
+    first, *others = sections.items()
+    body = f"# {first[0]}\n\n{first[1]}\n\n" + "\n\n".join(f"## {title}\n\n{said}" for title, said in others)
+    front = card_data(params, test, predictions).to_yaml(line_break="\n")
+    return ModelCard(f"---\n{front}\n---\n\n{body}\n")
+
+
+def main() -> None:
+    card = model_card()
+    write_text(MODEL_CARD, str(card))
+    print(f"{MODEL_CARD}: the model card")
+
+
+if __name__ == "__main__":
+    run_stage(main)

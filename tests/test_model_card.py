@@ -1,0 +1,71 @@
+"""The committed model card, parsed by the library of the Hub: its numbers are those of the results."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pandas as pd
+import pytest
+from huggingface_hub import ModelCard
+from scipy.stats import binom
+
+from src.runtime.paths import MODEL_CARD, PREDICTIONS, TEST_METRICS, TRAIN_METRICS, VAL_PREDICTIONS
+from studies.export.card import interval
+from tests import committed
+
+
+@pytest.fixture(scope="module")
+def card() -> ModelCard:
+    return ModelCard(committed.text(str(MODEL_CARD)))
+
+
+def predictions(path: object) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(committed.text(str(path))))
+
+
+def test_every_number_is_that_of_the_results(card: ModelCard) -> None:
+    test, train = (json.loads(committed.text(str(path))) for path in (TEST_METRICS, TRAIN_METRICS))
+    found = {(one.dataset_split, one.metric_type): one for one in card.data.eval_results or []}
+    assert {key: one.metric_value for key, one in found.items()} == {
+        ("validation", "accuracy"): train["val_accuracy"],
+        ("test", "accuracy"): test["accuracy"],
+        ("test", "f1"): test["macro"]["f1"],
+        ("test", "loss"): test["loss"],
+        ("test", "expected-calibration-error"): test["ece"],
+    }
+    for split, path in (("validation", VAL_PREDICTIONS), ("test", PREDICTIONS)):
+        table = predictions(path)
+        correct = int((table["actual"] == table["predicted"]).sum())
+        one = found[split, "accuracy"]
+        assert one.dataset_args == {"images": len(table)}
+        assert one.metric_args == {"interval_95": list(interval(correct, len(table)))}
+        assert f"| {split} | {len(table)} | {correct / len(table):.2%} |" in card.text
+    for number in (f"macro F1 {test['macro']['f1']:.4f}", f"Brier score {test['brier']:.4f}"):
+        assert number in card.text
+    assert f"{train['parameters']:,} parameters" in card.text
+    assert card.data.license == "mit"
+
+
+def test_the_mistakes_and_the_robustness_are_those_of_the_results(card: ModelCard) -> None:
+    confusion = predictions("plots/confusion.csv")
+    wrong = confusion[confusion["actual"] != confusion["predicted"]]
+    worst = wrong["count"].max()
+    assert card.text.count(" taken for ") == min(5, len(wrong))
+    assert f": {worst}\n" in card.text
+    robustness = predictions("studies/robustness/accuracy.csv").set_index(["corruption", "strength"])
+    for corruption in set(robustness.index.get_level_values(0)) - {"none"}:
+        row = next(line for line in card.text.splitlines() if line.startswith(f"| {corruption} |"))
+        cells = [f"{robustness.loc[(corruption, strength), 'accuracy']:.2%}" for strength in range(1, 6)]
+        assert row.endswith(f"| {' | '.join(cells)} |")
+
+
+def test_the_interval_covers_the_truth() -> None:
+    """Exactly, of all counts that an accuracy of 98 % gives: Wilson's interval is right on average."""
+    n, truth = 360, 0.98
+    ends = [interval(correct, n) for correct in range(n + 1)]
+    covered = sum(
+        binom.pmf(correct, n, truth) for correct, (low, high) in enumerate(ends) if low <= truth <= high
+    )
+    assert 0.93 <= covered <= 0.99
+    assert interval(360, 360)[0] < 1 == interval(360, 360)[1]

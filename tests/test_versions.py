@@ -1,0 +1,122 @@
+"""Versions of the model: registered in a clone, pushed to a repository and a remote, fetched elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Clone
+
+
+@pytest.fixture
+def shared(clone: Clone, tmp_path: Path) -> Clone:
+    """A clone with results, a bare repository that it pushes to, and a folder as DVC's remote."""
+    bare = tmp_path / "shared.git"
+    clone.git("init", "--quiet", "--bare", str(bare))
+    clone.git("remote", "add", "origin", str(bare))
+    clone.dvc("remote", "add", "--quiet", "--default", "team", str(tmp_path / "remote"))
+    clone.git("commit", "--quiet", "--all", "--message=A remote")
+    clone.git("push", "--quiet", "--set-upstream", "origin", "main")
+    return clone
+
+
+def versions(clone: Clone, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return clone.run("python", "-m", "src.versions", *words, check=check)
+
+
+def refusal(clone: Clone, *words: str) -> str:
+    refused = versions(clone, *words, check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("error: ")
+    assert refused.stderr.count("\n") == 1
+    return refused.stderr.removeprefix("error: ").rstrip("\n")
+
+
+def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path) -> None:
+    bare, tags = str(tmp_path / "shared.git"), lambda: shared.git("tag").split()
+    assert refusal(shared, "register", "lenet5", "v1.0.0") == (
+        "models/model.pt of HEAD is not in the remote; expected `dvc push` before"
+    )
+    assert (
+        refusal(shared, "register", "lenet6")
+        == "'lenet6' is no artifact of HEAD; expected lenet5, lenet5-onnx"
+    )
+    assert refusal(shared, "register", "lenet5", "--rev", "HEAX") == (
+        "'HEAX' is invalid; expected a commit, a branch or a tag"
+    )
+    assert tags() == [], "nothing is registered by half"
+    shared.dvc("push")
+    made = versions(shared, "register", "lenet5", "v1.0.0").stdout
+    assert made == "registered lenet5@v1.0.0; others have it after: git push origin lenet5@v1.0.0\n"
+    assert "lenet5" in refusal(shared, "register", "lenet5", "v1.0.0")
+    shared.run("gto", "assign", "lenet5", "--version", "v1.0.0", "--stage", "prod")
+    assert tags() == ["lenet5#prod#1", "lenet5@v1.0.0"]
+    shared.git("push", "--quiet", "origin", "--tags")
+
+    # Elsewhere, by version and by stage, with DVC's own command and with ours.
+    elsewhere = Clone(tmp_path / "elsewhere")
+    elsewhere.path.mkdir()
+    elsewhere.dvc("artifacts", "get", bare, "lenet5", "--rev", "v1.0.0")
+    model = (shared.path / "models/model.pt").read_bytes()
+    assert (elsewhere.path / "model.pt").read_bytes() == model
+    got = str(elsewhere.path / "by_stage.pt")
+    assert (
+        versions(shared, "get", "lenet5", "--stage", "prod", "--repo", bare, "--out", got).stdout
+        == f"{got}\n"
+    )
+    assert Path(got).read_bytes() == model
+    picture = "plots/samples_train.png"
+    here = shared.run("python", "-m", "src.predict", picture).stdout
+    assert shared.run("python", "-m", "src.predict", picture, "--model", got).stdout == here
+    for words, said in (
+        (
+            ["--version", "v2.0.0"],
+            f"{bare} has no version lenet5@v2.0.0; `gto show lenet5` lists those there are",
+        ),
+        (["--stage", "test"], f"{bare} has no version lenet5#test; `gto show lenet5` lists those there are"),
+    ):
+        assert refusal(shared, "get", "lenet5", *words, "--repo", bare) == said
+    assert refusal(shared, "get", "lenet5", "--repo", str(tmp_path / "nowhere.git"))
+
+    found = versions(shared, "find", got).stdout.splitlines()
+    head = shared.git("rev-parse", "--short=7", "HEAD").strip()
+    assert any(line.startswith(head) and "lenet5@v1.0.0" in line for line in found)
+    assert f"  params: {head}" not in found
+    assert any("lr=0.005" in line for line in found)
+    (elsewhere.path / "other.pt").write_bytes(b"another model")
+    assert refusal(shared, "find", str(elsewhere.path / "other.pt")).endswith(
+        "is of no commit of this repository, and of none of its experiments"
+    )
+    compared = shared.run("python", "-m", "src.compare", "HEAD~1", "lenet5@v1.0.0").stdout
+    assert "B is registered: lenet5#prod#1, lenet5@v1.0.0" in compared.splitlines()
+
+    # Deprecated, it is no version any more; what was never pushed, or is lost, is said.
+    shared.run("gto", "deprecate", "lenet5", "v1.0.0")
+    shared.git("push", "--quiet", "origin", "--tags")
+    for file in (tmp_path / "remote").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    why = refusal(shared, "get", "lenet5", "--version", "v1.0.0", "--repo", bare)
+    assert "lenet5@v1.0.0" in why
+
+
+@pytest.mark.slow
+def test_the_exported_model_is_a_version_without_a_remote(shared: Clone, tmp_path: Path) -> None:
+    shared.dvc("repro", "studies/robustness/dvc.yaml")
+    shared.dvc("repro", "studies/export/dvc.yaml")
+    shared.git("add", "--all")
+    shared.git("commit", "--quiet", "--message=Exported")
+    versions(shared, "register", "lenet5-onnx", "v1.0.0")
+    shared.git("push", "--quiet", "origin", "main", "--tags")
+    elsewhere = Clone(tmp_path / "elsewhere")
+    elsewhere.path.mkdir()
+    elsewhere.dvc("artifacts", "get", str(tmp_path / "shared.git"), "lenet5-onnx", "--rev", "v1.0.0")
+    fetched = elsewhere.path / "model.onnx"
+    assert fetched.read_bytes() == (shared.path / "models/model.onnx").read_bytes()
+    picture = "plots/samples_train.png"
+    here = shared.run("python", "-m", "src.predict", picture).stdout
+    assert shared.run("python", "-m", "src.predict", picture, "--model", str(fetched)).stdout == here
+    head = shared.git("rev-parse", "--short=7", "HEAD").strip()
+    assert head in versions(shared, "find", str(fetched)).stdout
