@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from tests.conftest import Clone
 def shared(clone: Clone, tmp_path: Path) -> Clone:
     """A clone with results, a bare repository that it pushes to, and a folder as DVC's remote."""
     bare = tmp_path / "shared.git"
-    clone.git("init", "--quiet", "--bare", str(bare))
+    clone.git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
     clone.git("remote", "add", "origin", str(bare))
     clone.dvc("remote", "add", "--quiet", "--default", "team", str(tmp_path / "remote"))
     clone.git("commit", "--quiet", "--all", "--message=A remote")
@@ -81,10 +83,10 @@ def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path
     assert refusal(shared, "get", "lenet5", "--repo", str(tmp_path / "nowhere.git"))
 
     found = versions(shared, "find", got).stdout.splitlines()
-    head = shared.git("rev-parse", "--short=7", "HEAD").strip()
-    assert any(line.startswith(head) and "lenet5@v1.0.0" in line for line in found)
-    assert f"  params: {head}" not in found
-    assert any("lr=0.005" in line for line in found)
+    assert re.match(r"commit [0-9a-f]{7}: dataset=Digits .* lr=0\.005 ", found[0])
+    accuracy = json.loads(shared.read("metrics/train.json"))["val_accuracy"]
+    assert found[1] == f"  validation accuracy {accuracy:.2%}"
+    assert found[-1] == "in main, lenet5#prod#1, lenet5@v1.0.0"
     (elsewhere.path / "other.pt").write_bytes(b"another model")
     assert refusal(shared, "find", str(elsewhere.path / "other.pt")).endswith(
         "is of no commit of this repository, and of none of its experiments"
@@ -118,5 +120,4 @@ def test_the_exported_model_is_a_version_without_a_remote(shared: Clone, tmp_pat
     picture = "plots/samples_train.png"
     here = shared.run("python", "-m", "src.predict", picture).stdout
     assert shared.run("python", "-m", "src.predict", picture, "--model", str(fetched)).stdout == here
-    head = shared.git("rev-parse", "--short=7", "HEAD").strip()
-    assert head in versions(shared, "find", str(fetched)).stdout
+    assert versions(shared, "find", str(fetched)).stdout.endswith("\nin main, lenet5-onnx@v1.0.0\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -36,6 +36,7 @@ class Facts(Generic[Result]):
         parameters: those that differ, with both values.
         trained: what trained both.
         same: whether nothing on record differs.
+        registered: the tags that make each a version of the model; see `Revision.versions`.
     """
 
     a: str
@@ -45,6 +46,7 @@ class Facts(Generic[Result]):
     parameters: Mapping[str, tuple[Any, Any]]
     trained: tuple[Provenance, Provenance]
     same: bool = False
+    registered: tuple[Sequence[str], Sequence[str]] = ((), ())
 
 
 def revision_facts(a: Revision, b: Revision, split: str) -> Facts[Comparison | str]:
@@ -59,7 +61,8 @@ def revision_facts(a: Revision, b: Revision, split: str) -> Facts[Comparison | s
         same = is_same(tables, parameters, trained)
     except UserError as error:
         result = str(error)
-    return Facts(a.name, b.name, split, result, parameters, trained, same)
+    registered = a.versions(), b.versions()
+    return Facts(a.name, b.name, split, result, parameters, trained, same, registered)
 
 
 def group_facts(a: Group, b: Group, split: str) -> Facts[GroupComparison]:

@@ -51,6 +51,11 @@ class Revision:
         except FileNotFoundError:
             return None
 
+    def versions(self) -> list[str]:
+        """The tags that make it a version or assign it to a stage: `lenet5@v1.0.0`, `lenet5#prod#1`."""
+        listed = git("tag", "--points-at", self.commit) if self.commit else None
+        return [tag for tag in (listed or b"").decode().split() if "@v" in tag or "#" in tag]
+
     def files(self, folder: str, suffix: str) -> list[str]:
         """The paths of a folder's files that end in `suffix`, sorted; hidden ones are left out."""
         if self.commit is None:

@@ -51,16 +51,15 @@ def main() -> None:
 def find(path: Path) -> None:
     from src.versions.origin import origins
 
-    found = origins(path)
-    if not found:
+    brought, names = origins(path)
+    if not brought:
         raise UserError(f"{path} is of no commit of this repository, and of none of its experiments")
-    for origin in found:
-        names = f" ({', '.join(origin.names)})" if origin.names else ""
-        print(f"{origin.commit[:7]}{names}")
+    for origin in brought:
+        print(f"commit {origin.commit[:7]}: {origin.params}")
         for what, accuracy in (("validation", origin.val_accuracy), ("test", origin.test_accuracy)):
             if accuracy is not None:
                 print(f"  {what} accuracy {accuracy:.2%}")
-        print(f"  {origin.params}")
+    print(f"in {', '.join(names)}")
 
 
 if __name__ == "__main__":

@@ -14,34 +14,51 @@ from src.runtime.paths import LOCK_FILE, PARAMS_FILE, TEST_METRICS, TRAIN_METRIC
 
 @dataclass(frozen=True)
 class Origin:
-    """A commit whose results hold a model.
+    """A commit, or an experiment, that brought a model.
 
     Attributes:
         commit: in full.
-        names: branches, tags and experiments that point at it.
         params: `params.yaml`, without its comments.
         val_accuracy, test_accuracy: fractions; None where the commit lacks them.
     """
 
     commit: str
-    names: list[str]
     params: str
     val_accuracy: float | None
     test_accuracy: float | None
 
 
-def origins(path: Path) -> list[Origin]:
-    """The commits of this repository, experiments among them, whose results hold a model; the oldest first.
+def origins(path: Path) -> tuple[list[Origin], list[str]]:
+    """Where in this repository a model is from.
 
     Args:
         path: `model.pt`, or what was exported of it.
 
+    Returns:
+        The commits that brought it, the oldest first; and the tags, branches and experiments that hold it.
+
     Raises:
         UserError: the file cannot be read.
     """
-    md5 = _model_md5(path)
-    found = git("log", "--all", "--reverse", "--format=%H", f"-S{md5}", "--", str(LOCK_FILE)).splitlines()
-    return [_origin(commit) for commit in found if md5 in git("show", f"{commit}:{LOCK_FILE}")]
+    md5, lock = _model_md5(path), str(LOCK_FILE)
+    found = git("log", "--all", "--reverse", "--format=%H", f"-S{md5}", "--", lock).splitlines()
+    brought = [_origin(commit) for commit in found if _holds(commit, md5)]
+    references = git(
+        "for-each-ref", "--format=%(refname)", "refs/tags", "refs/heads", "refs/exps"
+    ).splitlines()
+    return brought, [_short(name) for name in references if brought and _holds(name, md5)]
+
+
+def _holds(commit: str, md5: str) -> bool:
+    try:
+        return md5 in git("show", f"{commit}:{LOCK_FILE}")
+    except UserError:  # it has none
+        return False
+
+
+def _short(reference: str) -> str:
+    """As a user writes it: experiments by their names alone."""
+    return reference.rpartition("/")[2] if reference.startswith("refs/exps/") else reference.split("/", 2)[2]
 
 
 def _model_md5(path: Path) -> str:
@@ -61,17 +78,10 @@ def _model_md5(path: Path) -> str:
 
 
 def _origin(commit: str) -> Origin:
-    names = git("for-each-ref", "--format=%(refname)", f"--points-at={commit}").splitlines()
-    lines = git("show", f"{commit}:{PARAMS_FILE}").splitlines()
+    lines = [line.partition("#")[0].strip() for line in git("show", f"{commit}:{PARAMS_FILE}").splitlines()]
     return Origin(
         commit,
-        [
-            name.rpartition("/")[2] if name.startswith("refs/exps/") else name.split("/", 2)[2]
-            for name in names
-        ],
-        " ".join(
-            line.partition("#")[0].strip().replace(": ", "=") for line in lines if line and line[0] != "#"
-        ),
+        " ".join(line.replace(": ", "=") for line in lines if line),
         _metric(commit, TRAIN_METRICS, "val_accuracy"),
         _metric(commit, TEST_METRICS, "accuracy"),
     )

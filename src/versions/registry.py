@@ -77,12 +77,6 @@ def fetch(name: str, version: str | None, stage: str | None, repository: str, ou
     return Path(target)
 
 
-def versions_of(commit: str) -> list[str]:
-    """The tags that make a commit a version or assign it to a stage: `lenet5@v1.0.0`, `lenet5#prod#1`."""
-    tags = git("tag", "--points-at", commit).splitlines()
-    return [tag for tag in tags if "@v" in tag or "#" in tag]
-
-
 def _commit(revision: str) -> str:
     try:
         return git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
