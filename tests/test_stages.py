@@ -121,7 +121,12 @@ def test_a_study_depends_on_its_imports_and_never_on_the_test_split(study: str) 
         if name == "setups":
             scripts.add(ROOT / "studies/benchmark/run.py")
         check_code(stage["deps"], scripts.union(*map(imported_by, scripts)))
-        assert data_of(stage["deps"]) <= {
+        data = data_of(stage["deps"])
+        if (study, name) == ("export", "card"):
+            # It reports what the pipeline has found of the test split, and does not open it.
+            data -= {"studies/robustness/accuracy.csv", "models/model.onnx"}
+            data = {path for path in data if not path.startswith(("metrics/", "plots/"))}
+        assert data <= {
             "models/model.pt",
             "data/prepared/train.npz",
             "data/prepared/val.npz",
