@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 from src.data.splits import ImageFormat, Placement
 from src.runtime.errors import UserError, reason
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 # A header of a few bytes can announce more than fits into memory; this is Pillow's own line.
 MAX_PIXELS = 89_478_485
@@ -31,14 +31,16 @@ class Prepared:
         image: uint8 [*shape of the format].
         inverted: whether the picture was dark on a bright background, and was turned into its negative; None
             for a whole picture, of which nothing is cut out.
+        turned: of a photograph, the image as it is when the paper is turned a little; see `photographs`.
     """
 
     image: np.ndarray
     inverted: bool | None
+    turned: tuple[np.ndarray, ...] = ()
 
 
 def read_picture(source: Path | bytes, channels: int = 1) -> np.ndarray:
-    """The pixels, uint8, of a PNG, JPEG, BMP or GIF (its first frame).
+    """The pixels, uint8, of a PNG, JPEG, BMP, GIF, WebP or TIFF (the first frame or page).
 
     Turned as its EXIF data say. What is transparent becomes background: white where the rest is dark, or
     else black.
@@ -145,13 +147,24 @@ def _cut_out(grey: np.ndarray, size: int, placement: Placement) -> Prepared:
     if not len(rows):
         raise UserError("nothing to be seen that stands out from the background")
     values = values[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Prepared(place(values, size, placement), inverted)
+
+
+def place(values: np.ndarray, size: int, placement: Placement) -> np.ndarray:
+    """Put what was cut out into the field of an image: uint8 [size, size].
+
+    Args:
+        values: float32 [h, w] in 0 to 255, bright on black.
+        size: of the image.
+        placement: of the dataset.
+    """
     scale = placement.size / max(values.shape)
     high, wide = (max(1, round(side * scale)) for side in values.shape)
     content = np.asarray(Image.fromarray(values).resize((wide, high), Image.Resampling.BILINEAR))
     field = np.zeros((size, size), np.uint8)
     top, left = _corner(content, size, placement)
     field[top : top + high, left : left + wide] = np.round(content.clip(0, 255))
-    return Prepared(field, inverted)
+    return field
 
 
 def _median(values: np.ndarray) -> float:

@@ -7,18 +7,22 @@ import io
 import itertools
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from src.data.pictures import Prepared, prepare_picture, read_picture
+from src.data.photographs import open_picture
+from src.data.pictures import Prepared
 from src.data.splits import ImageFormat
 from src.predict.classifiers import Classifier
 from src.runtime.errors import UserError
 
 BATCH = 256
+
+# Of a photograph: how sure a network is that needs no second look, and with how much less it is not believed.
+CERTAIN, LEAST = 0.99, 0.6
 
 # In a table for a person: columns for so many classes at most, or else so many of the most probable ones.
 MAX_COLUMNS, BEST_SHOWN = 20, 5
@@ -65,15 +69,39 @@ def predict(
         images = [one.prepared.image for one in read if one.prepared]
         answers = iter(softmax(classifier.logits(np.stack(images))) if images else ())
         for one in read:
-            yield Prediction(one.file, one.pixels, one.prepared, next(answers)) if one.prepared else one
+            if one.prepared is None:
+                yield one
+            elif one.prepared.turned:
+                yield _second_look(replace(one, probabilities=next(answers)), classifier)
+            else:
+                yield replace(one, probabilities=next(answers))
 
 
 def _read(name: str, source: Path | bytes, image_format: ImageFormat) -> Prediction:
     try:
-        pixels = read_picture(source, image_format.channels)
-        return Prediction(name, pixels, prepare_picture(pixels, image_format))
+        return Prediction(name, *open_picture(source, image_format))
     except UserError as error:
         return Prediction(name, problem=str(error))
+
+
+def _second_look(one: Prediction, classifier: Classifier) -> Prediction:
+    """Of a photograph whose answer is not certain, the surest answer when the paper is turned a little.
+
+    One that is unsure however it is turned is not answered.
+    """
+    assert one.prepared is not None
+    assert one.probabilities is not None
+    if one.probabilities.max() < CERTAIN:
+        images = (one.prepared.image, *one.prepared.turned)
+        answers = softmax(classifier.logits(np.stack(images)))
+        surest = int(answers.max(axis=1).argmax())
+        prepared = replace(one.prepared, image=images[surest])
+        one = replace(one, prepared=prepared, probabilities=answers[surest])
+    best = choices(one, classifier.class_names)
+    if best["confidence"] < LEAST:
+        why = f"not read: the best guess is {best['class']}, with {best['confidence']:.0%}"
+        return replace(one, probabilities=None, problem=why)
+    return one
 
 
 def polarity(prepared: Prepared) -> str:
