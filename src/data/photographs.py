@@ -15,7 +15,7 @@ from src.runtime.errors import UserError
 # A smaller picture is taken as it is; a larger one is worked on with its longer side of so many pixels.
 LEAST_SIDE, WORKING_SIDE = 100, 480
 # Shades of 255 by which the border of a drawing on even ground varies at most, but for a few pixels.
-EVEN_BORDER = 8
+EVEN_BORDER = 2
 # Of the longer side: wider than any stroke, narrower than a shadow or the table.
 WIDEST_STROKE = 0.2
 # Of the paper's brightness: ink takes at least so much of it.
