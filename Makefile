@@ -78,9 +78,9 @@ same-results: .venv/installed  ## A=main B=HEAD: two revisions give the same byt
 	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements-trackers.txt
 	touch $@
 
-# make tune SAMPLES=20
-tune: .venv/tune  ## SAMPLES=20: search for better parameters
-	@python -m src.tune $(if $(SAMPLES),--samples $(SAMPLES))
+# make tune SAMPLES=20 [CONFIRM=4]
+tune: .venv/tune  ## SAMPLES=20 [CONFIRM=4]: search for better parameters
+	@python -m src.tune $(if $(SAMPLES),--samples $(SAMPLES)) $(if $(CONFIRM),--confirm $(CONFIRM))
 
 # The README's table of results: hours on a laptop, from nothing; interrupted, it goes on where it was.
 results: .venv/installed  ## run the study behind the table of results: hours

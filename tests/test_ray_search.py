@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +32,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="pip install -r requirements-tune.txt"),
 ]
 
+RETRIES = 3  # of a trial whose process was lost
 STARTUP = 10  # random proposals of Optuna's TPE
 
 
@@ -71,6 +74,56 @@ def test_finished_diverged_and_failed_are_rows_and_stop_nothing(problem: Problem
     assert rows["message"][1].endswith("try a smaller lr")
     assert rows["message"][2].startswith("batch_size: 79 leaves a batch of one")
     assert [trial.trial for trial in best_first(trials)] == [1]
+
+
+@contextmanager
+def killing(problem: Problem, times: int) -> Iterator[list[int]]:
+    """Kill the process of the trial of this process's Ray that has reported, again and again; the epochs."""
+    killed: list[int] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while len(killed) < times and not ended.wait(0.05):
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    if "ray::ImplicitFunc.train" in child.cmdline() and child.pid not in killed:
+                        child.kill()
+                        killed.append(child.pid)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(("kills", "status"), [(1, "finished"), (RETRIES + 1, "failed")])
+def test_a_trial_whose_process_is_killed_starts_again_until_it_has_failed(
+    problem: Problem, kills: int, status: str
+) -> None:
+    from src.tune.ray_search import RayEngine
+
+    given = problem.base | {"lr": 0.01, "epochs": 400}
+    with killing(problem, kills) as killed:
+        trials = RayEngine(None, 1, 0).train(problem, [given], "given")
+    assert len(killed) == kills
+    (row,) = table(trials).to_dict("records")
+    assert row["status"] == status
+    assert (row["trial"], row["lr"]) == (1, 0.01)
+    if status == "finished":
+        assert row["epochs"] == 400
+        assert row["message"] == ""
+        assert row["val_accuracy"] > 0.5
+        assert len(best_first(trials)) == 1
+    else:
+        assert row["message"]
+        assert "\n" not in row["message"]
+        assert row["epochs"] < 400
+        assert np.isnan(row["val_accuracy"])
+        assert best_first(trials) == []
+    print(row)
 
 
 def test_a_search_climbs_and_stops_poor_trials_but_not_before_their_grace(problem: Problem) -> None:

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.conftest import Clone, output
+from tests.conftest import ROOT, Clone, output
 
 # Not imported here: Ray reads what protects it when it is loaded.
 if find_spec("ray") is None or find_spec("optuna") is None:
@@ -126,6 +126,84 @@ def test_a_killed_search_goes_on(clone: Clone) -> None:
     assert len(trials) == 4
     assert set(trials["status"]) <= {"finished", "stopped"}
     assert begun <= {path.parent.name.split("_")[2] for path in folder.glob("*/result.json")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ray", "vectorized"])
+def test_an_interrupted_search_says_what_is_unfinished_and_resumes(clone: Clone, engine: str) -> None:
+    (clone.path / "search_space.yaml").write_text("lr: {log_uniform: [1e-3, 1e-2]}\n")
+    clone.set_params(epochs=60)
+    options = ("--samples", "3", "--name", "mine", "--engine", engine, "--confirm", "1")
+    process, log = start(clone, *options)
+    folder = clone.path / ".dvc/tmp/tune/mine"
+    wait_for(
+        lambda: (
+            [path for path in folder.glob("*/result.json") if path.read_text().count("\n") > 2]
+            or "epoch 2/60" in log.read_text()
+        ),
+        process,
+        log,
+    )
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
+    assert process.wait(timeout=120) == 130, log.read_text()
+    said = log.read_text()
+    trials = pd.read_csv(clone.path / "metrics/tune.csv")
+    unfinished = trials[trials["status"] == "unfinished"]
+    assert "Traceback" not in said
+    assert f"interrupted with {len(unfinished)} trials unfinished; the same command resumes" in said
+    assert 1 <= len(unfinished) <= len(trials) <= 3
+    assert trials["confirms"].isna().all(), "the best is not known yet"
+    assert (unfinished["epochs"] >= 0).all()
+    assert (unfinished["epochs"] < 60).all()
+    assert unfinished["epochs"].max() >= 2
+    assert unfinished["message"].isna().all()
+
+    tune(clone, *options)
+    trials = pd.read_csv(clone.path / "metrics/tune.csv")
+    assert trials["trial"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert trials["confirms"].notna().tolist() == [False] * 3 + [True] * 3
+    assert set(trials["status"]) <= {"finished", "stopped"}
+
+
+@pytest.mark.slow
+def test_the_best_trials_get_further_seeds_through_make(clone: Clone) -> None:
+    (clone.path / "search_space.yaml").write_text("lr: {choice: [1e-5, 0.002, 0.01, 0.02]}\n")
+    result = clone.run(
+        *("make", "--silent", "--assume-old=.venv/installed", "--assume-old=.venv/tune"),
+        *("tune", "SAMPLES=4", "CONFIRM=2"),
+    )
+    trials = pd.read_csv(clone.path / "metrics/tune.csv")
+    found, repeats = trials[trials["confirms"].isna()], trials[trials["confirms"].notna()]
+    assert found["trial"].tolist() == [1, 2, 3, 4]
+    ranked = found.sort_values(["val_accuracy", "val_loss"], ascending=[False, True])
+    candidates = ranked["trial"].tolist()[:3]
+    assert repeats["trial"].tolist() == list(range(5, 11))
+    assert repeats["confirms"].tolist() == [number for number in candidates for _ in range(2)]
+    assert repeats["seed"].tolist() == [1, 2] * 3
+    assert set(repeats["status"]) == {"finished"}
+    for number, of_candidate in repeats.groupby("confirms"):
+        assert set(of_candidate["lr"]) == set(found["lr"][found["trial"] == number])
+    # It is chosen by the further seeds alone, and the command that is printed makes it.
+    means = repeats.groupby("confirms")[["val_accuracy", "val_loss"]].mean()
+    best = means.sort_values(["val_accuracy", "val_loss"], ascending=[False, True]).index[0]
+    lines = result.stdout.splitlines()
+    assert lines[-1] == f"dvc exp run -S lr={found.set_index('trial')['lr'][best]}"
+    said = lines[lines.index("with further seeds:") + 1 :]
+    accuracy = 100 * means["val_accuracy"][best]
+    assert said[0].startswith(f"  trial {best:.0f}: {accuracy:.2f} ± ")
+    assert "(n = 2)" in said[0]
+    assert said[3].startswith(f"trial {best:.0f} ")
+
+
+def test_make_hands_its_variables_on() -> None:
+    words = ("make", "--dry-run", "--assume-old=.venv/installed", "--assume-old=.venv/tune", "tune")
+    for variables, options in [
+        (("SAMPLES=20", "CONFIRM=4"), "--samples 20 --confirm 4"),
+        (("SAMPLES=20",), "--samples 20"),
+        ((), ""),
+    ]:
+        printed = subprocess.run((*words, *variables), cwd=ROOT, capture_output=True, text=True, check=True)
+        assert printed.stdout.split() == ["python", "-m", "src.tune", *options.split()]
 
 
 @pytest.fixture
