@@ -145,6 +145,35 @@ def test_a_search_climbs_and_stops_poor_trials_but_not_before_their_grace(proble
     assert max(trial.val_accuracy or 0 for trial in stopped) <= max(t.val_accuracy or 0 for t in finished)
 
 
+def test_with_onecycle_no_trial_is_stopped_while_the_learning_rate_rises(
+    problem: Problem, capfd: pytest.CaptureFixture[str]
+) -> None:
+    problem.base.update(epochs=10, schedule="onecycle")
+    problem.space["lr"] = Domain("choice", (1e-6, 1e-5, 0.01))
+    trials = search(problem, samples=14)
+    stopped = [trial for trial in trials if trial.status == "stopped"]
+    assert stopped
+    # It rises in the first three of ten epochs, and turns in the fourth.
+    assert all(4 <= trial.epochs < 10 for trial in stopped)
+    for row in table(stopped).to_dict("records"):
+        assert 0 <= row["best_epoch"] <= row["epochs"], "of its best epoch until then"
+        assert 0 <= row["val_accuracy"] < 1
+        assert row["val_loss"] > 0
+        assert row["message"] == ""
+    assert "none is stopped" not in capfd.readouterr().err
+
+
+def test_where_no_epoch_is_left_to_compare_trials_it_is_said_and_none_is_stopped(
+    problem: Problem, capfd: pytest.CaptureFixture[str]
+) -> None:
+    problem.base.update(epochs=2, warmup_epochs=1)
+    problem.space["lr"] = Domain("choice", (1e-6, 1e-5, 0.01))
+    trials = search(problem, samples=6)
+    assert [(trial.status, trial.epochs) for trial in trials] == [("finished", 2)] * 6
+    lines = capfd.readouterr().err.splitlines()
+    assert lines.count("epochs: 2 are too few to compare trials early; none is stopped") == 1
+
+
 def test_a_seed_repeats_the_proposals_and_cores_are_reserved(problem: Problem, tmp_path: Path) -> None:
     """With all cores for each trial they come one after the other, each on as many threads."""
     cpus = os.cpu_count() or 1

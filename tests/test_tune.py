@@ -150,7 +150,8 @@ def test_an_interrupted_search_says_what_is_unfinished_and_resumes(clone: Clone,
     trials = pd.read_csv(clone.path / "metrics/tune.csv")
     unfinished = trials[trials["status"] == "unfinished"]
     assert "Traceback" not in said
-    assert f"interrupted with {len(unfinished)} trials unfinished; the same command resumes" in said
+    left = 3 - len(trials) + len(unfinished)  # also what had not begun
+    assert said.endswith(f"interrupted with {left} trials unfinished; the same command resumes\n")
     assert 1 <= len(unfinished) <= len(trials) <= 3
     assert trials["confirms"].isna().all(), "the best is not known yet"
     assert (unfinished["epochs"] >= 0).all()
