@@ -91,6 +91,8 @@ def start(clone: Clone, *options: str) -> tuple[subprocess.Popen[bytes], Path]:
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # Whoever runs the tests in the background may have had Ctrl-C ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     return process, log
 
