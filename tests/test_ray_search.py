@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -119,10 +120,21 @@ def test_a_trial_whose_process_is_killed_starts_again_until_it_has_failed(
         assert row["val_accuracy"] > 0.5
         assert len(best_first(trials)) == 1
     else:
-        assert row["message"] == "its process was killed"
+        assert row["message"] == "its process was killed 4 times"
         assert row["epochs"] < 400
         assert pd.isna(row["val_accuracy"])
         assert best_first(trials) == []
+
+
+def test_a_trial_that_raises_says_what(problem: Problem) -> None:
+    from src.tune.ray_search import RayEngine
+
+    train, val = problem.splits
+    damaged = replace(train, labels=train.labels + np.uint8(200))
+    broken = replace(problem, splits=(damaged, val))
+    (trial,) = RayEngine(None, 1, 0).train(broken, [broken.base], "given")
+    assert trial.status == "failed"
+    assert re.fullmatch(r"IndexError: Target 20[0-3] is out of bounds\.", trial.message)
 
 
 def test_a_search_climbs_and_stops_poor_trials_but_not_before_their_grace(problem: Problem) -> None:
