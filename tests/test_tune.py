@@ -198,15 +198,43 @@ def test_the_best_trials_get_further_seeds_through_make(clone: Clone) -> None:
     assert said[3].startswith(f"trial {best:.0f} ")
 
 
-def test_make_hands_its_variables_on() -> None:
-    words = ("make", "--dry-run", "--assume-old=.venv/installed", "--assume-old=.venv/tune", "tune")
-    for variables, options in [
-        (("SAMPLES=20", "CONFIRM=4"), "--samples 20 --confirm 4"),
-        (("SAMPLES=20",), "--samples 20"),
-        ((), ""),
-    ]:
-        printed = subprocess.run((*words, *variables), cwd=ROOT, capture_output=True, text=True, check=True)
-        assert printed.stdout.split() == ["python", "-m", "src.tune", *options.split()]
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("tune", "SAMPLES=20", "CONFIRM=4"), "src.tune --samples 20 --confirm 4"),
+        (("tune",), "src.tune"),
+        (
+            ("sweep", "GRID=lr=0.1,0.2", "SEEDS=auto", "BUDGET=9"),
+            "src.sweep --seeds auto --budget 9 lr=0.1,0.2",
+        ),
+    ],
+)
+def test_make_hands_its_variables_on(words: tuple[str, ...], command: str) -> None:
+    installed = ("--assume-old=.venv/installed", "--assume-old=.venv/tune")
+    made = subprocess.run(
+        ("make", "--dry-run", *installed, *words), cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert made.stdout.replace("\\\n", " ").split() == ["python", "-m", *command.split()]
+
+
+@pytest.mark.slow
+def test_trials_are_not_recorded_where_the_code_was_committed_anew_while_they_ran(clone: Clone) -> None:
+    clone.set_params(epochs=30)
+    clone.git("commit", "--quiet", "--all", "--message=Longer")
+    (clone.path / "search_space.yaml").write_text("lr: {log_uniform: [1e-3, 1e-2]}\n")
+    process, log = start(clone, "--samples", "2", "--engine", "vectorized", "--record")
+    wait_for(lambda: "epoch 2/30" in log.read_text(), process, log)
+    clone.replace("src/training/loop.py", "import math", "import math  # edited")
+    clone.git("commit", "--quiet", "--message=Edited while the search ran", "src/training/loop.py")
+    assert process.wait(timeout=120) == 1
+    assert (
+        log.read_text()
+        .splitlines()[-1]
+        .startswith(
+            "error: --record: the trials were made with another src/training/loop.py than that of HEAD"
+        )
+    )
+    assert clone.git("for-each-ref", "refs/exps") == ""
 
 
 @pytest.fixture
