@@ -169,6 +169,39 @@ def test_an_interrupted_search_says_what_is_unfinished_and_resumes(clone: Clone,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ray", "vectorized"])
+def test_interrupted_among_the_further_seeds_it_resumes(clone: Clone, engine: str) -> None:
+    (clone.path / "search_space.yaml").write_text("lr: {choice: [0.005, 0.01, 0.02]}\n")
+    clone.set_params(epochs=30)
+    options = ("--samples", "2", "--name", "mine", "--engine", engine, "--confirm", "1")
+    process, log = start(clone, *options)
+    # Ray names what it runs and the trials that it starts; it writes their results later.
+    wait_for(
+        lambda: (
+            "started with configuration" in log.read_text().partition("confirm-1")[2]
+            or log.read_text().count("epoch 3/30") == 2
+        ),
+        process,
+        log,
+    )
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=120) == 130, log.read_text()
+    said = log.read_text()
+    assert "Traceback" not in said
+    assert "with further seeds:" not in said
+    before = pd.read_csv(clone.path / "metrics/tune.csv")
+    assert set(before["status"][:2]) <= {"finished", "stopped"}
+    assert "unfinished" in set(before["status"][2:])
+
+    result = tune(clone, *options)
+    trials = pd.read_csv(clone.path / "metrics/tune.csv")
+    assert trials[:2].equals(before[:2].astype(trials.dtypes)), "none of the search ran again"
+    assert sorted(trials["confirms"][2:]) == [1, 2]
+    assert set(trials["status"][2:]) == {"finished"}
+    assert "with further seeds:" in result.stdout
+
+
+@pytest.mark.slow
 def test_the_best_trials_get_further_seeds_through_make(clone: Clone) -> None:
     (clone.path / "search_space.yaml").write_text("lr: {choice: [1e-5, 0.002, 0.01, 0.02]}\n")
     result = clone.run(
