@@ -220,7 +220,7 @@ def test_the_best_trials_get_further_seeds_through_make(clone: Clone) -> None:
     for number, of_candidate in repeats.groupby("confirms"):
         assert set(of_candidate["lr"]) == set(found["lr"][found["trial"] == number])
     # It is chosen by the further seeds alone, and the command that is printed makes it.
-    means = repeats.groupby("confirms")[["val_accuracy", "val_loss"]].mean()
+    means = repeats.groupby("confirms")[["val_accuracy", "val_loss"]].mean().round(9)
     best = means.sort_values(["val_accuracy", "val_loss"], ascending=[False, True]).index[0]
     lines = result.stdout.splitlines()
     assert lines[-1] == f"dvc exp run -S lr={found.set_index('trial')['lr'][best]}"
