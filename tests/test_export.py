@@ -145,6 +145,7 @@ def test_the_stage_and_predictions_without_pytorch(clone: Clone) -> None:
     assert f"md5: {metrics['model_md5']}" in clone.read("dvc.lock")
     # They would be shown beside revisions whose model was never exported.
     assert "export.json" not in clone.dvc("metrics", "show").stdout
+    assert "export.json" not in clone.dvc("metrics", "diff", "--all", "HEAD").stdout
     assert {"lenet5", "lenet5-onnx"} <= artifacts(clone)
 
     words = ("plots/samples_train.png", "--model")

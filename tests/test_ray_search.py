@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 
@@ -32,6 +34,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="pip install -r requirements-tune.txt"),
 ]
 
+RETRIES = 3  # of a trial whose process was lost
 STARTUP = 10  # random proposals of Optuna's TPE
 
 
@@ -77,20 +80,19 @@ def test_finished_diverged_and_failed_are_rows_and_stop_nothing(problem: Problem
 
 @contextmanager
 def killing(times: int) -> Iterator[list[int]]:
-    """During this block, kill the processes of trials, so many of them; the list has their numbers."""
+    """During this block, kill so many processes of trials, one after the other; the list has their IDs."""
     killed: list[int] = []
     ended = threading.Event()
 
-    def kill() -> None:
-        while not ended.wait(0.02) and len(killed) < times:
-            for process in psutil.Process().children(recursive=True):
+    def watch() -> None:
+        while len(killed) < times and not ended.wait(0.05):
+            for child in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):
-                    if "ray::ImplicitFunc.train" in process.cmdline() and process.pid not in killed:
-                        process.kill()
-                        killed.append(process.pid)
-                        break
+                    if "ray::ImplicitFunc.train" in child.cmdline() and child.pid not in killed:
+                        child.kill()
+                        killed.append(child.pid)
 
-    thread = threading.Thread(target=kill)
+    thread = threading.Thread(target=watch)
     thread.start()
     try:
         yield killed
@@ -99,32 +101,40 @@ def killing(times: int) -> Iterator[list[int]]:
         thread.join()
 
 
-def test_a_trial_whose_process_is_killed_starts_again_and_fails_in_the_end(problem: Problem) -> None:
-    from src.tune.ray_search import RETRIES, RayEngine
-
-    engine, long = RayEngine(None, 1, 0), problem.base | {"lr": 0.01, "epochs": 400}
-    with killing(1) as killed:
-        (trial,) = engine.train(problem, [long], "once")
-    assert len(killed) == 1
-    assert (trial.status, trial.epochs) == ("finished", 400)
-    with killing(RETRIES + 1) as killed:
-        trials = engine.train(problem, [long], "again and again")
-    assert len(killed) == RETRIES + 1
-    row = table(trials).iloc[0]
-    assert row["status"] == "failed"
-    assert row["val_accuracy"] is None
-    assert row["message"]
-    assert "\n" not in row["message"]
-    assert best_first(trials) == []
-
-
-def test_with_too_few_epochs_nothing_is_stopped_which_is_said(
-    problem: Problem, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("kills", "status"), [(1, "finished"), (RETRIES + 1, "failed")])
+def test_a_trial_whose_process_is_killed_starts_again_until_it_has_failed(
+    problem: Problem, kills: int, status: str
 ) -> None:
-    short = replace(problem, base=problem.base | {"epochs": 1})
-    trials = search(short, samples=6)
-    assert "epochs: 1 are too few to compare trials early; none is stopped\n" in capsys.readouterr().err
-    assert {trial.status for trial in trials} <= {"finished", "diverged"}
+    from src.tune.ray_search import RayEngine
+
+    given = problem.base | {"lr": 0.01, "epochs": 400}
+    with killing(kills) as killed:
+        trials = RayEngine(None, 1, 0).train(problem, [given], "given")
+    assert len(killed) == kills
+    (row,) = table(trials).to_dict("records")
+    assert row["status"] == status
+    assert (row["trial"], row["lr"]) == (1, 0.01)
+    if status == "finished":
+        assert row["epochs"] == 400
+        assert row["message"] == ""
+        assert row["val_accuracy"] > 0.5
+        assert len(best_first(trials)) == 1
+    else:
+        assert row["message"] == "its process was killed 4 times"
+        assert row["epochs"] < 400
+        assert pd.isna(row["val_accuracy"])
+        assert best_first(trials) == []
+
+
+def test_a_trial_that_raises_says_what(problem: Problem) -> None:
+    from src.tune.ray_search import RayEngine
+
+    train, val = problem.splits
+    damaged = replace(train, labels=train.labels + np.uint8(200))
+    broken = replace(problem, splits=(damaged, val))
+    (trial,) = RayEngine(None, 1, 0).train(broken, [broken.base], "given")
+    assert trial.status == "failed"
+    assert re.fullmatch(r"IndexError: Target 20[0-3] is out of bounds\.", trial.message)
 
 
 def test_a_search_climbs_and_stops_poor_trials_but_not_before_their_grace(problem: Problem) -> None:
@@ -144,6 +154,35 @@ def test_a_search_climbs_and_stops_poor_trials_but_not_before_their_grace(proble
     # They were behind: the best that was stopped is no better than the best that went on.
     finished = [trial for trial in trials if trial.status == "finished"]
     assert max(trial.val_accuracy or 0 for trial in stopped) <= max(t.val_accuracy or 0 for t in finished)
+
+
+def test_with_onecycle_no_trial_is_stopped_while_the_learning_rate_rises(
+    problem: Problem, capfd: pytest.CaptureFixture[str]
+) -> None:
+    problem.base.update(epochs=10, schedule="onecycle")
+    problem.space["lr"] = Domain("choice", (1e-6, 1e-5, 0.01))
+    trials = search(problem, samples=14)
+    stopped = [trial for trial in trials if trial.status == "stopped"]
+    assert stopped
+    # It rises in the first three of ten epochs, and turns in the fourth.
+    assert all(4 <= trial.epochs < 10 for trial in stopped)
+    for row in table(stopped).to_dict("records"):
+        assert 0 <= row["best_epoch"] <= row["epochs"], "of its best epoch until then"
+        assert 0 <= row["val_accuracy"] < 1
+        assert row["val_loss"] > 0
+        assert row["message"] == ""
+    assert "none is stopped" not in capfd.readouterr().err
+
+
+def test_where_no_epoch_is_left_to_compare_trials_it_is_said_and_none_is_stopped(
+    problem: Problem, capfd: pytest.CaptureFixture[str]
+) -> None:
+    problem.base.update(epochs=2, warmup_epochs=1)
+    problem.space["lr"] = Domain("choice", (1e-6, 1e-5, 0.01))
+    trials = search(problem, samples=6)
+    assert [(trial.status, trial.epochs) for trial in trials] == [("finished", 2)] * 6
+    lines = capfd.readouterr().err.splitlines()
+    assert lines.count("epochs: 2 are too few to compare trials early; none is stopped") == 1
 
 
 def test_a_seed_repeats_the_proposals_and_cores_are_reserved(problem: Problem, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import psutil
 import pytest
 from PIL import Image
@@ -155,6 +156,10 @@ def check_whole(clone: Clone) -> None:
         elif path.suffix == ".csv":
             assert path.read_bytes().endswith(b"\n")
             assert len({len(row) for row in csv.reader(path.read_text().splitlines())}) == 1
+        elif path.suffix == ".onnx":
+            onnx.checker.check_model(onnx.load(path))
+        elif path.suffix == ".md":
+            assert path.read_text().endswith("\n")
         else:
             assert path.suffix == ".png"
             with Image.open(path) as image:

@@ -9,6 +9,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from src.params import Params
+from src.runtime.errors import UserError
+from src.tune.__main__ import report
 from src.tune.figure import search_figure
 from src.tune.search_space import Domain
 from src.tune.trials import Trial, best_first, command, table
@@ -62,6 +64,35 @@ def test_equal_trials_rank_by_their_numbers(trial: Callable[..., Trial]) -> None
     assert [each.trial for each in best_first([trial(number, "finished", 0.9) for number in numbers])] == [
         *(1, 2, 10, 11)
     ]
+
+
+def test_an_interrupted_search_counts_what_is_left_and_names_no_best(
+    trials: list[Trial], trial: Callable[..., Trial], capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = [*trials, trial(6, "unfinished", 0.99)]
+    for given, samples, left in ((begun, 6, 1), (begun, 20, 15), (trials, 6, 1), (begun[-1:], 1, 1)):
+        with pytest.raises(SystemExit) as ended:
+            report(given, SPACE, samples)
+        assert ended.value.code == 130
+        printed = capsys.readouterr()
+        assert printed.err == f"interrupted with {left} trials unfinished; the same command resumes\n"
+    none = replace(trial(1, "unfinished", None), epochs=0)
+    with pytest.raises(SystemExit):
+        report([none], SPACE, 3)
+    assert capsys.readouterr() == ("", "interrupted with 3 trials unfinished; the same command resumes\n")
+    assert report(trials, SPACE, 5).trial == 4
+
+
+def test_a_search_of_which_nothing_is_left_says_where_to_look(
+    trials: list[Trial], trial: Callable[..., Trial]
+) -> None:
+    with pytest.raises(UserError) as refused:
+        report(trials[1:3], SPACE, 2)
+    assert str(refused.value) == "none of 2 trials came to an end; metrics/tune.csv says why"
+    repeat = replace(trial(6, "diverged", None, seed=1), confirms=4)
+    with pytest.raises(UserError) as refused:
+        report([*trials, repeat], SPACE, 5)
+    assert str(refused.value) == "no trial was trained with every further seed; metrics/tune.csv says why"
 
 
 def test_the_command_names_what_was_searched(trials: list[Trial]) -> None:

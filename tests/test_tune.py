@@ -17,7 +17,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.conftest import Clone, output
+from tests.conftest import ROOT, Clone, output
 from tests.ray_clusters import kill, ray_cluster
 
 # Not imported here: Ray reads what protects it when it is loaded.
@@ -90,6 +90,8 @@ def start(clone: Clone, *options: str, **env: str) -> tuple[subprocess.Popen[byt
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # Whoever runs the tests in the background may have had Ctrl-C ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     return process, log
 
@@ -128,45 +130,143 @@ def test_a_killed_search_goes_on(clone: Clone) -> None:
 
 
 @pytest.mark.slow
-def test_interrupted_the_rest_is_unfinished_and_the_same_command_resumes(clone: Clone) -> None:
+@pytest.mark.parametrize("engine", ["ray", "vectorized"])
+def test_an_interrupted_search_says_what_is_unfinished_and_resumes(clone: Clone, engine: str) -> None:
     (clone.path / "search_space.yaml").write_text("lr: {log_uniform: [1e-3, 1e-2]}\n")
-    clone.set_params(epochs=40)
-    options = ("--samples", "3", "--name", "mine", "--record")
+    clone.set_params(epochs=60)
+    options = ("--samples", "3", "--name", "mine", "--engine", engine, "--confirm", "1")
     process, log = start(clone, *options)
     folder = clone.path / ".dvc/tmp/tune/mine"
-    wait_for(lambda: any(path.stat().st_size for path in folder.glob("*/result.json")), process, log)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=120) == 130, log.read_text()
-    rows = pd.read_csv(clone.path / "metrics/tune.csv")
-    unfinished = (rows["status"] == "unfinished").sum()
-    assert unfinished
-    assert log.read_text().splitlines()[-1] == (
-        f"interrupted with {unfinished} trials unfinished; the same command resumes"
+    wait_for(
+        lambda: (
+            [path for path in folder.glob("*/result.json") if path.read_text().count("\n") > 2]
+            or "epoch 2/60" in log.read_text()
+        ),
+        process,
+        log,
     )
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
+    assert process.wait(timeout=120) == 130, log.read_text()
+    said = log.read_text()
+    trials = pd.read_csv(clone.path / "metrics/tune.csv")
+    unfinished = trials[trials["status"] == "unfinished"]
+    assert "Traceback" not in said
+    left = 3 - len(trials) + len(unfinished)  # also what had not begun
+    assert said.endswith(f"interrupted with {left} trials unfinished; the same command resumes\n")
+    assert 1 <= len(unfinished) <= len(trials) <= 3
+    assert trials["confirms"].isna().all(), "the best is not known yet"
+    assert (unfinished["epochs"] >= 0).all()
+    assert (unfinished["epochs"] < 60).all()
+    assert unfinished["epochs"].max() >= 2
+    assert unfinished["message"].isna().all()
+
     tune(clone, *options)
-    rows = pd.read_csv(clone.path / "metrics/tune.csv")
-    assert rows["trial"].tolist() == [1, 2, 3]
-    assert set(rows["status"]) <= {"finished", "stopped"}
+    trials = pd.read_csv(clone.path / "metrics/tune.csv")
+    assert trials["trial"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert trials["confirms"].notna().tolist() == [False] * 3 + [True] * 3
+    assert set(trials["status"]) <= {"finished", "stopped"}
 
 
 @pytest.mark.slow
-def test_the_best_trials_are_confirmed_with_further_seeds(clone: Clone) -> None:
-    (clone.path / "search_space.yaml").write_text("lr: {choice: [1e-5, 0.01]}\n")
-    # Everything is installed, only not in the clone.
-    result = clone.run("make", "--silent", "--old-file=.venv/tune", "tune", "SAMPLES=4", "CONFIRM=2")
-    rows = pd.read_csv(clone.path / "metrics/tune.csv")
-    repeats = rows[rows["confirms"].notna()]
-    assert len(rows) == 4 + len(repeats)
-    assert (repeats.groupby("confirms").size() == 2).all()
-    assert repeats["confirms"].nunique() == 3
-    assert set(repeats["seed"]) == {1, 2}
+@pytest.mark.parametrize("engine", ["ray", "vectorized"])
+def test_interrupted_among_the_further_seeds_it_resumes(clone: Clone, engine: str) -> None:
+    (clone.path / "search_space.yaml").write_text("lr: {choice: [0.005, 0.01, 0.02]}\n")
+    clone.set_params(epochs=30)
+    options = ("--samples", "2", "--name", "mine", "--engine", engine, "--confirm", "1")
+    process, log = start(clone, *options)
+    # Ray names what it runs and the trials that it starts; it writes their results later.
+    wait_for(
+        lambda: (
+            "started with configuration" in log.read_text().partition("confirm-1")[2]
+            or log.read_text().count("epoch 3/30") == 2
+        ),
+        process,
+        log,
+    )
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=120) == 130, log.read_text()
+    said = log.read_text()
+    assert "Traceback" not in said
+    assert "with further seeds:" not in said
+    before = pd.read_csv(clone.path / "metrics/tune.csv")
+    assert set(before["status"][:2]) <= {"finished", "stopped"}
+    assert "unfinished" in set(before["status"][2:])
+
+    result = tune(clone, *options)
+    trials = pd.read_csv(clone.path / "metrics/tune.csv")
+    assert trials[:2].equals(before[:2].astype(trials.dtypes)), "none of the search ran again"
+    assert sorted(trials["confirms"][2:]) == [1, 2]
+    assert set(trials["status"][2:]) == {"finished"}
+    assert "with further seeds:" in result.stdout
+
+
+@pytest.mark.slow
+def test_the_best_trials_get_further_seeds_through_make(clone: Clone) -> None:
+    (clone.path / "search_space.yaml").write_text("lr: {choice: [1e-5, 0.002, 0.01, 0.02]}\n")
+    result = clone.run(
+        *("make", "--silent", "--assume-old=.venv/installed", "--assume-old=.venv/tune"),
+        *("tune", "SAMPLES=4", "CONFIRM=2"),
+    )
+    trials = pd.read_csv(clone.path / "metrics/tune.csv")
+    found, repeats = trials[trials["confirms"].isna()], trials[trials["confirms"].notna()]
+    assert found["trial"].tolist() == [1, 2, 3, 4]
+    ranked = found.sort_values(["val_accuracy", "val_loss"], ascending=[False, True])
+    candidates = ranked["trial"].tolist()[:3]
+    assert repeats["trial"].tolist() == list(range(5, 11))
+    assert repeats["confirms"].tolist() == [number for number in candidates for _ in range(2)]
+    assert repeats["seed"].tolist() == [1, 2] * 3
     assert set(repeats["status"]) == {"finished"}
+    for number, of_candidate in repeats.groupby("confirms"):
+        assert set(of_candidate["lr"]) == set(found["lr"][found["trial"] == number])
+    # It is chosen by the further seeds alone, and the command that is printed makes it.
+    means = repeats.groupby("confirms")[["val_accuracy", "val_loss"]].mean().round(9)
+    best = means.sort_values(["val_accuracy", "val_loss"], ascending=[False, True]).index[0]
     lines = result.stdout.splitlines()
-    verdict = lines[lines.index("with further seeds:") + 1 :]
-    best = int(verdict[0].split()[1].rstrip(":"))
-    means = repeats.groupby("confirms")["val_accuracy"].mean()
-    assert means[best] == means.max()
-    assert lines[-1] == f"dvc exp run -S lr={rows.set_index('trial').loc[best, 'lr']}"
+    assert lines[-1] == f"dvc exp run -S lr={found.set_index('trial')['lr'][best]}"
+    said = lines[lines.index("with further seeds:") + 1 :]
+    accuracy = 100 * means["val_accuracy"][best]
+    assert said[0].startswith(f"  trial {best:.0f}: {accuracy:.2f} ± ")
+    assert "(n = 2)" in said[0]
+    assert said[3].startswith(f"trial {best:.0f} ")
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("tune", "SAMPLES=20", "CONFIRM=4"), "src.tune --samples 20 --confirm 4"),
+        (("tune",), "src.tune"),
+        (
+            ("sweep", "GRID=lr=0.1,0.2", "SEEDS=auto", "BUDGET=9"),
+            "src.sweep --seeds auto --budget 9 lr=0.1,0.2",
+        ),
+    ],
+)
+def test_make_hands_its_variables_on(words: tuple[str, ...], command: str) -> None:
+    installed = ("--assume-old=.venv/installed", "--assume-old=.venv/tune")
+    made = subprocess.run(
+        ("make", "--dry-run", *installed, *words), cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert made.stdout.replace("\\\n", " ").split() == ["python", "-m", *command.split()]
+
+
+@pytest.mark.slow
+def test_trials_are_not_recorded_where_the_code_was_committed_anew_while_they_ran(clone: Clone) -> None:
+    clone.set_params(epochs=30)
+    clone.git("commit", "--quiet", "--all", "--message=Longer")
+    (clone.path / "search_space.yaml").write_text("lr: {log_uniform: [1e-3, 1e-2]}\n")
+    process, log = start(clone, "--samples", "2", "--engine", "vectorized", "--record")
+    wait_for(lambda: "epoch 2/30" in log.read_text(), process, log)
+    clone.replace("src/training/loop.py", "import math", "import math  # edited")
+    clone.git("commit", "--quiet", "--message=Edited while the search ran", "src/training/loop.py")
+    assert process.wait(timeout=120) == 1
+    assert (
+        log.read_text()
+        .splitlines()[-1]
+        .startswith(
+            "error: --record: the trials were made with another src/training/loop.py than that of HEAD"
+        )
+    )
+    assert clone.git("for-each-ref", "refs/exps") == ""
 
 
 @pytest.mark.slow

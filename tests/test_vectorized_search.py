@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +16,7 @@ import torch
 from src.params import Params, RunParams
 from src.tune.engine import Problem
 from src.tune.search_space import Domain
-from src.tune.trials import DIVERGED_ACCURACY, Trial, best_first
+from src.tune.trials import DIVERGED_ACCURACY, Trial, best_first, table
 from tests.conftest import bright_squares
 
 optuna = pytest.importorskip("optuna", reason="pip install -r requirements-tune.txt")
@@ -73,6 +78,48 @@ def test_a_trial_that_diverged_has_a_row_without_measures(problem: Problem) -> N
     for trial in finished:
         assert (trial.epochs, trial.message) == (2, "")
         assert trial.val_accuracy is not None
+
+
+class CtrlC(io.StringIO):
+    """Standard error on which Ctrl-C is typed once a line appears."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__()
+        self.line = line
+
+    def write(self, text: str) -> int:
+        if self.line in text:
+            self.line = "typed once"
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().write(text)
+
+
+def test_interrupted_a_round_is_unfinished_and_the_one_before_it_is_kept(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem.space["lr"] = Domain("uniform", (0.001, 0.01))
+    problem.base["epochs"] = 9
+    engine = replace(ENGINE, at_once=2)
+    monkeypatch.setattr(sys, "stderr", CtrlC("trials 3 to 4 of 4: epoch 3/9"))
+    # Whoever runs the tests in the background may have had Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    trials = engine.search(problem, samples=4, seed=0)
+    signal.signal(signal.SIGINT, before)
+    rows = table(trials)
+    assert rows["trial"].tolist() == [1, 2, 3, 4]
+    assert rows["status"].tolist() == ["finished", "finished", "unfinished", "unfinished"]
+    unfinished = rows[rows["status"] == "unfinished"]
+    assert unfinished["epochs"].max() >= 3
+    assert unfinished["epochs"].between(0, 8).all()
+    assert unfinished[["val_accuracy", "val_loss", "best_epoch"]].isna().all(axis=None)
+    assert unfinished["message"].tolist() == ["", ""]
+    assert unfinished["lr"].between(0.001, 0.01).all(), "what was tried"
+    assert {trial.trial for trial in best_first(trials)} == {1, 2}
+    # The same command trains what is left, and only that.
+    resumed = engine.search(problem, samples=4, seed=0)
+    assert resumed[:2] == trials[:2]
+    assert [trial.values["lr"] for trial in resumed] == [trial.values["lr"] for trial in trials]
+    assert table(resumed)["status"].tolist() == ["finished"] * 4
 
 
 def test_proposals_keep_away_from_trials_that_diverged(problem: Problem) -> None:

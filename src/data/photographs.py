@@ -78,8 +78,8 @@ def ink_of(pixels: np.ndarray) -> np.ndarray:
     """The writing on a photograph of paper, bright on black and cut out: uint8 [h, w].
 
     The paper's brightness is estimated around each pixel (a grey-scale closing, wider than any stroke), and
-    ink is what takes a part of it: falling light, a shadow and the edge of a table change the paper as much as
-    the ink. Printed lines are thin, straight and as long as the sheet.
+    ink is what takes a part of it: falling light, a shadow and the edge of a table change the paper as much
+    as the ink. Printed lines are thin, straight and as long as the sheet.
 
     Args:
         pixels: uint8 [H, W, 3].

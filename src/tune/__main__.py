@@ -148,7 +148,7 @@ def main() -> None:
         search_figure(trials, space).savefig(path, dpi=150, format="png")
     if options.record:
         record_trials(trials, name, identity)
-    best = report(trials, space)
+    best = report(trials, space, options.samples)
     words = command(best, list(space))
     print(f"\nthe best of {options.samples}:\n{shlex.join(words)}", flush=True)
     if options.apply:
@@ -168,7 +168,7 @@ def _packages(options: argparse.Namespace) -> list[str]:
 def run_trials(engine: Engine, problem: Problem, options: argparse.Namespace) -> list[Trial]:
     """All trials of the search, and the further seeds of the best ones unless it was interrupted."""
     trials = engine.search(problem, options.samples, options.seed)
-    if options.confirm and best_first(trials) and not _unfinished(trials):
+    if options.confirm and best_first(trials) and not _unfinished(trials, options.samples):
         trials += confirm(engine, problem, trials, options.confirm)
     return trials
 
@@ -181,20 +181,26 @@ def record_trials(trials: list[Trial], name: str, identity: Identity) -> None:
     print(f"recorded {len(names)} experiments, {names[0]} to {names[-1]}" if names else "nothing to record")
 
 
-def report(trials: list[Trial], space: dict[str, Domain]) -> Trial:
-    """Print the best trials, and return the best one.
+def report(trials: list[Trial], space: dict[str, Domain], samples: int) -> Trial:
+    """Print the best trials, and return the best one; end the process where the search was interrupted.
+
+    Args:
+        trials: all of them.
+        space: what was searched.
+        samples: how many trials the search was to have.
 
     Raises:
         UserError: no trial left a model.
     """
     ranked = best_first(trials)
-    if not ranked:
-        raise UserError(f"none of {len(trials)} trials came to an end; {TABLE} says why")
-    shown = table(ranked[:5])[["trial", "status", *space, "epochs", "val_loss", "val_accuracy"]]
-    print(shown.to_string(index=False, formatters={"val_accuracy": "{:.2%}".format}))
-    if unfinished := _unfinished(trials):
+    if ranked:
+        shown = table(ranked[:5])[["trial", "status", *space, "epochs", "val_loss", "val_accuracy"]]
+        print(shown.to_string(index=False, formatters={"val_accuracy": "{:.2%}".format}))
+    if unfinished := _unfinished(trials, samples):
         print(f"interrupted with {unfinished} trials unfinished; the same command resumes", file=sys.stderr)
         sys.exit(130)
+    if not ranked:
+        raise UserError(f"none of {len(trials)} trials came to an end; {TABLE} says why")
     if not any(trial.confirms for trial in trials):
         return ranked[0]
     compared = compare_candidates(trials)
@@ -204,8 +210,10 @@ def report(trials: list[Trial], space: dict[str, Domain]) -> Trial:
     return next(trial for trial in ranked if trial.trial == int(compared[0].name))
 
 
-def _unfinished(trials: list[Trial]) -> int:
-    return sum(trial.status == "unfinished" for trial in trials)
+def _unfinished(trials: list[Trial], samples: int) -> int:
+    """How many trials an interruption has left, those included that had not begun."""
+    not_begun = samples - sum(trial.confirms is None for trial in trials)
+    return not_begun + sum(trial.status == "unfinished" for trial in trials)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayTaskError
 from ray.tune import ExperimentAnalysis
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
@@ -173,7 +174,7 @@ def _as_trial(number: int, trial: RayTrial, problem: Problem) -> Trial:
     last = trial.last_result or {}
     status: Status
     if trial.status == RayTrial.ERROR:
-        status, message = "failed", reason(trial.get_error() or Exception("its process was killed"))
+        status, message = "failed", _why_failed(trial)
     elif trial.status == RayTrial.TERMINATED:
         status, message = last.get("status", "unfinished"), last.get("message", "")
     else:
@@ -188,3 +189,11 @@ def _as_trial(number: int, trial: RayTrial, problem: Problem) -> Trial:
         **{key: last.get(key) for key in (*MEASURES, "best_epoch") if with_model},
         message=message,
     )
+
+
+def _why_failed(trial: RayTrial) -> str:
+    """The last exception in a trial, in a line; where there is none, its process ended without one."""
+    error = trial.get_pickled_error()
+    if isinstance(error, RayTaskError):
+        return f"{type(error.cause).__name__}: {reason(error.cause)}"
+    return f"its process was killed {trial.run_metadata.num_failures} times"
