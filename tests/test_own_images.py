@@ -480,7 +480,8 @@ def test_a_few_damaged_pictures_of_many_are_skipped_with_a_list(folder: Path) ->
     assert sum(len(split.labels) for split in splits) == 1200
     skipped = [line for line in said if line.startswith("skipped")]
     assert skipped[0] == (
-        "skipped in data/own/shells, where .png, .jpg, .jpeg, .bmp, .gif are read: 1 .txt, 1 folders"
+        "skipped in data/own/shells, where .png, .jpg, .jpeg, .bmp, .gif, .webp, .tif, .tiff are read: "
+        "1 .txt, 1 folders"
     )
     assert [line.split(":")[0] for line in skipped[1:]] == [
         f"skipped data/own/shells/{name}" for name in ("cockle/cut.png", "cockle/text.png", "mussel/text.jpg")

@@ -91,7 +91,12 @@ GREY = np.asarray(seven())
 
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    [*itertools.product(["PNG", "BMP", "GIF"], ["L", "RGB", "P", "1"]), ("JPEG", "L"), ("JPEG", "RGB")],
+    [
+        *itertools.product(["PNG", "BMP", "GIF", "TIFF"], ["L", "RGB", "P", "1"]),
+        ("WEBP", "RGB"),
+        ("JPEG", "L"),
+        ("JPEG", "RGB"),
+    ],
 )
 def test_formats_and_colours(kind: str, mode: str) -> None:
     found = read_picture(encoded(seven().convert(mode), kind))
@@ -136,13 +141,13 @@ def bomb(size: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"It was a dark and stormy night", "not a picture; expected PNG, JPEG, BMP, GIF"),
-        (b"", "not a picture; expected PNG, JPEG, BMP, GIF"),
+        (b"It was a dark and stormy night", "not a picture; expected PNG, JPEG, BMP, GIF, WEBP, TIFF"),
+        (b"", "not a picture; expected PNG, JPEG, BMP, GIF, WEBP, TIFF"),
         (encoded(seven(), "PNG")[:200], "damaged|image file is truncated|Truncated"),
         (encoded(seven((300, 400)), "JPEG")[:900], "image file is truncated"),
         (bomb(30_000), "too many pixels; expected 89,478,485 in all"),
         (bomb(10_000), "10,000 × 10,000 pixels; expected 89,478,485 in all"),
-        (encoded(seven(), "TIFF"), "not a picture"),
+        (encoded(seven(), "PPM"), "not a picture"),
     ],
     ids=["text", "empty", "cut PNG", "cut JPEG", "bomb", "smaller bomb", "another format"],
 )

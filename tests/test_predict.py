@@ -128,7 +128,9 @@ def test_standard_input_and_an_empty_folder(clone: Clone, pictures: Path, predic
     (clone.path / "empty").mkdir()
     refused = predict(clone, "empty", check=False)
     assert refused.returncode == 1
-    assert output(refused) == ("error: empty: no pictures in it; expected .png, .jpg, .jpeg, .bmp, .gif\n")
+    assert output(refused) == (
+        "error: empty: no pictures in it; expected .png, .jpg, .jpeg, .bmp, .gif, .webp, .tif, .tiff\n"
+    )
     refused = predict(clone, "pictures", "--model", "none.pt", check=False)
     assert output(refused) == "error: none.pt: no such file; `dvc repro train` writes it\n"
 

@@ -28,6 +28,8 @@ RULING_WIDTH, FEWEST_RULINGS = 9, 3
 STROKE = 0.09
 # Of the frame: more ink than this is no writing.
 MOST_INK = 0.35
+# Of all that is dark and not cut off by the frame: with less it is no picture of one piece of writing.
+LEAST_SHARE = 0.5
 
 
 # Degrees by which a sheet may lie askew, for a second look.
@@ -139,7 +141,11 @@ def _without_lines(ink: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _one_piece_of_writing(strokes: np.ndarray) -> np.ndarray:
-    """Of all dark places the largest that is not cut off by the frame, and what lies close to it."""
+    """Of all dark places the largest that is not cut off by the frame, and what lies close to it.
+
+    Raises:
+        UserError: that is not most of them.
+    """
     labels, count = ndimage.label(strokes, structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     places = ndimage.find_objects(labels)
@@ -160,7 +166,10 @@ def _one_piece_of_writing(strokes: np.ndarray) -> np.ndarray:
         and _gap(rows, other_rows) <= reach
         and _gap(columns, other_columns) <= reach
     ]
-    return np.isin(labels, kept)
+    writing = np.isin(labels, kept)
+    if writing.sum() < LEAST_SHARE * candidates.sum():
+        raise UserError("many things are dark; expected one digit or the like on paper")
+    return writing
 
 
 def _gap(one: slice, other: slice) -> int:

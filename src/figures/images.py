@@ -39,12 +39,13 @@ def sample_images(split: Split, title: str, per_class: int = 8) -> Figure:
     return figure
 
 
-def predicted_pictures(pairs: list[tuple[np.ndarray, np.ndarray]], titles: list[str]) -> Figure:
+def predicted_pictures(pairs: list[tuple[np.ndarray | None, np.ndarray | None]], titles: list[str]) -> Figure:
     """Pictures, each beside what a network was shown of it, under its answer.
 
     Args:
-        pairs: a picture, uint8 [H, W] or [H, W, 3] of any size, and the image made of it.
-        titles: the answers.
+        pairs: a picture, uint8 [H, W] or [H, W, 3] of any size, and the image made of it; None for what there
+            is not, where a picture was refused.
+        titles: the answers, or the reasons.
     """
     columns = max(1, min(4, len(pairs)))
     rows = max(1, -(-len(pairs) // columns))
@@ -55,8 +56,9 @@ def predicted_pictures(pairs: list[tuple[np.ndarray, np.ndarray]], titles: list[
         axes.axis("off")
     places = panels.reshape(-1, 2)
     for (picture, image), title, (left, right) in zip(pairs, titles, places, strict=False):
-        left.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        right.imshow(image, cmap="gray", vmin=0, vmax=255)
+        for axes, shown in ((left, picture), (right, image)):
+            if shown is not None:
+                axes.imshow(shown, cmap="gray", vmin=0, vmax=255)
         left.set_title(title, fontsize=9, loc="left")
         for axes in (left, right):
             axes.axis("on")

@@ -1,9 +1,9 @@
 """What is in a picture? `python -m src.predict IMAGE…`
 
-Takes PNG, JPEG, BMP and GIF of any size, and folders of them; `-` is a picture on standard input. Each is
-made like the pictures of the dataset that the model was trained on (see --plot), and gets a line: the class,
-how sure the model is of it, and the second choice. What cannot be read gets a line that says why, and the
-exit code is then 1.
+Takes PNG, JPEG, BMP, GIF, WebP and TIFF of any size, and folders of them; `-` is a picture on standard input.
+Each is made like the pictures of the dataset that the model was trained on (see --plot), and gets a line: the
+class, how sure the model is of it, and the second choice. What cannot be read gets a line that says why, and
+the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def main() -> None:
         nonlocal failed
         for one in predictions:
             failed += bool(one.problem)
-            if options.plot and one.prepared and len(kept) < MOST_PLOTTED:
+            if options.plot and len(kept) < MOST_PLOTTED:
                 kept.append(one)
             yield one
 
@@ -129,16 +129,19 @@ def main() -> None:
 
 
 def draw(predictions: list[Prediction], class_names: list[str], path: Path) -> None:
-    """Write a figure of pictures, what the model saw of them, and its answers."""
+    """Write a figure of pictures, what the model saw of them, and its answers, or why there are none."""
     from src.figures.images import predicted_pictures
     from src.figures.style import label
     from src.runtime.files import replacing
 
-    pairs = [
-        (one.pixels, one.prepared.image) for one in predictions if one.prepared and one.pixels is not None
-    ]
-    best = [choices(one, class_names) for one in predictions]
-    titles = [f"{label(one['class'])} ({one['confidence']:.1%})" for one in best]
+    pairs = [(one.pixels, one.prepared.image if one.prepared else None) for one in predictions]
+    titles = []
+    for one in predictions:
+        best = None if one.problem else choices(one, class_names)
+        title = (
+            f"{label(best['class'])} ({best['confidence']:.1%})" if best else label(one.problem, longest=44)
+        )
+        titles.append(title)
     with replacing(path) as temporary:
         predicted_pictures(pairs, titles).savefig(temporary, dpi=150, format="png")
 

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from src.data.photographs import open_picture
-from src.data.pictures import Prepared
+from src.data.pictures import Prepared, read_picture
 from src.data.splits import ImageFormat
 from src.predict.classifiers import Classifier
 from src.runtime.errors import UserError
@@ -81,6 +82,8 @@ def _read(name: str, source: Path | bytes, image_format: ImageFormat) -> Predict
     try:
         return Prediction(name, *open_picture(source, image_format))
     except UserError as error:
+        with suppress(UserError):  # nothing to be seen in it, which a person may want to see
+            return Prediction(name, read_picture(source, image_format.channels), problem=str(error))
         return Prediction(name, problem=str(error))
 
 

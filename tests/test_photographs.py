@@ -1,0 +1,127 @@
+"""Photographs of paper, rendered from real digits: what is left of them, and what a network makes of it."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.photographs import CONDITIONS, SIZE, clean, photograph
+from src.data.dataset import dataset
+from src.data.photographs import TURNS, is_photograph, open_picture
+from src.data.pictures import prepare_picture, read_picture
+from src.data.splits import Split
+from src.data.splitting import split_dataset
+from src.params import Params
+from src.predict.classifiers import TorchClassifier
+from src.predict.predictions import LEAST, predict
+from src.runtime.errors import UserError
+from src.training.loop import train_on_splits
+from tests.conftest import changed
+
+FORMAT = dataset("MNIST").format
+LIGHTS = [name for name in CONDITIONS if not {"pen", "turned"} & set(CONDITIONS[name])]
+
+
+@pytest.fixture(scope="module")
+def digits(params: Params) -> Split:
+    """Enlarged like MNIST's, ten classes."""
+    return split_dataset(changed(params, dataset="Digits"))[1]
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    from src.params import parse
+    from src.runtime.yaml_text import parse_yaml
+    from tests import committed
+
+    return parse(parse_yaml(committed.params_text()), Params)
+
+
+def rendered(image: np.ndarray, name: str) -> bytes:
+    return photograph(image, np.random.default_rng(1), **CONDITIONS[name])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", LIGHTS)
+def test_light_table_and_printed_lines_are_no_ink(digits: Split, name: str) -> None:
+    for image in digits.images[:4]:
+        even = open_picture(rendered(image, "even light"), FORMAT)[1].image.astype(float)
+        pixels, prepared = open_picture(rendered(image, name), FORMAT)
+        assert is_photograph(pixels)
+        assert (prepared.inverted, len(prepared.turned)) == (True, len(TURNS))
+        assert np.corrcoef(even.ravel(), prepared.image.ravel())[0, 1] > 0.95
+
+
+def test_a_clean_drawing_is_made_as_before(digits: Split) -> None:
+    for image in digits.images[:20]:
+        drawing = clean(image)
+        pixels, prepared = open_picture(drawing, FORMAT)
+        expected = prepare_picture(read_picture(drawing), FORMAT)
+        assert prepared.turned == ()
+        assert (pixels == read_picture(drawing)).all()
+        assert (prepared.image == expected.image).all()
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+def test_what_cannot_be_read_is_refused(digits: Split) -> None:
+    noise = np.random.default_rng(0).normal(0, 4, (*SIZE, 3))
+    with pytest.raises(UserError, match=r"^nothing to be seen that stands out from the paper$"):
+        open_picture(encoded((220 + noise).clip(0, 255).astype(np.uint8)), FORMAT)
+    clutter = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+    with pytest.raises(UserError, match=r"^many things are dark; expected one digit or the like on paper$"):
+        open_picture(encoded(clutter), FORMAT)
+
+
+class Undecided:
+    """A model to which nothing is certain."""
+
+    dataset, class_names, format = "MNIST", [str(digit) for digit in range(10)], FORMAT
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        return np.zeros((len(images), 10), np.float32)
+
+
+def test_a_photograph_of_which_the_network_is_unsure_is_not_answered(digits: Split) -> None:
+    pictures = [("photograph", rendered(digits.images[0], "pencil")), ("drawing", clean(digits.images[0]))]
+    photographed, drawn = predict(pictures, Undecided(), FORMAT)
+    assert photographed.problem == "not read: the best guess is 0, with 10%"
+    assert photographed.probabilities is None
+    assert photographed.pixels is not None
+    assert drawn.probabilities is not None
+    assert LEAST > 0.1
+
+
+@pytest.mark.slow
+def test_nine_of_ten_are_read_in_every_condition(params: Params, tmp_path: Path) -> None:
+    if not os.environ.get("LENET_DATA_ROOT"):
+        pytest.skip("no MNIST here")
+    import torch
+
+    from src.networks.model_file import save_model
+
+    train, val, test = split_dataset(changed(params, dataset="MNIST"))
+    settings = changed(params, dataset="MNIST", epochs=4, batch_size=128, lr=0.01)
+    trained, _ = train_on_splits(train, val, settings.network(), settings, torch.device("cpu"))
+    save_model(trained, tmp_path / "model.pt")
+    classifier = TorchClassifier(tmp_path / "model.pt")
+    for name in CONDITIONS:
+        generator = np.random.default_rng(0)
+        pictures = [
+            (str(number), photograph(image, generator, **CONDITIONS[name]))  # type: ignore[arg-type]
+            for number, image in enumerate(test.images[:100])
+        ]
+        answers = [one.probabilities for one in predict(pictures, classifier, FORMAT)]
+        right = sum(
+            answer is not None and answer.argmax() == label
+            for answer, label in zip(answers, test.labels, strict=False)
+        )
+        assert right >= 90, name
