@@ -28,6 +28,8 @@ RULING_WIDTH, FEWEST_RULINGS = 9, 3
 STROKE = 0.09
 # Of the frame: more ink than this is no writing.
 MOST_INK = 0.35
+# A part of the writing: of the size of the rest, how far it may be away; of its area, how small it may be.
+REACH, SMALLEST_PART = 0.3, 0.03
 # Of all that is dark and not cut off by the frame: with less it is no picture of one piece of writing.
 LEAST_SHARE = 0.5
 
@@ -155,21 +157,33 @@ def _one_piece_of_writing(strokes: np.ndarray) -> np.ndarray:
         for rows, columns in places
     ]
     candidates = areas * (np.array(inside) if any(inside) else 1)
-    main = int(candidates.argmax())
-    rows, columns = places[main]
-    reach = 0.35 * max(rows.stop - rows.start, columns.stop - columns.start)
-    kept = [
-        number + 1
-        for number, (other_rows, other_columns) in enumerate(places)
-        if (inside[number] or not any(inside))
-        and areas[number] >= 0.03 * areas[main]
-        and _gap(rows, other_rows) <= reach
-        and _gap(columns, other_columns) <= reach
-    ]
-    writing = np.isin(labels, kept)
+    kept = {int(candidates.argmax())}
+    while (found := _close_to(kept, places, candidates)) != kept:
+        kept = found
+    writing = np.isin(labels, [number + 1 for number in kept])
     if writing.sum() < LEAST_SHARE * candidates.sum():
         raise UserError("many things are dark; expected one digit or the like on paper")
     return writing
+
+
+def _close_to(kept: set[int], places: list[tuple[slice, slice]], areas: np.ndarray) -> set[int]:
+    """The dark places among `kept`, and those that are close to them and not much smaller."""
+    rows, columns = (
+        slice(
+            min(places[number][axis].start for number in kept),
+            max(places[number][axis].stop for number in kept),
+        )
+        for axis in (0, 1)
+    )
+    reach = REACH * max(rows.stop - rows.start, columns.stop - columns.start)
+    least = SMALLEST_PART * sum(areas[number] for number in kept)
+    return kept | {
+        number
+        for number, (other_rows, other_columns) in enumerate(places)
+        if areas[number] >= least
+        and _gap(rows, other_rows) <= reach
+        and _gap(columns, other_columns) <= reach
+    }
 
 
 def _gap(one: slice, other: slice) -> int:
