@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,13 @@ OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
     "--remote-debugging-pipe",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 SECONDS = 20
 
 
 class Browser:
-    """One page of a browser that reaches no host.
+    """One page of a browser that reaches no host but a server on this machine.
 
     Attributes:
         events: what the browser reported since the page was opened, oldest first.
@@ -90,6 +92,26 @@ class Browser:
         self.wait(
             "document.querySelectorAll('.drawing').length === document.querySelectorAll('svg.marks').length"
         )
+
+    def visit(self, address: str) -> None:
+        """Load a page of a server on this machine."""
+        self.events.clear()
+        self.call("Page.navigate", url=address)
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self._next()
+
+    def drag(self, points: Sequence[tuple[float, float]]) -> None:
+        """Press the mouse's button at the first point, in CSS pixels, move to the others, and release it."""
+        held = {"button": "left", "clickCount": 1}
+        for number, (x, y) in enumerate(points):
+            kind = "mouseMoved" if number else "mousePressed"
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, buttons=1, **held)
+        x, y = points[-1]
+        self.call("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, **held)
+
+    def picture(self) -> bytes:
+        """A screenshot, as PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
 
     def evaluate(self, expression: str) -> Any:  # noqa: ANN401
         """The value of a JavaScript expression, awaited where it is a promise."""

@@ -22,10 +22,20 @@ LAYERS = [
     "experiments",
     "cluster",
 ]
-COMMANDS = ["predict", "compare", "sweep", "tune", "report", "export", "versions", "parameter_reference"]
+COMMANDS = [
+    "predict",
+    "compare",
+    "sweep",
+    "tune",
+    "report",
+    "export",
+    "versions",
+    "serve",
+    "parameter_reference",
+]
 MODULES_ALONE = {"params", "parameter_reference"}
 # A command's parts that another one uses.
-SHARED = {"export": ["predict"], "report": ["compare"]}
+SHARED = {"export": ["predict"], "report": ["compare"], "serve": ["predict"]}
 
 MODULES = sorted((ROOT / "src").rglob("*.py"))
 

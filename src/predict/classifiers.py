@@ -61,6 +61,15 @@ class TorchClassifier:
         inputs = self._trained.prepare_input(torch.from_numpy(images).to(self._device))
         return predict_logits(self._network, inputs).cpu().numpy()
 
+    def feature_maps(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """What the layers make of an image, uint8 [*format.shape]: float32 [channels, h, w] by layer."""
+        import torch
+
+        inputs = self._trained.prepare_input(torch.from_numpy(image[None].copy()).to(self._device))
+        with torch.inference_mode():
+            maps = self._network.eval().feature_maps(inputs)
+        return {name: channels[0].float().cpu().numpy() for name, channels in maps.items()}
+
 
 class OnnxClassifier:
     """`models/model.onnx`, by ONNX Runtime; PyTorch is not imported.

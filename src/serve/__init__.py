@@ -1,0 +1,1 @@
+"""`python -m src.serve`: a page to draw on, and predictions for other programs."""

@@ -1,0 +1,78 @@
+"""A page to draw on, and predictions for other programs: `python -m src.serve [MODEL …]`.
+
+A model is a .pt or .onnx file, `untrained`, or a commit, branch, tag or experiment; the page shows several
+side by side, and POST /predict asks the first. What is drawn or sent goes to this process and nowhere else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+import threading
+import webbrowser
+from importlib.util import find_spec
+
+from src.runtime.errors import UserError, run
+from src.runtime.paths import MODEL
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("models", nargs="*", default=[str(MODEL)], metavar="MODEL", help=f"({MODEL})")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="(%(default)s)")
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    arguments = parser.parse_args()
+    if not 0 < arguments.port < 65536:
+        raise UserError(f"--port: {arguments.port} is invalid; expected 1 to 65535")
+    return arguments
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        UserError: it is in use, or no address of this machine.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        found = socket.socket(family)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+    except OSError as error:
+        raise UserError(
+            f"{host}:{port}: {error.strerror}; expected a free --port, and an own --host"
+        ) from None
+    return found
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    for package, name in (
+        ("starlette", "starlette"),
+        ("uvicorn", "uvicorn"),
+        ("python_multipart", "python-multipart"),
+    ):
+        if find_spec(package) is None:
+            raise UserError(f"{name} is not installed: pip install -r requirements-serve.txt")
+    import uvicorn
+
+    from src.serve.models import open_models
+    from src.serve.server import Server
+
+    listening = listen(arguments.host, arguments.port)
+    application = Server(open_models(arguments.models), arguments.host).application()
+    address = f"http://{arguments.host}:{arguments.port}"
+    print(f"{address} (Ctrl-C ends it)", flush=True)
+    if arguments.open:
+        threading.Timer(1, webbrowser.open, [address]).start()
+    config = uvicorn.Config(application, log_level="error", access_log=False, timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    try:
+        run(main)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,87 @@
+"""Who may ask, and how much: against other sites' pages, and against large bodies."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from src.runtime.errors import UserError
+
+MAX_BODY = 16 * 1024 * 1024
+# A page may load nothing that is not its own, and run no script but its file.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class RefusedError(UserError):
+    """A request that is not answered.
+
+    Args:
+        status: of HTTP.
+        why: in a line.
+    """
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+def refuse_foreign(request: Request, bound_to: str) -> None:
+    """Raise a `RefusedError` where another site's page asks, by its own name or by a name made to point here.
+
+    Args:
+        request: of a browser or another program.
+        bound_to: the address that the server listens on.
+    """
+    host = request.headers.get("host", "")
+    if not _is_own(host, bound_to):
+        raise RefusedError(421, f"Host: {host!r} is not this server")
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != host:
+        raise RefusedError(403, f"Origin: {origin!r} is another site")
+
+
+def _is_own(host: str, bound_to: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:  # a name, which whoever owns it can let point anywhere
+        return name == "localhost" or (not is_loopback(bound_to) and name == socket.gethostname().lower())
+    return address.is_loopback or not is_loopback(bound_to)
+
+
+def is_loopback(address: str) -> bool:
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+async def read_body(request: Request) -> bytes:
+    """The body of a request.
+
+    Raises:
+        RefusedError: it is larger than `MAX_BODY`; no more of it is read.
+    """
+    too_large = RefusedError(413, f"the body is larger than {MAX_BODY:,} bytes")
+    if int(request.headers.get("content-length") or 0) > MAX_BODY:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise too_large
+    return bytes(body)

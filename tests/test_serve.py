@@ -1,0 +1,302 @@
+"""The server and its page: a real process on loopback, and a real browser without any other network."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from src.data.splits import load_split
+from src.serve.guards import MAX_BODY
+from tests.browser import Browser
+from tests.conftest import Clone
+
+if find_spec("starlette") is None or find_spec("uvicorn") is None:
+    pytest.skip("pip install -r requirements-serve.txt", allow_module_level=True)
+
+LAYERS = ["conv1: 6 channels of 28×28", "act1: 6 channels of 28×28"]
+LAYERS += ["conv2: 16 channels of 10×10", "act2: 16 channels of 10×10"]
+
+
+class Served:
+    """A running server.
+
+    Attributes:
+        port: on the loopback interface.
+        process: its process.
+        clone: where it runs.
+    """
+
+    def __init__(self, clone: Clone, process: subprocess.Popen[str], port: int) -> None:
+        self.clone, self.process, self.port = clone, process, port
+
+    def ask(
+        self, method: str, path: str, body: bytes = b"", **headers: str
+    ) -> tuple[int, bytes, dict[str, str]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        found = answer.status, answer.read(), {key.lower(): value for key, value in answer.getheaders()}
+        connection.close()
+        return found
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def serving(clone: Clone, *models: str) -> Iterator[Served]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ("python", "-m", "src.serve", *models, "--port", str(port))
+    process = subprocess.Popen(
+        command,
+        cwd=clone.path,
+        env=clone.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == f"http://127.0.0.1:{port} (Ctrl-C ends it)\n", process.stderr
+        served = Served(clone, process, port)
+        until = time.monotonic() + 30
+        while True:
+            try:
+                served.ask("GET", "/healthz")
+                break
+            except ConnectionError:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        yield served
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def served(reproduced: Clone) -> Iterator[Served]:
+    with serving(reproduced, "models/model.pt", "untrained") as server:
+        yield server
+
+
+def form(files: dict[str, bytes]) -> tuple[bytes, str]:
+    boundary = "x" * 30
+    heading = "--{}\r\nContent-Disposition: form-data; name=p; filename={}\r\n\r\n"
+    parts = [heading.format(boundary, name).encode() + content for name, content in files.items()]
+    return b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()]), f"multipart/form-data; boundary={boundary}"
+
+
+def test_the_answers_are_those_of_the_command(served: Served, tmp_path: Path) -> None:
+    images = load_split(served.clone.path / "data/prepared/val.npz").images[:5]
+    files = []
+    for number, image in enumerate(images):
+        files.append(tmp_path / f"{number}.png")
+        Image.fromarray(255 - image).resize((84, 84)).save(files[-1])
+    (tmp_path / "note.png").write_text("no picture")
+    files.append(tmp_path / "note.png")
+    said = served.clone.run("python", "-m", "src.predict", "--json", *map(str, files), check=False).stdout
+    expected = json.loads(said)
+    contents = {file.name: file.read_bytes() for file in files}
+    body, kind = form(contents)
+    status, answer, _ = served.ask("POST", "/predict", body, **{"Content-Type": kind})
+    assert status == 200
+    assert json.loads(answer) == [one | {"file": Path(one["file"]).name} for one in expected]
+    status, answer, _ = served.ask("POST", "/predict", contents["0.png"])
+    alone = json.loads(served.clone.run("python", "-m", "src.predict", "--json", str(files[0])).stdout)
+    assert (status, json.loads(answer)) == (200, [alone[0] | {"file": "picture"}])
+    status, answer, _ = served.ask("POST", "/predict", contents["note.png"])
+    assert status == 422
+    assert json.loads(answer)[0]["error"].startswith("not a picture; expected PNG")
+    assert json.loads(served.ask("GET", "/healthz")[1]) == {
+        "status": "ok",
+        "models": ["models/model.pt", "untrained"],
+    }
+    described = json.loads(served.ask("GET", "/openapi.json")[1])["paths"]
+    assert set(described) == {"/predict", "/healthz"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "said"),
+    [
+        ({"Host": "evil.example"}, 421, "Host: 'evil.example' is not this server"),
+        ({"Host": "192.0.2.1"}, 421, "Host: '192.0.2.1' is not this server"),
+        ({"Origin": "http://evil.example"}, 403, "Origin: 'http://evil.example' is another site"),
+        ({"Origin": "null"}, 403, "Origin: 'null' is another site"),
+        ({"Content-Length": str(MAX_BODY + 1)}, 413, f"the body is larger than {MAX_BODY:,} bytes"),
+        ({"Content-Type": "multipart/form-data"}, 400, "not a form of files: "),
+    ],
+)
+def test_who_is_no_guest_is_refused(served: Served, headers: dict[str, str], status: int, said: str) -> None:
+    found, answer, sent = served.ask("POST", "/predict", b"x", **headers)
+    assert found == status
+    assert json.loads(answer)["error"].startswith(said)
+    assert "default-src 'none'" in sent["content-security-policy"]
+
+
+def test_a_body_of_unknown_length_is_read_no_further_than_its_limit(served: Served) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
+    chunks = (b"x" * (1 << 20) for _ in range(MAX_BODY // (1 << 20) + 2))
+    with closing(connection):
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.request("POST", "/predict", chunks, encode_chunked=True)
+        assert connection.getresponse().status == 413
+
+
+def test_it_listens_on_loopback_alone_and_a_used_port_is_said(served: Served) -> None:
+    listening = {
+        one.laddr for one in psutil.Process(served.process.pid).net_connections() if one.status == "LISTEN"
+    }
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+    refused = served.clone.run("python", "-m", "src.serve", "--port", str(served.port), check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        f"error: 127.0.0.1:{served.port}: Address already in use; expected a free --port, and an own --host\n"
+    )
+    missing = served.clone.run("python", "-m", "src.serve", "nothing", "--port", "1", check=False)
+    assert missing.stderr.startswith("error: ")
+
+
+def test_ctrl_c_ends_it_at_once(reproduced: Clone) -> None:
+    with serving(reproduced) as server:
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(timeout=10) in (0, 130)
+        assert time.monotonic() - started < 3
+        assert server.process.communicate()[1] == "interrupted\n"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    page = Browser(tmp_path_factory.mktemp("browser"))
+    yield page
+    page.close()
+
+
+def draw_seven(browser: Browser) -> None:
+    box = browser.evaluate(
+        "(({x, y, width}) => [x, y, width])(document.getElementById('canvas').getBoundingClientRect())"
+    )
+    corners = [(0.25, 0.2), (0.75, 0.2), (0.65, 0.4), (0.55, 0.6), (0.45, 0.85)]
+    browser.drag([(box[0] + box[2] * x, box[1] + box[2] * y) for x, y in corners])
+
+
+SETTLED = "!asking && document.querySelectorAll('article').length === 2"
+
+
+def test_every_panel_answers_a_drawing(served: Served, browser: Browser, tmp_path: Path) -> None:
+    browser.size(1200, 900)
+    browser.visit(served.address)
+    draw_seven(browser)
+    browser.wait(SETTLED)
+    text = browser.evaluate("document.getElementById('answers').innerText")
+    assert browser.evaluate("document.querySelectorAll('article h2')[1].textContent") == "untrained"
+    assert browser.evaluate("document.querySelectorAll('.bars tr').length") == 20
+    for layer in LAYERS:
+        assert text.count(layer) == 2
+    assert browser.evaluate("document.querySelectorAll('.maps img').length") == 2 * (6 + 6 + 16 + 16)
+    assert browser.evaluate("[...document.images].every((image) => image.hidden || image.naturalWidth > 0)")
+    assert re.match(r"models/model.pt: \d, \d+\.\d %; untrained: ", browser.evaluate("status_.textContent"))
+    # What the page shows is what the command says of the same picture.
+    drawing = browser.evaluate("canvas.toDataURL('image/png')")
+    (tmp_path / "drawing.png").write_bytes(base64.b64decode(drawing.partition(",")[2]))
+    said = served.clone.run("python", "-m", "src.predict", "--json", str(tmp_path / "drawing.png")).stdout
+    shown = browser.evaluate(
+        "[...document.querySelectorAll('article:first-child .bars td + td')].map((e) => e.textContent)"
+    )
+    probabilities = json.loads(said)[0]["probabilities"]
+    assert shown == [f"{100 * share:.1f} %" for share in probabilities.values()]
+
+    browser.evaluate("document.getElementById('undo').click()")
+    browser.wait("!asking && document.querySelectorAll('article').length === 0")
+    browser.wait("document.querySelectorAll('#examples button').length > 0")
+    browser.evaluate("document.querySelector('#examples button').click()")
+    browser.wait(SETTLED)
+    assert not browser.evaluate("given.hidden")
+    assert browser.complaints() == []
+    assert {address.partition(":")[0] for address in browser.requests()} <= {"http", "data", "blob"}
+    asked = [address for address in browser.requests() if address.startswith("http")]
+    assert all(address.startswith(served.address) for address in asked)
+    for scheme, width in (("light", 1200), ("dark", 1200), ("light", 380)):
+        browser.prefer(scheme)
+        browser.size(width, 900)
+        assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+        if folder := os.environ.get("LENET_SCREENSHOTS"):
+            Path(folder, f"demo-{scheme}-{width}.png").write_bytes(browser.picture())
+
+
+@pytest.mark.slow
+def test_ten_thousand_malformed_requests_leave_it_answering(served: Served) -> None:
+    generator = random.Random(0)
+    picture = (served.clone.path / "plots/samples_train.png").read_bytes()
+    body, kind = form({"a.png": picture[:5000]})
+    resident = None
+    for number in range(10_000):
+        damaged = bytearray(body if number % 3 else picture[:2000])
+        for _ in range(generator.randrange(1, 40)):
+            damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+        headers = {"Content-Type": kind} if number % 3 else {}
+        status, answer, _ = served.ask("POST", "/predict", bytes(damaged), **headers)
+        assert status in (200, 400, 422)
+        assert b"Traceback" not in answer
+        if number == 2000:
+            resident = psutil.Process(served.process.pid).memory_info().rss
+    assert resident is not None
+    assert psutil.Process(served.process.pid).memory_info().rss < 1.1 * resident
+    assert served.ask("GET", "/healthz")[0] == 200
+
+
+@pytest.mark.slow
+def test_drawings_of_real_digits_are_read(clone: Clone, browser: Browser) -> None:
+    """Test images of MNIST, enlarged onto the canvas, by a model of MNIST; and a seven by the mouse."""
+    if not os.environ.get("LENET_DATA_ROOT"):
+        pytest.skip("no MNIST here")
+    clone.git("checkout", "--quiet", ".")
+    values = {"dataset": "MNIST", "epochs": "4", "batch_size": "128", "lr": "0.01", "dropout": "0.1"}
+    words = [word for key, value in values.items() for word in ("-S", f"{key}={value}")]
+    clone.dvc("exp", "run", *words)
+    test = load_split(clone.path / "data/prepared/test.npz")
+    with serving(clone) as server:
+        browser.size(1200, 900)
+        browser.visit(server.address)
+        right = 0
+        for image, label in zip(test.images[:100], test.labels[:100], strict=True):
+            pixels = json.dumps((255 - image).ravel().tolist())
+            answer = browser.evaluate(f"""(async () => {{
+                const small = new OffscreenCanvas(28, 28), data = new ImageData(28, 28);
+                {pixels}.forEach((shade, place) => data.data.set([shade, shade, shade, 255], 4 * place));
+                small.getContext('2d').putImageData(data, 0, 0);
+                context.drawImage(small, 0, 0, canvas.width, canvas.height);
+                strokes.push({{size: 0.01, points: [[-9, -9]]}});
+                const body = await new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
+                const found = await (await fetch('look', {{method: 'POST', body}})).json();
+                const shares = found[0].probabilities ?? [1];
+                return shares.indexOf(Math.max(...shares));
+            }})()""")
+            right += answer == label
+        assert right >= 97
+        browser.evaluate("document.getElementById('clear').click()")
+        draw_seven(browser)
+        browser.wait("!asking && document.querySelectorAll('article').length === 1")
+        assert browser.evaluate("status_.textContent").startswith("7, ")
+        assert np.isfinite(right)
