@@ -244,7 +244,11 @@ def test_the_best_trials_get_further_seeds_through_make(clone: Clone) -> None:
 def test_make_hands_its_variables_on(words: tuple[str, ...], command: str) -> None:
     installed = ("--assume-old=.venv/installed", "--assume-old=.venv/tune")
     made = subprocess.run(
-        ("make", "--dry-run", *installed, *words), cwd=ROOT, capture_output=True, text=True, check=True
+        ("make", "--no-print-directory", "--dry-run", *installed, *words),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert made.stdout.replace("\\\n", " ").split() == ["python", "-m", *command.split()]
 
