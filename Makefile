@@ -1,7 +1,7 @@
 # The two commands of a newcomer are `make repro` and `make test`. Nothing here is needed by DVC itself:
 # with an environment of your own, `pip install -r requirements.txt` and `dvc repro` do the same.
 .DELETE_ON_ERROR:
-.PHONY: help repro export test test-slow lint sweep report tune bench results repro-check same-results audit requirements
+.PHONY: help repro export demo test test-slow lint sweep report tune bench results repro-check same-results audit requirements
 
 PYTHON ?= python3
 # DVC runs the stages with the first `python` on the PATH.
@@ -20,12 +20,16 @@ export: .venv/installed  ## write the best model as ONNX and as an exported prog
 	dvc repro studies/robustness/dvc.yaml
 	dvc repro studies/export/dvc.yaml
 
+# make demo MODELS='models/model.pt untrained lr-0.01'
+demo: .venv/serve  ## MODELS='models/model.pt untrained': a page to draw on, in the browser
+	@python -m src.serve --open $(MODELS)
+
 # Most tests wait for one `dvc` or another to start: two at a time.
-test: .venv/installed .venv/tune .venv/trackers lint  ## lint and the test suite
+test: .venv/installed .venv/tune .venv/trackers .venv/serve lint  ## lint and the test suite
 	pytest --numprocesses 2 --dist worksteal
 
 # Minutes long: trainings and stages killed again and again, and the queue.
-test-slow: .venv/installed .venv/tune .venv/trackers  ## tests that take minutes: kills, searches, emulated processors
+test-slow: .venv/installed .venv/tune .venv/trackers .venv/serve  ## tests that take minutes: kills, searches, emulated processors
 	pytest -m slow
 
 lint: .venv/installed  ## ruff and mypy
@@ -42,7 +46,7 @@ sweep: .venv/installed $(if $(ADDRESS),.venv/tune)  ## GRID='lr=0.01,0.05 seed=0
 report: .venv/installed  ## REVS='main lr-0.01': revisions side by side in one HTML file
 	@python -m src.report $(REVS)
 
-bench: .venv/installed  ## measure speed; every figure in docs/benchmarks.md
+bench: .venv/tune .venv/serve  ## measure speed; every figure in docs/benchmarks.md
 	python -m benchmarks.pipeline
 	python -m benchmarks.time_to_accuracy
 	python -m benchmarks.throughput
@@ -51,6 +55,8 @@ bench: .venv/installed  ## measure speed; every figure in docs/benchmarks.md
 	python -m benchmarks.vectorized
 	dvc repro --quiet studies/export/dvc.yaml
 	python -m benchmarks.prediction
+	python -m benchmarks.serving
+	python -m benchmarks.cluster
 
 # The commit from nothing in several ways, by a worker, in a search, on emulated processors (with qemu-user on
 # the PATH): every output byte for byte the same?
@@ -79,6 +85,11 @@ same-results: .venv/installed  ## A=main B=HEAD: two revisions give the same byt
 	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements-trackers.txt
 	touch $@
 
+# What `make demo` and `python -m src.serve` need besides.
+.venv/serve: requirements-serve.txt .venv/installed
+	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements-serve.txt
+	touch $@
+
 # make tune SAMPLES=20 [CONFIRM=4]
 tune: .venv/tune  ## SAMPLES=20 [CONFIRM=4]: search for better parameters
 	@python -m src.tune $(if $(SAMPLES),--samples $(SAMPLES)) $(if $(CONFIRM),--confirm $(CONFIRM))
@@ -93,7 +104,7 @@ audit: .venv/installed  ## known vulnerabilities of the pinned packages
 	@.venv/bin/uv tool run --quiet --from pip-audit==2.10.1 pip-audit --vulnerability-service osv \
 		--require-hashes --disable-pip --progress-spinner off \
 		--requirement requirements.txt --requirement requirements-tune.txt \
-		--requirement requirements-trackers.txt 2>.venv/audit.log \
+		--requirement requirements-trackers.txt --requirement requirements-serve.txt 2>.venv/audit.log \
 	|| { if grep -q ConnectionError .venv/audit.log; then echo 'error: https://api.osv.dev cannot be reached'; \
 		else cat .venv/audit.log; fi >&2; exit 1; }
 
@@ -105,4 +116,6 @@ requirements: .venv/installed  ## pin the newest versions that fit
 	$(COMPILE) requirements-tune.in --constraint requirements.txt --output-file requirements-tune.txt
 	$(COMPILE) requirements-trackers.in --constraint requirements.txt --constraint requirements-tune.txt \
 		--output-file requirements-trackers.txt
+	$(COMPILE) requirements-serve.in --constraint requirements.txt --constraint requirements-trackers.txt \
+		--output-file requirements-serve.txt
 	$(COMPILE) requirements-uv.in --output-file requirements-uv.txt

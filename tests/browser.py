@@ -109,9 +109,9 @@ class Browser:
         x, y = points[-1]
         self.call("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, **held)
 
-    def picture(self) -> bytes:
-        """A screenshot, as PNG."""
-        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
+    def picture(self, *, whole: bool = True) -> bytes:
+        """A screenshot of the whole page, or of what the window shows, as PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"])
 
     def evaluate(self, expression: str) -> Any:  # noqa: ANN401
         """The value of a JavaScript expression, awaited where it is a promise."""
@@ -187,7 +187,7 @@ class Browser:
 def _pipe() -> tuple[int, int]:
     # Out of the way of 3 and 4.
     ends = os.pipe()
-    moved = tuple(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends)
+    read, write = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends)
     for end in ends:
         os.close(end)
-    return moved
+    return read, write

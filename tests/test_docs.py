@@ -31,7 +31,7 @@ HISTORY = {Path("CHANGELOG.md"), Path("LOG.md")}
 SKIPPED = "<!-- not tested here: "
 # What readers of docs/data-and-networks.md are shown how to write.
 TO_BE_WRITTEN = {"src/data/shapes.py", "src/networks/separable.py"}
-OLD_FILES = ("-o", ".venv/installed", "-o", ".venv/tune", "-o", ".venv/trackers")
+OLD_FILES = ("-o", ".venv/installed", "-o", ".venv/tune", "-o", ".venv/trackers", "-o", ".venv/serve")
 
 
 def read(name: Path | str) -> str:

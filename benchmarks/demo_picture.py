@@ -1,0 +1,52 @@
+"""The picture of the page in docs: `python -m benchmarks.demo_picture MODEL`, with chromium on the PATH.
+
+A seven, drawn by the mouse, beside the answers of a model and of the untrained network: docs/demo.png.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from src.runtime.errors import run
+from tests.browser import Browser
+
+PICTURE = Path("docs/demo.png")
+PORT = 8765
+SEVEN = [(0.27, 0.22), (0.5, 0.2), (0.74, 0.19), (0.68, 0.35), (0.58, 0.55), (0.5, 0.72), (0.46, 0.86)]
+
+
+def main() -> None:
+    command = (sys.executable, "-m", "src.serve", sys.argv[1], "untrained", "--port", str(PORT))
+    with (
+        subprocess.Popen(command, stdout=subprocess.DEVNULL) as server,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        try:
+            time.sleep(8)
+            browser = Browser(Path(folder))
+            browser.size(1100, 780)
+            browser.visit(f"http://127.0.0.1:{PORT}")
+            left, top, width = browser.evaluate(
+                "(({x, y, width}) => [x, y, width])(canvas.getBoundingClientRect())"
+            )
+            browser.drag([(left + width * x, top + width * y) for x, y in SEVEN])
+            browser.wait("!asking && document.querySelectorAll('article').length === 2")
+            time.sleep(0.5)
+            picture = browser.picture(whole=False)
+            browser.close()
+        finally:
+            server.terminate()
+    with Image.open(io.BytesIO(picture)) as shot:
+        shot.convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(PICTURE, optimize=True)
+    print(f"{PICTURE}: {PICTURE.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    run(main)
