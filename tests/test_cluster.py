@@ -131,14 +131,24 @@ def test_images_are_prepared_here_for_all_that_ask_for_them(clone: Clone, cluste
 
 
 @pytest.mark.slow
-def test_a_lost_node_an_interruption_and_a_failure(clone: Clone) -> None:
-    words = ("lr=0.01,0.02,1e30,0.03", "epochs=12")
+def test_experiments_of_a_lost_node_run_elsewhere(clone: Clone) -> None:
     with ray_cluster() as cluster:
         second = cluster.add_node()
-        process = start(clone, cluster, *words)
-        assert process.stdout is not None
+        process = start(clone, cluster, "lr=0.01,0.02", "epochs=12")
         wait_for(lambda: len(pipelines()) == 2)
         kill(second)
+        said = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, said
+    assert "2/2 lr=" in said
+    assert len(experiments(clone)) == 2
+
+
+@pytest.mark.slow
+def test_an_interruption_and_a_failure(clone: Clone) -> None:
+    words = ("lr=0.01,0.02,1e30,0.03", "epochs=12")
+    with ray_cluster() as cluster:
+        process = start(clone, cluster, *words)
+        assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("1/4"):
                 break
