@@ -23,7 +23,9 @@ import pytest
 from PIL import Image
 
 from src.data.splits import load_split
+from src.runtime.errors import UserError
 from src.serve.guards import MAX_BODY
+from src.serve.models import open_models
 from tests.browser import Browser
 from tests.conftest import Clone
 
@@ -175,6 +177,19 @@ def test_it_listens_on_loopback_alone_and_a_used_port_is_said(served: Served) ->
     )
     missing = served.clone.run("python", "-m", "src.serve", "nothing", "--port", "1", check=False)
     assert missing.stderr.startswith("error: ")
+
+
+def test_models_of_commits_and_experiments(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone.path)
+    head = clone.git("rev-parse", "HEAD").strip()
+    clone.git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/wide-net", head)
+    images = load_split(clone.path / "data/prepared/val.npz").images[:20]
+    by_file, by_commit, by_name = open_models(["models/model.pt", head[:10], "wide-net"])
+    expected = by_file.classifier.logits(images)
+    assert (by_commit.classifier.logits(images) == expected).all()
+    assert (by_name.classifier.logits(images) == expected).all()
+    with pytest.raises(UserError, match=r"^'narrow-net' is invalid \(.+\); expected a \.pt or \.onnx file, "):
+        open_models(["narrow-net"])
 
 
 def test_ctrl_c_ends_it_at_once(reproduced: Clone) -> None:
