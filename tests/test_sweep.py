@@ -244,6 +244,7 @@ def experiments(clone: Clone) -> list[str]:
     return sorted(clone.dvc("exp", "list", "--name-only").stdout.split())
 
 
+@pytest.mark.slow
 def test_interrupted_it_goes_on_and_a_failure_stops_nothing(clone: Clone) -> None:
     command = ("python", "-m", "src.sweep", "--workers", "1", "lr=1e30,0.01,1e-5,1e-6")
     process = subprocess.Popen(

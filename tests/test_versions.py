@@ -36,6 +36,7 @@ def refusal(clone: Clone, *words: str) -> str:
     return refused.stderr.removeprefix("error: ").rstrip("\n")
 
 
+@pytest.mark.slow
 def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path) -> None:
     bare, tags = str(tmp_path / "shared.git"), lambda: shared.git("tag").split()
     assert refusal(shared, "register", "lenet5", "v1.0.0") == (
