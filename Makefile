@@ -1,7 +1,7 @@
 # The two commands of a newcomer are `make repro` and `make test`. Nothing here is needed by DVC itself:
 # with an environment of your own, `pip install -r requirements.txt` and `dvc repro` do the same.
 .DELETE_ON_ERROR:
-.PHONY: help repro export demo test test-slow lint sweep report tune bench results repro-check same-results audit requirements
+.PHONY: help repro export demo test test-slow lint sweep report tune bench results recipe repro-check same-results audit requirements
 
 PYTHON ?= python3
 # DVC runs the stages with the first `python` on the PATH.
@@ -94,10 +94,15 @@ same-results: .venv/installed  ## A=main B=HEAD: two revisions give the same byt
 tune: .venv/tune  ## SAMPLES=20 [CONFIRM=4]: search for better parameters
 	@python -m src.tune $(if $(SAMPLES),--samples $(SAMPLES)) $(if $(CONFIRM),--confirm $(CONFIRM))
 
-# The README's table of results: hours on a laptop, from nothing; interrupted, it goes on where it was.
+# The table of results: hours on a laptop, from nothing; interrupted, it goes on where it was.
 results: .venv/installed  ## run the study behind the table of results: hours
+	python -m studies.benchmark.waiting
 	dvc repro studies/benchmark/dvc.yaml
-	python -m studies.benchmark.readme
+	python -m studies.benchmark.page
+
+# make recipe NAME=mnist-lenet5-affine
+recipe: .venv/installed  ## NAME=mnist-lenet5-affine: run a recipe of the table of results as an experiment
+	@python -m studies.benchmark.recipe $(NAME)
 
 # Known vulnerabilities of the pinned versions, asked of https://osv.dev.
 audit: .venv/installed  ## known vulnerabilities of the pinned packages

@@ -78,13 +78,14 @@ def sleep_through() -> None:
 
     protect_ray(sys.argv[1])
     from src.cluster.connection import ray_runtime
+    from src.experiments.lock import output_digests
     from src.params import Params, read
     from src.sweep.cluster_sweep import ClusterSweep
     from src.sweep.grid import parse_grid
-    from src.sweep.pipeline_copy import Results, Shipment, outs
+    from src.sweep.pipeline_copy import Results, Shipment
 
     lock = Path("dvc.lock").read_text()
-    results = Results(lock, {out["path"]: Path(out["path"]).read_bytes() for out in outs(lock)})
+    results = Results(lock, {path: Path(path).read_bytes() for path in output_digests(lock)})
 
     def sleep(shipment: Shipment, params: str) -> Results:
         time.sleep(SECONDS)

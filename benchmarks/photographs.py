@@ -1,7 +1,8 @@
 """What `src.predict` makes of photographs: `python -m benchmarks.photographs MODEL`, with MNIST at hand.
 
 Test images of MNIST, drawn with a pen on paper and photographed under several conditions; 100 of each, and
-the clean drawings. The model is one of MNIST, such as `dvc exp run -S dataset=MNIST` makes.
+the clean drawings. The model is one of MNIST, such as `dvc exp run -S dataset=MNIST` makes. A second
+argument is the number of the first image; those from 1,000 on are what the method was made with.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from src.params import Params
-from studies.benchmark.setups import code_digest, code_files
+from studies.benchmark.recipes import code_digest, code_files
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -99,10 +99,10 @@ def _is_outdated(folder: str) -> bool:
         stage, found = pipeline.get(name.split("@")[0]), {dep["path"]: dep["md5"] for dep in locked["deps"]}
         if stage is None:
             return True
-        # The dependencies of a stage for each setup hold placeholders; the lock names each of them.
+        # The dependencies of a stage for each recipe hold placeholders; the lock names each of them.
         declared = found if "matrix" in stage else stage["deps"]
-        if name == "setups":
-            if not _setups_are_of(declared):
+        if name == "recipes":
+            if not _recipes_are_of(declared):
                 return True
         elif any(found.get(path) != (made.get(path) or md5(path)) for path in declared):
             return True
@@ -113,8 +113,8 @@ def _is_outdated(folder: str) -> bool:
     return False
 
 
-def _setups_are_of(deps: list[str]) -> bool:
-    """Whether the setups of the benchmark were written for code that does what the committed code does."""
-    setups = [json.loads(text(name)) for name in files() if name.startswith("studies/benchmark/setups/")]
+def _recipes_are_of(deps: list[str]) -> bool:
+    """Whether the recipes of the benchmark were written for code that does what the committed code does."""
+    recipes = [json.loads(text(name)) for name in files() if name.startswith("studies/benchmark/recipes/")]
     code = code_digest(files()[name] for name in code_files(deps, files()))
-    return all(setup["code"] == code for setup in setups)
+    return all(recipe["code"] == code for recipe in recipes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,6 +58,23 @@ class Clone:
         if check and result.returncode:
             pytest.fail(f"{' '.join(command)}: exit code {result.returncode}\n{output(result)}")
         return result
+
+    def start(self, *command: str, stderr: int = subprocess.STDOUT, **env: str) -> subprocess.Popen[str]:
+        """Begin a command in the clone, with its output at hand; it hears Ctrl-C."""
+        return subprocess.Popen(
+            command,
+            cwd=self.path,
+            env=self.environment | env,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            # Whoever runs the tests in the background may have had Ctrl-C ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+    def experiments(self) -> list[str]:
+        """The names of the finished experiments of HEAD."""
+        return sorted(self.dvc("exp", "list", "--name-only").stdout.split())
 
     def dvc(self, *arguments: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         return self.run("dvc", *arguments, check=check, **env)

@@ -1,9 +1,11 @@
-"""The study of the benchmark, with a few short setups, by real `dvc`."""
+"""The study of the benchmark, with a few short recipes, by real `dvc`."""
 
 from __future__ import annotations
 
 import ast
+import difflib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +15,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from src.runtime.errors import UserError
-from studies.benchmark.readme import BEGIN, END, README, with_results
-from studies.benchmark.setups import code_digest
+from studies.benchmark.page import BEGIN, END, PAGE, with_results
+from studies.benchmark.recipes import code_digest
 from studies.benchmark.table import GROUPS
+from studies.benchmark.waiting import move
 from tests import committed
 from tests.conftest import ROOT, Clone, output
+from tests.idx_files import archives, source
+from tests.test_docs import OLD_FILES
 from tests.test_survival import gone_on_from, kill
 
 STUDY = "studies/benchmark/dvc.yaml"
@@ -25,18 +30,24 @@ STUDY = "studies/benchmark/dvc.yaml"
 
 @pytest.fixture
 def study(clone: Clone) -> Clone:
-    """A clone whose study has three short setups."""
-    path = clone.path / "studies/benchmark/params.yaml"
-    params = YAML(typ="safe").load(path)
-    params["lenet5"] = {"setups": ["fashion-lenet5-relu-max", "fashion-lenet5-tanh-avg"], "seeds": [3]}
-    params["others"] = {"setups": ["digits-convnet-plain"], "seeds": [0]}
-    params["defaults"] |= {"dataset": "Digits", "epochs": 1}
-    params["setups"] = {
-        "fashion-lenet5-relu-max": {},
-        "fashion-lenet5-tanh-avg": {"activation": "Tanh", "pooling": "avg"},
+    """A clone whose study has three short recipes."""
+    recipes = YAML(typ="safe").load(clone.path / "recipes.yaml")
+    recipes["defaults"] |= {"dataset": "Digits", "epochs": 1}
+    recipes["recipes"] = {
+        "digits-lenet5-plain": {},
+        "digits-lenet5-tanh-avg": {"activation": "Tanh", "pooling": "avg"},
         "digits-convnet-plain": {"model": "convnet", "epochs": 4},
+        "kmnist-lenet5-plain": {"dataset": "KMNIST"},
     }
-    YAML().dump(params, path)
+    YAML().dump(recipes, clone.path / "recipes.yaml")
+    params = {
+        "digits": {"recipes": ["digits-lenet5-plain", "digits-lenet5-tanh-avg"], "seeds": [3]},
+        "lenet5": {"recipes": ["digits-lenet5-tanh-avg"], "seeds": [0]},
+        "convnet": {"recipes": ["digits-convnet-plain"], "seeds": [0]},
+        "waiting": ["kmnist-lenet5-plain"],
+        "claims": [["digits-lenet5-tanh-avg", "digits-lenet5-plain", "ReLU and max pooling over the others"]],
+    }
+    YAML().dump(params, clone.path / "studies/benchmark/params.yaml")
     clone.git("rm", "-rq", "--ignore-unmatch", "studies/benchmark/runs", "studies/benchmark/times")
     (clone.path / "studies/benchmark/dvc.lock").unlink(missing_ok=True)
     return clone
@@ -52,51 +63,122 @@ def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None
     *done, killed = ran("\n".join(kill(study, ("dvc", "repro", STUDY), "epoch 2/4", 0)))
     assert killed == "run digits-convnet-plain 0"
     first = output(study.dvc("repro", STUDY))
-    runs = {
-        "run fashion-lenet5-relu-max 3",
-        "run fashion-lenet5-tanh-avg 3",
+    all_runs = {
+        "run digits-lenet5-plain 3",
+        "run digits-lenet5-tanh-avg 3",
+        "run digits-lenet5-tanh-avg 0",
         "run digits-convnet-plain 0",
     }
-    assert set(ran(first)) == {*runs, "table"} - set(done), "what was done is not done again"
+    assert set(ran(first)) == {*all_runs, "table"} - set(done), "what was done is not done again"
     assert ran(first)[-1] == "table"
     assert gone_on_from(first.splitlines()) in (2, 3)
     runs = pd.read_csv(study.path / "studies/benchmark/runs.csv")
-    assert list(runs["setup"] + "-" + runs["seed"].astype(str)) == [
-        "fashion-lenet5-relu-max-3",
-        "fashion-lenet5-tanh-avg-3",
+    assert list(runs["recipe"] + "-" + runs["seed"].astype(str)) == [
+        "digits-lenet5-plain-3",
+        "digits-lenet5-tanh-avg-3",
+        "digits-lenet5-tanh-avg-0",
         "digits-convnet-plain-0",
     ]
-    assert list(runs["recipe"].unique()) == ["relu-max", "tanh-avg", "plain"]
-    assert runs["epochs"].tolist() == [1, 1, 4]
+    assert runs["epochs"].tolist() == [1, 1, 1, 4]
+    assert runs["best_epoch"].between(0, runs["epochs"]).all()
     assert runs["test_accuracy"].between(0, 1).all()
     assert "up to date" in study.dvc("status", STUDY).stdout
 
-    study.replace("studies/benchmark/params.yaml", "  - 3\n", "  - 3\n  - 0\n")
+    study.replace("studies/benchmark/params.yaml", "  - 3\n", "  - 3\n  - 4\n")
     second = output(study.dvc("repro", STUDY))
     assert sorted(ran(second)) == [
-        "run fashion-lenet5-relu-max 0",
-        "run fashion-lenet5-tanh-avg 0",
+        "run digits-lenet5-plain 4",
+        "run digits-lenet5-tanh-avg 4",
         "table",
     ]
     summary = pd.read_csv(study.path / "studies/benchmark/summary.csv")
-    assert summary["n"].tolist() == [2, 2, 1]
+    assert summary["n"].tolist() == [2, 3, 1]
+    runs = pd.read_csv(study.path / "studies/benchmark/runs.csv")
     assert summary["test_accuracy_mean"][0] == pytest.approx(
-        pd.read_csv(study.path / "studies/benchmark/runs.csv")["test_accuracy"][:2].mean()
+        runs[runs["recipe"] == "digits-lenet5-plain"]["test_accuracy"].mean()
     )
     times = json.loads(study.read("studies/benchmark/times/digits-convnet-plain-0.json"))
     assert times["wall_seconds"] > 0
     assert "times" not in study.read("studies/benchmark/dvc.lock")
 
-    study.run("python", "-m", "studies.benchmark.readme")
-    table = study.read(str(README)).split(BEGIN)[1].split(END)[0]
-    assert f"{100 * summary['test_accuracy_mean'][0]:.2f} %" in table
-    assert "(n = 2)" in table
-    assert "paired by seed, n = 2" in table
+    study.run("python", "-m", "studies.benchmark.page")
+    table = study.read(str(PAGE)).split(BEGIN)[1].split(END)[0]
+    row = f"| Digits | `lenet5` | {100 * summary['test_accuracy_mean'][0]:.2f} % ± "
+    assert row in table
+    assert "(n = 2) | 1 of 1 | " in table
+    assert "x86-64 AVX2 | `make recipe NAME=digits-lenet5-plain` |" in table
+    assert "| KMNIST | `lenet5` | waiting for data | " in table
+    assert re.search(r"^\| ReLU and max pooling over the others: .* \| 2 \|$", table, re.MULTILINE)
 
-    refused = study.run("python", "-m", "studies.benchmark.run", "no-such-setup", "0", check=False)
+    refused = study.run("python", "-m", "studies.benchmark.run", "no-such-recipe", "0", check=False)
     assert refused.returncode != 0
     assert output(refused).startswith(
-        "error: 'no-such-setup' is no setup; expected one of digits-convnet-plain, fashion-lenet5-relu"
+        "error: 'no-such-recipe' is no recipe; expected one of digits-convnet-plain, digits-lenet5-plain"
+    )
+
+
+@pytest.mark.slow
+def test_a_recipe_joins_the_study_once_its_archives_are_at_hand(study: Clone, tmp_path: Path) -> None:
+    nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    settings = {"LENET_DATA_ROOT": str(tmp_path), **nowhere}
+    before = study.read("studies/benchmark/params.yaml")
+    said = study.run("python", "-m", "studies.benchmark.waiting", **settings).stdout
+    assert said.startswith("kmnist-lenet5-plain waits for data: KMNIST: 4 of its 4 files are missing")
+    assert study.read("studies/benchmark/params.yaml") == before
+
+    folder = tmp_path / "KMNIST" / "raw"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = archives("KMNIST")
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+    small = f"lambda: load_idx_dataset('KMNIST', 10, {source('KMNIST', files)}, data_root())"
+    study.replace("src/data/kmnist.py", 'from_torchvision("KMNIST", HIRAGANA)', small)
+    study.replace(
+        "src/data/kmnist.py",
+        "import from_torchvision",
+        "import Archive, IdxSource, data_root, load_idx_dataset",
+    )
+    said = output(study.run("make", "--silent", *OLD_FILES, "results", **settings))
+    assert "kmnist-lenet5-plain is part of the study now" in said
+    assert "run kmnist-lenet5-plain 0" in ran(said)
+    table = study.read(str(PAGE)).split(BEGIN)[1].split(END)[0]
+    assert re.search(r"^\| KMNIST \| `lenet5` \| [\d.]+ % \(n = 1\) \|", table, re.MULTILINE)
+    params = YAML(typ="safe").load(study.path / "studies/benchmark/params.yaml")
+    assert (params["waiting"], params["lenet5"]["recipes"][-1]) == ([], "kmnist-lenet5-plain")
+
+
+def test_the_committed_params_keep_their_comments_and_their_form(tmp_path: Path) -> None:
+    """A recipe that joins the study is a change of two lines."""
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "studies/benchmark/params.yaml").read_text())
+    move(path, "kmnist-lenet5-plain")
+    before, after = ((ROOT / "studies/benchmark/params.yaml").read_text(), path.read_text())
+    changed = [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[0] in "+-"]
+    assert changed == [
+        "+     - kmnist-lenet5-plain",
+        "- waiting: [kmnist-lenet5-plain, qmnist-lenet5-plain]",
+        "+ waiting: [qmnist-lenet5-plain]",
+    ]
+
+
+def test_a_recipe_is_an_experiment_with_the_result_of_the_study(clone: Clone) -> None:
+    summary = pd.read_csv(clone.path / "studies/benchmark/summary.csv").set_index("recipe")
+    name = "digits-lenet5-plain"
+    clone.set_params(seed=3, activation="Tanh", epochs=1)
+    said = output(clone.run("make", "--silent", *OLD_FILES, "recipe", f"NAME={name}"))
+    mean = f"{100 * summary.loc[name, 'test_accuracy_mean']:.2f} %"
+    assert said.startswith(f"{name}: expect a test accuracy of {mean} ± ")
+    assert f"{name}-3" in clone.dvc("exp", "list", "--name-only").stdout
+    run = json.loads(clone.read(f"studies/benchmark/runs/{name}-3.json"))
+    found = json.loads(clone.read("metrics/test.json"))
+    assert (found["accuracy"], found["macro"]["f1"]) == (run["test_accuracy"], run["macro_f1"])
+    refused = clone.run("make", "--silent", *OLD_FILES, "recipe", "NAME=best", check=False)
+    assert output(refused).startswith(
+        "error: NAME: 'best' is no recipe; expected one of digits-lenet5-plain, "
+    )
+    waiting = clone.run("python", "-m", "studies.benchmark.recipe", "kmnist-lenet5-plain", check=False)
+    assert waiting.stdout.startswith(
+        "kmnist-lenet5-plain: nobody has run it yet; its images were not at hand"
     )
 
 
@@ -109,8 +191,8 @@ def test_the_committed_table_in_the_readme_is_the_one_of_the_committed_results(t
     for name, content in committed.files().items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
-    subprocess.run((sys.executable, "-m", "studies.benchmark.readme"), cwd=tmp_path, check=True)
-    assert (tmp_path / README).read_text() == committed.text(str(README)), "`make results` writes it"
+    subprocess.run((sys.executable, "-m", "studies.benchmark.page"), cwd=tmp_path, check=True)
+    assert (tmp_path / PAGE).read_text() == committed.text(str(PAGE)), "`make results` writes it"
 
 
 def test_a_readme_without_the_markers_is_refused() -> None:
@@ -177,8 +259,8 @@ def test_the_digest_of_code_tells_modules_apart_and_is_the_same_in_every_version
 
 def test_the_digest_of_the_code_follows_what_a_run_is_made_of(study: Clone) -> None:
     def code() -> str:
-        study.run("python", "-m", "studies.benchmark.setups")
-        return json.loads(study.read("studies/benchmark/setups/digits-convnet-plain.json"))["code"]
+        study.run("python", "-m", "studies.benchmark.recipes")
+        return json.loads(study.read("studies/benchmark/recipes/digits-convnet-plain.json"))["code"]
 
     first = code()
     study.replace("src/training/loop.py", "Knows nothing of files", "Knows nothing at all of files")

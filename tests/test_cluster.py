@@ -51,19 +51,8 @@ def sweep(
 
 
 def start(clone: Clone, cluster: RayCluster, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        ("python", "-u", "-m", "src.sweep", "--address", cluster.address, *words),
-        cwd=clone.path,
-        env=clone.environment | cluster.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-
-
-def experiments(clone: Clone) -> list[str]:
-    return sorted(clone.dvc("exp", "list", "--name-only").stdout.split())
+    command = ("python", "-u", "-m", "src.sweep", "--address", cluster.address, *words)
+    return clone.start(*command, **cluster.environment)
 
 
 def pipelines() -> list[psutil.Process]:
@@ -91,7 +80,7 @@ def test_an_experiment_of_the_cluster_is_that_of_this_machine(clone: Clone, clus
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines[:4]] == ["1/4", "2/4", "3/4", "4/4"]
     assert clone.git("status", "--short").splitlines() == [" M params.yaml", " M src/training/loop.py"]
-    remote = {name: clone.git("rev-parse", f"refs/exps/{ref(clone, name)}") for name in experiments(clone)}
+    remote = {name: clone.git("rev-parse", f"refs/exps/{ref(clone, name)}") for name in clone.experiments()}
     assert len(remote) == 4
     again = sweep(clone, cluster, "lr=0.01,0.02", "seed=0,1")
     assert "4 of 4 were done before" in again.stdout
@@ -124,7 +113,7 @@ def ref(clone: Clone, name: str) -> str:
 def test_images_are_prepared_here_for_all_that_ask_for_them(clone: Clone, cluster: RayCluster) -> None:
     result = sweep(clone, cluster, "split_seed=0,7")
     assert "2/2" in result.stdout
-    for name in experiments(clone):
+    for name in clone.experiments():
         clone.git("checkout", "--quiet", ".")
         clone.dvc("exp", "apply", name)
         assert "Data and pipelines are up to date" in clone.dvc("status", "dvc.yaml").stdout
@@ -140,7 +129,7 @@ def test_experiments_of_a_lost_node_run_elsewhere(clone: Clone) -> None:
         said = process.communicate(timeout=240)[0]
     assert process.returncode == 0, said
     assert "2/2 lr=" in said
-    assert len(experiments(clone)) == 2
+    assert len(clone.experiments()) == 2
 
 
 @pytest.mark.slow
@@ -157,7 +146,7 @@ def test_an_interruption_and_a_failure(clone: Clone) -> None:
         assert process.returncode == 130
         assert said.splitlines()[-1] == "interrupted: what was running is dropped; the same command goes on"
         wait_for(lambda: not pipelines())
-        done = len(experiments(clone))
+        done = len(clone.experiments())
         assert 1 <= done < 3
 
         result = sweep(clone, cluster, *words, check=False)
@@ -169,7 +158,7 @@ def test_an_interruption_and_a_failure(clone: Clone) -> None:
             "the end of its log"
         )
         assert "error: 1 of 4 experiments failed; their logs are above" in lines
-        assert len(experiments(clone)) == 3
+        assert len(clone.experiments()) == 3
 
 
 @pytest.mark.slow
@@ -201,7 +190,7 @@ def test_who_is_refused_is_told_so_in_one_line(clone: Clone, tmp_path: Path) -> 
         assert refusal(cluster, RAY_AUTH_MODE="token").startswith(
             f"error: --address: the cluster at {cluster.address} asks for no token: whoever reaches it "
         )
-    assert len(experiments(clone)) == 1
+    assert len(clone.experiments()) == 1
 
 
 @pytest.mark.parametrize("address", ["auto", "ray://127.0.0.1:10001", "127.0.0.1", "127.0.0.1:http", ":6379"])

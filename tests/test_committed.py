@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from src.params import Params, read
-from studies.benchmark.setups import code_digest
+from studies.benchmark.recipes import code_digest
 from tests import committed
 from tests.conftest import ROOT, Clone, copy_repository, output
 
@@ -92,20 +92,20 @@ def test_a_study_is_outdated_once_what_it_was_made_of_has_changed(
 
 
 def test_the_benchmark_is_outdated_once_its_code_does_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, setup = "src/code.py", "studies/benchmark/setups/one.json"
+    code, recipe = "src/code.py", "studies/benchmark/recipes/one.json"
     files = {code: b"RATE = 1\n"}
-    files[setup] = json.dumps({"code": code_digest([files[code]])}).encode()
+    files[recipe] = json.dumps({"code": code_digest([files[code]])}).encode()
     stage = {"cmd": "python", "deps": ["src"]}
     locked = {"cmd": "python", "deps": [{"path": "src", "md5": "0.dir"}], "outs": []}
     for name, stages in {
         "dvc.lock": {},
-        "studies/benchmark/dvc.yaml": {"setups": stage},
-        "studies/benchmark/dvc.lock": {"setups": locked},
+        "studies/benchmark/dvc.yaml": {"recipes": stage},
+        "studies/benchmark/dvc.lock": {"recipes": locked},
     }.items():
         files[name] = json.dumps({"stages": stages}).encode()
     monkeypatch.setattr(committed, "files", lambda: files)
     assert committed.outdated_studies() == []
-    files[code] = b"RATE = 1  # the same, and DVC writes the setups again in a moment\n"
+    files[code] = b"RATE = 1  # the same, and DVC writes the recipes again in a moment\n"
     assert committed.outdated_studies() == []
     files[code] = b"RATE = 2\n"
     assert committed.outdated_studies() == ["benchmark"]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from studies.robustness.corruptions import CORRUPTIONS, corrupt, robustness
+from studies.robustness.table import by_strength
 from tests.conftest import bright_squares
 
 NAMES = list(CORRUPTIONS)
@@ -88,3 +89,11 @@ def test_the_table_has_a_row_for_every_strength_and_begins_with_the_images_as_th
     assert table.groupby("corruption")["strength"].apply(list)["noise"] == [1, 2, 3, 4, 5]
     # What moves by up to 5 of 14 pixels stays mostly in its quarter.
     assert table[table["corruption"] == "shift"]["accuracy"].min() > 0.5
+    shown = by_strength(table)
+    assert list(shown["corruption"]) == list(CORRUPTIONS)
+    assert list(shown.columns[:4]) == ["corruption", "in", "clean", "strength 1"]
+    assert set(shown["clean"]) == {"100.00%"}
+    blurred = table[(table["corruption"] == "blur") & (table["strength"] == 5)].iloc[0]
+    row = shown[shown["corruption"] == "blur"].iloc[0]
+    assert row["in"] == "standard deviation, in pixels"
+    assert row["strength 5"] == f"{blurred['accuracy']:.2%} (2.5)"

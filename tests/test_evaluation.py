@@ -51,6 +51,10 @@ def test_calibration_worked_out_by_hand() -> None:
     shared = (CONFIDENCE[0] + CONFIDENCE[5]) / 2
     assert table["confidence"].tolist() == pytest.approx([shared, *CONFIDENCE[[1, 4, 2, 3]]])
     assert table["accuracy"].tolist() == [0.5, 1, 1, 0, 1]
+    # Wilson: z² / (n + z²) of a single image that is right or wrong, with z = 1.959964.
+    one = 1.959964**2 / (1 + 1.959964**2)
+    assert table["accuracy_low"].tolist()[1:] == pytest.approx([1 - one, 1 - one, 0, 1 - one])
+    assert table["accuracy_high"].tolist()[1:] == pytest.approx([1, 1, one, 1])
     gaps = [2 * (shared - 0.5), *(1 - CONFIDENCE[[1, 4, 3]]), CONFIDENCE[2]]
     assert evaluation.metrics["ece"] == pytest.approx(sum(gaps) / 6)
 

@@ -197,9 +197,9 @@ def test_precision_and_recall_are_not_swapped() -> None:
     figure = evaluation.per_class_f1(evaluate(np.eye(2)[predicted], labels, ["cat", "dog"]).per_class)
     (axes,) = figure.axes
     drawn = {line.get_label(): list(line.get_xdata()) for line in axes.lines}
+    assert drawn.pop("F1") == pytest.approx([14 / 17, 10 / 13])
     assert drawn == {"precision": [1, 5 / 8], "recall": [7 / 10, 1]}
     assert all(list(line.get_ydata()) == [0, 1] for line in axes.lines)
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([14 / 17, 10 / 13])
     named = [text.get_text() for text in figure.legends[0].get_texts()]
     handles = dict(zip(named, figure.legends[0].legend_handles, strict=True))
     for line in axes.lines:
@@ -211,7 +211,11 @@ def test_precision_and_recall_are_not_swapped() -> None:
 def test_every_channel_of_every_map_is_shown() -> None:
     chosen = examples(SOME.predictions)
     shown = []
+    scales = []
     for axes in images.feature_maps(chosen, SOME.predictions).axes:
+        if not axes.images:
+            scales.append([tick.get_text() for tick in axes.get_yticklabels()])
+            continue
         row = np.ma.filled(axes.images[0].get_array(), np.nan)
         size = len(row)
         tiles = [row[:, left : left + size] for left in range(0, row.shape[1], size + GAP)]
@@ -219,6 +223,8 @@ def test_every_channel_of_every_map_is_shown() -> None:
     wanted = [chosen.network_input, *(channel for maps in chosen.feature_maps.values() for channel in maps)]
     assert len(shown) == len(wanted) == 1 + 6 + 6 + 16 + 16
     assert all(np.array_equal(tile, channel) for tile, channel in zip(shown, wanted, strict=True))
+    layers = [chosen.network_input, *chosen.feature_maps.values()]
+    assert scales == [[f"{layer.min():.2g}", f"{layer.max():.2g}"] for layer in layers]
 
 
 def test_every_example_is_shown_with_its_prediction() -> None:
@@ -308,10 +314,23 @@ def test_colours_stay_colours() -> None:
         np.testing.assert_array_equal(axes.images[0].get_array(), image)
 
 
+def test_a_refused_picture_stands_with_its_reason() -> None:
+    picture = np.full((120, 90), 200, np.uint8)
+    figure = images.predicted_pictures([(picture, None), (None, None)], ["nothing to be seen", "damaged"])
+    shown = [len(axes.images) for axes in figure.axes]
+    assert shown[:4] == [1, 0, 0, 0]
+    assert [axes.get_title(loc="left") for axes in figure.axes[:4]] == [
+        "nothing to be seen",
+        "",
+        "damaged",
+        "",
+    ]
+
+
 def test_correct_predictions_of_many_classes_have_several_rows() -> None:
     _, found, chosen = many(26)
     figure = images.predicted_examples(chosen, found.predictions)
-    assert [len(axes.texts) for axes in figure.axes] == [10, 10, 10, 10, 6]
+    assert [len(axes.texts) for axes in figure.axes] == [5, 5, 5, 5, 5, 5, 5, 5, 5, 1]
     assert "a correct prediction of each class" in figure.get_suptitle()
     _, found, chosen = many(100)
     assert "of 30 classes" in images.predicted_examples(chosen, found.predictions).get_suptitle()
@@ -319,5 +338,5 @@ def test_correct_predictions_of_many_classes_have_several_rows() -> None:
 
 def test_a_network_without_maps_still_has_an_input() -> None:
     _, found, chosen = many(3)
-    (axes,) = images.feature_maps(replace(chosen, feature_maps={}), found.predictions).axes
-    assert axes.get_yticklabels()[0].get_text() == "network\ninput"
+    axes, _ = images.feature_maps(replace(chosen, feature_maps={}), found.predictions).axes
+    assert axes.get_yticklabels()[0].get_text() == "network input\n1 × 28 × 28"

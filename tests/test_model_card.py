@@ -54,10 +54,12 @@ def test_the_mistakes_and_the_robustness_are_those_of_the_results(card: ModelCar
     assert card.text.count(" taken for ") == min(5, len(wrong))
     assert f": {worst}\n" in card.text
     robustness = predictions("studies/robustness/accuracy.csv").set_index(["corruption", "strength"])
+    clean = f"{robustness.loc[('none', 0), 'accuracy']:.2%}"
     for corruption in set(robustness.index.get_level_values(0)) - {"none"}:
         row = next(line for line in card.text.splitlines() if line.startswith(f"| {corruption} |"))
-        cells = [f"{robustness.loc[(corruption, strength), 'accuracy']:.2%}" for strength in range(1, 6)]
-        assert row.endswith(f"| {' | '.join(cells)} |")
+        found = robustness.loc[corruption]
+        cells = [f"{each['accuracy']:.2%} ({each['amount']:g})" for each in found.to_dict("records")]
+        assert row.endswith(f"| {found['unit'].iloc[0]} | {clean} | {' | '.join(cells)} |")
 
 
 def test_the_interval_covers_the_truth() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from typing import Any, get_args
 
 import pytest
@@ -10,7 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from src.data.splits import ImageFormat
-from src.networks.build import INPUT_MODES, build_model, count_parameters, network_class, network_input
+from src.networks.build import (
+    INPUT_MODES,
+    build_model,
+    count_parameters,
+    network_class,
+    network_input,
+    summary,
+)
 from src.networks.convnet import ConvNet
 from src.networks.lenet5 import POOLINGS, LeNet5
 from src.networks.lenet5_1998 import (
@@ -83,10 +91,12 @@ def test_feature_maps_are_what_the_forward_pass_computes() -> None:
     assert {name: tuple(channels.shape) for name, channels in maps.items()} == {
         "conv1": (2, 6, 28, 28),
         "act1": (2, 6, 28, 28),
+        "pool1": (2, 6, 14, 14),
         "conv2": (2, 16, 10, 10),
         "act2": (2, 16, 10, 10),
+        "pool2": (2, 16, 5, 5),
     }
-    hidden = model.act3(model.fc1(model.pool2(maps["act2"]).flatten(1)))
+    hidden = model.act3(model.fc1(maps["pool2"].flatten(1)))
     torch.testing.assert_close(model.fc3(model.act4(model.fc2(hidden))), model(images))
 
 
@@ -170,8 +180,10 @@ def test_convnet_has_its_layers() -> None:
     assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.modules()) == 3
     images = normal(4, 1, 28, 28)
     assert {name: tuple(maps.shape) for name, maps in model.feature_maps(images).items()} == {
-        "act1": (4, 32, 28, 28),
-        "act2": (4, 64, 14, 14),
+        "norm1": (4, 32, 28, 28),
+        "act1": (4, 32, 14, 14),
+        "norm2": (4, 64, 14, 14),
+        "act2": (4, 64, 7, 7),
         "act3": (4, 64, 7, 7),
     }
     with pytest.raises(ValueError, match="more than 1 value"):
@@ -190,8 +202,11 @@ def test_feature_maps_belong_to_the_forward_pass(name: str) -> None:
     elif name == "lenet5_1998":
         logits = model.output(model.act6(model.f6(model.act5(model.c5(last.flatten(1))))))
     else:
-        logits = model.fc3(model.act4(model.fc2(model.act3(model.fc1(model.pool2(last).flatten(1))))))
+        logits = model.fc3(model.act4(model.fc2(model.act3(model.fc1(last.flatten(1))))))
     torch.testing.assert_close(logits, model(images))
+    printed = dict(re.findall(r"^(\w+) +\w+ +([\d ×]+?)  ", summary(model), re.MULTILINE))
+    shapes = {layer: " × ".join(map(str, each.shape[1:])) for layer, each in maps.items()}
+    assert shapes == {layer: printed[layer] for layer in maps}
 
 
 @pytest.mark.parametrize("name", ["lenet5", "convnet"])

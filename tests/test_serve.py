@@ -17,7 +17,6 @@ from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 from PIL import Image
@@ -69,15 +68,7 @@ def serving(clone: Clone, *models: str) -> Iterator[Served]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = ("python", "-m", "src.serve", *models, "--port", str(port))
-    process = subprocess.Popen(
-        command,
-        cwd=clone.path,
-        env=clone.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    process = clone.start(*command, stderr=subprocess.PIPE)
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == f"http://127.0.0.1:{port} (Ctrl-C ends it)\n", process.stderr
@@ -143,6 +134,8 @@ def test_the_answers_are_those_of_the_command(served: Served, tmp_path: Path) ->
     [
         ({"Host": "evil.example"}, 421, "Host: 'evil.example' is not this server"),
         ({"Host": "192.0.2.1"}, 421, "Host: '192.0.2.1' is not this server"),
+        ({"Host": "[::1"}, 421, "Host: '[::1' is not this server"),
+        ({"Origin": "http://[::1"}, 403, "Origin: 'http://[::1' is another site"),
         ({"Origin": "http://evil.example"}, 403, "Origin: 'http://evil.example' is another site"),
         ({"Origin": "null"}, 403, "Origin: 'null' is another site"),
         ({"Content-Length": str(MAX_BODY + 1)}, 413, f"the body is larger than {MAX_BODY:,} bytes"),
@@ -314,4 +307,3 @@ def test_drawings_of_real_digits_are_read(clone: Clone, browser: Browser) -> Non
         draw_seven(browser)
         browser.wait("!asking && document.querySelectorAll('article').length === 1")
         assert browser.evaluate("status_.textContent").startswith("7, ")
-        assert np.isfinite(right)

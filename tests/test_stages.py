@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 PIPELINE: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 STAGES = list(PIPELINE["stages"])
 STUDIES = sorted(path.parent.name for path in (ROOT / "studies").glob("*/dvc.yaml"))
-SETUP = "studies/benchmark/setups/${item.setup}.json"
+RECIPE = "studies/benchmark/recipes/${item.recipe}.json"
 
 # A folder of the user's images, or the file that stands for a dataset that is built in.
 DATASET = "data/own/${dataset}"
@@ -116,9 +116,9 @@ def test_a_study_depends_on_its_imports_and_never_on_the_test_split(study: str) 
         module = stage["cmd"].removeprefix("python -m ").split()[0]
         scripts = {ROOT / Path(*module.split(".")).with_suffix(".py")}
         if "matrix" in stage:
-            assert stage["deps"] == [SETUP], "which stands for the code, see below"
+            assert stage["deps"] == [RECIPE], "which stands for the code, see below"
             continue
-        if name == "setups":
+        if name == "recipes":
             scripts.add(ROOT / "studies/benchmark/run.py")
         check_code(stage["deps"], scripts.union(*map(imported_by, scripts)))
         data = data_of(stage["deps"])
@@ -269,23 +269,24 @@ def test_a_study_is_committed_as_it_was_made(study: str) -> None:
 
 def test_every_run_of_the_benchmark_is_committed_as_it_was_made() -> None:
     study = committed.yaml("studies/benchmark/params.yaml")
+    recipes = committed.yaml("recipes.yaml")
     pipeline, lock = committed_study("benchmark")
     groups = [name for name, stage in pipeline.items() if "matrix" in stage]
     runs = {
-        (group, setup, seed)
+        (group, recipe, seed)
         for group in groups
-        for setup in study[group]["setups"]
+        for recipe in study[group]["recipes"]
         for seed in study[group]["seeds"]
     }
-    assert {f"{group}@{setup}-{seed}" for group, setup, seed in runs} == set(lock) - {"setups", "table"}
-    assert set(pipeline) == {"setups", *groups, "table"}
+    assert {f"{group}@{recipe}-{seed}" for group, recipe, seed in runs} == set(lock) - {"recipes", "table"}
+    assert set(pipeline) == {"recipes", *groups, "table"}
     codes = set()
-    for group, setup, seed in runs:
-        locked = lock[f"{group}@{setup}-{seed}"]
-        path = SETUP.replace("${item.setup}", setup)
+    for group, recipe, seed in runs:
+        locked = lock[f"{group}@{recipe}-{seed}"]
+        path = RECIPE.replace("${item.recipe}", recipe)
         assert [dep["path"] for dep in locked["deps"]] == [path]
-        assert [out["path"] for out in locked["outs"]] == [f"studies/benchmark/runs/{setup}-{seed}.json"]
+        assert [out["path"] for out in locked["outs"]] == [f"studies/benchmark/runs/{recipe}-{seed}.json"]
         described = json.loads(committed.text(path))
-        assert described["params"] == study["defaults"] | study["setups"][setup]
+        assert described["params"] == recipes["defaults"] | recipes["recipes"][recipe]
         codes.add(described["code"])
     assert len(codes) == 1, "the code of one moment made all of them"

@@ -240,23 +240,10 @@ def test_a_mistaken_option_is_refused(words: list[str], said: str) -> None:
     assert str(refusal.value) == said
 
 
-def experiments(clone: Clone) -> list[str]:
-    return sorted(clone.dvc("exp", "list", "--name-only").stdout.split())
-
-
 @pytest.mark.slow
 def test_interrupted_it_goes_on_and_a_failure_stops_nothing(clone: Clone) -> None:
     command = ("python", "-m", "src.sweep", "--workers", "1", "lr=1e30,0.01,1e-5,1e-6")
-    process = subprocess.Popen(
-        command,
-        cwd=clone.path,
-        env=clone.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # Whoever runs the tests in the background may have had Ctrl-C ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    process = clone.start(*command)
     assert process.stdout is not None
     first = []
     for line in process.stdout:
@@ -285,21 +272,14 @@ def test_interrupted_it_goes_on_and_a_failure_stops_nothing(clone: Clone) -> Non
     assert (best, set(others)) == ("lr-0.01", {"lr-1e-5", "lr-1e-6"})
     assert f"the best: dvc exp apply {table[0]}" in lines
     assert "error: 1 of 4 experiments failed; their logs are above" in lines
-    assert experiments(clone) == sorted(table)
+    assert clone.experiments() == sorted(table)
     assert "Running stage 'prepare'" not in clone.dvc("queue", "logs", table[0]).stdout
     clone.dvc("exp", "apply", table[0])
     assert "lr: 0.01" in clone.read("params.yaml")
 
 
 def sweep(clone: Clone, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        ("python", "-m", "src.sweep", *words),
-        cwd=clone.path,
-        env=clone.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return clone.start("python", "-m", "src.sweep", *words)
 
 
 @pytest.mark.slow
@@ -307,13 +287,13 @@ def test_a_grid_through_dvcs_own_queue(clone: Clone) -> None:
     clone.dvc("exp", "run", "--queue", "-S", "optimizer=SGD,Adam", "-S", "lr=0.01,0.05")
     clone.dvc("queue", "start", "-j", "2")
     until = time.monotonic() + 240
-    while len(experiments(clone)) < 4:
+    while len(clone.experiments()) < 4:
         status = clone.dvc("queue", "status").stdout
         assert time.monotonic() < until and "Failed" not in status, status
         if not queue_workers(clone.path):  # DVC's may stop early
             clone.dvc("queue", "start", "-j", "2")
         time.sleep(2)
-    for name in experiments(clone):
+    for name in clone.experiments():
         log = clone.dvc("queue", "logs", name).stdout
         assert "Running stage 'train'" in log
         assert "Running stage 'prepare'" not in log
@@ -327,7 +307,7 @@ def test_two_sweeps_at_once_share_what_both_want(clone: Clone) -> None:
     assert [one.returncode for one in running] == [0, 0], said
     assert sum(text.count("queued: ") for text in said) == 3
     assert all("2/2 " in text for text in said)
-    names = experiments(clone)
+    names = clone.experiments()
     assert len(names) == 3
     logs = [clone.dvc("queue", "logs", name).stdout for name in names]
     made = [log for log in logs if "Digits: 1,150 train images" in log]
@@ -395,7 +375,7 @@ def test_a_killed_worker_is_replaced(clone: Clone) -> None:
     for one in running:
         one.kill()
     assert process.wait(timeout=200) == 0, log.read_text()
-    assert len(experiments(clone)) == 2
+    assert len(clone.experiments()) == 2
 
 
 def works_for(process: psutil.Process, clone: Clone) -> bool:

@@ -119,10 +119,14 @@ def test_the_figure_shows_every_measured_trial_at_its_place(trials: list[Trial])
     assert sorted(points[:, 0]) == [0.002, 0.005, 0.0123, 0.1]
     low, high = by_lr.get_ylim()
     assert low < 97 < 98 < high
-    assert points[:, 1].min() == pytest.approx(low), "far below: on the edge"
-    # Of a trial that diverged there is only the place.
-    assert dict(points.tolist())[0.1] == pytest.approx(low)
+    # Far below, or diverged: in a strip of its own, which has a name.
+    strip, *ticks = by_lr.get_yticks()
+    assert dict(points.tolist())[0.002] == dict(points.tolist())[0.1] == strip
+    assert low < strip < min(ticks)
+    assert by_lr.get_yticklabels()[0].get_text() == "lower\nor none"
     best = figure.axes[0].lines[0]
+    (alone,) = search_figure(trials[:1], SPACE).axes[1:2]
+    assert "lower\nor none" not in [text.get_text() for text in alone.get_yticklabels()]
     assert best.get_ydata().tolist() == [97, 97, 98, 98]
     assert best.get_xdata().tolist() == [1, 2, 4, 5]
 

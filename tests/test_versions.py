@@ -92,17 +92,28 @@ def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path
     assert refusal(shared, "find", str(elsewhere.path / "other.pt")).endswith(
         "is of no commit of this repository, and of none of its experiments"
     )
+    (elsewhere.path / "other.onnx").write_bytes(b"It was a dark and stormy night")
+    assert "other.onnx: not a model written by this project" in refusal(
+        shared, "find", str(elsewhere.path / "other.onnx")
+    )
     compared = shared.run("python", "-m", "src.compare", "HEAD~1", "lenet5@v1.0.0").stdout
     assert "B is registered: lenet5#prod#1, lenet5@v1.0.0" in compared.splitlines()
 
-    # Deprecated, it is no version any more; what was never pushed, or is lost, is said.
-    shared.run("gto", "deprecate", "lenet5", "v1.0.0")
-    shared.git("push", "--quiet", "origin", "--tags")
+    assert "lenet5@v1.0.0" in shared.dvc("exp", "show", "--all-tags").stdout
+
+    # What was never pushed, or is lost, is said; and deprecated, it is no version any more.
     for file in (tmp_path / "remote").rglob("*"):
         if file.is_file():
             file.unlink()
-    why = refusal(shared, "get", "lenet5", "--version", "v1.0.0", "--repo", bare)
-    assert "lenet5@v1.0.0" in why
+    wanted = ("get", "lenet5", "--version", "v1.0.0", "--repo", bare, "--out", str(tmp_path / "lost.pt"))
+    commit = shared.git("rev-parse", "HEAD")[:7]
+    assert refusal(shared, *wanted) == (
+        f"lenet5@v1.0.0: models/model.pt of commit {commit} is in no remote; expected `dvc push`"
+    )
+    shared.run("gto", "deprecate", "lenet5", "v1.0.0")
+    shared.git("push", "--quiet", "origin", "--tags")
+    assert refusal(shared, *wanted).startswith(f"{bare} has no version lenet5@v1.0.0; ")
+    assert not (tmp_path / "lost.pt").exists()
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
+from scipy.stats import binomtest
 from sklearn.metrics import (
     accuracy_score,
     brier_score_loss,
@@ -32,8 +33,7 @@ class Evaluation:
             occurs; of all pairs of a thousand classes there would be a million.
         predictions: one row per image: index, actual, predicted (class names), confidence (the
             predicted class's softmax probability).
-        calibration: one row per bin of confidence that is not empty: lower, upper (its bounds), count,
-            confidence (the mean), accuracy.
+        calibration: see `calibration_bins`.
     """
 
     metrics: dict[str, Any]
@@ -110,7 +110,8 @@ def calibration_bins(
         bins: how many; bin m of M holds the confidences in ((m - 1) / M, m / M].
 
     Returns:
-        A row per bin that is not empty: lower, upper, count, confidence (mean), accuracy.
+        A row per bin that is not empty: lower, upper (its bounds), count, confidence (the mean), accuracy,
+        and the accuracy's 95 % interval (Wilson 1927), accuracy_low and accuracy_high.
     """
     number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     table = pd.DataFrame({"bin": number, "confidence": confidence, "accuracy": correct.astype(float)})
@@ -119,6 +120,13 @@ def calibration_bins(
     means.insert(0, "count", grouped.size())
     means.insert(0, "upper", (means.index + 1) / bins)
     means.insert(0, "lower", means.index / bins)
+    right = grouped["accuracy"].sum().astype(int)
+    intervals = [
+        binomtest(hits, count).proportion_ci(method="wilson")
+        for hits, count in zip(right, means["count"], strict=True)
+    ]
+    means["accuracy_low"] = [interval.low for interval in intervals]
+    means["accuracy_high"] = [interval.high for interval in intervals]
     return means.reset_index(drop=True)
 
 

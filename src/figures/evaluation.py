@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from src.evaluation.mistakes import most_frequent_mistakes
-from src.figures.style import BLUE, CLASSES_BY_NAME, GREEN, GREY, ORANGE, VERMILION, label
+from src.figures.style import BLUE, CLASSES_BY_NAME, GREEN, GREY, ORANGE, SKY, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,31 +93,38 @@ def _list_mistakes(axes: Axes, confusion: pd.DataFrame, support: np.ndarray, pla
 def reliability_diagram(calibration: pd.DataFrame, error: float) -> Figure:
     """Accuracy against confidence, bin by bin, above the number of images in each bin.
 
+    The interval of a bin of few images is long: its distance from the diagonal says little.
+
     Args:
-        calibration: `plots/calibration.csv`: lower, upper, count, confidence, accuracy.
+        calibration: `plots/calibration.csv`; see `src.evaluation.metrics.calibration_bins`.
         error: the expected calibration error, a fraction.
     """
     figure = Figure(figsize=(6.4, 6.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    widths = calibration["upper"] - calibration["lower"]
-    bars = {"width": widths, "align": "edge", "edgecolor": "white"}
-    upper.bar(calibration["lower"], calibration["accuracy"], color=BLUE, alpha=0.55, label="accuracy", **bars)
-    upper.plot(
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1.2, label="perfectly calibrated")
+    accuracy = calibration["accuracy"]
+    upper.errorbar(
         calibration["confidence"],
-        calibration["confidence"],
-        "o",
-        color=VERMILION,
-        markersize=5,
+        accuracy,
+        yerr=[accuracy - calibration["accuracy_low"], calibration["accuracy_high"] - accuracy],
+        fmt="o",
+        color=BLUE,
+        ecolor=SKY,
+        elinewidth=2.5,
         clip_on=False,
         zorder=3,
-        label="mean confidence",
+        label="accuracy with its 95 % interval",
     )
-    ends = calibration["accuracy"], calibration["confidence"]
-    upper.vlines(calibration["confidence"], *ends, color=VERMILION, linewidth=1.5, label="gap")
-    upper.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1.2, label="perfectly calibrated")
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="Accuracy")
-    upper.legend(frameon=False, loc="upper left")
-    lower.bar(calibration["lower"], calibration["count"], color=GREY, **bars)
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    lower.bar(
+        calibration["lower"],
+        calibration["count"],
+        width=calibration["upper"] - calibration["lower"],
+        align="edge",
+        color=GREY,
+        edgecolor="white",
+    )
     # A good network is sure of nearly everything: on a linear scale all bins but the last vanish.
     lower.set_yscale("log")
     lower.yaxis.set_major_formatter("{x:,.0f}")
@@ -130,7 +137,7 @@ def reliability_diagram(calibration: pd.DataFrame, error: float) -> Figure:
 
 
 def per_class_f1(per_class: pd.DataFrame) -> Figure:
-    """F1 of every class, or of the worst of many, with precision and recall beside it.
+    """F1 of every class, or of the worst of many, between precision and recall.
 
     Args:
         per_class: `plots/per_class.csv`: class, precision, recall, f1, support.
@@ -144,9 +151,13 @@ def per_class_f1(per_class: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(8, 0.42 * len(per_class) + 1.6), layout="constrained")
     axes = figure.subplots()
     rows = np.arange(len(per_class))
-    axes.barh(rows, per_class["f1"], color=BLUE, alpha=0.75, label="F1")
+    axes.hlines(rows, per_class["precision"], per_class["recall"], color=GREY, linewidth=1.2, zorder=1)
+    # Where they are equal, each is seen around the next.
+    axes.plot(per_class["f1"], rows, "o", color=BLUE, markersize=11, label="F1")
     axes.plot(per_class["precision"], rows, "D", color=ORANGE, markeredgecolor="black", label="precision")
-    axes.plot(per_class["recall"], rows, "o", color=GREEN, markeredgecolor="black", label="recall")
+    axes.plot(
+        per_class["recall"], rows, "o", color=GREEN, markersize=4, markeredgecolor="black", label="recall"
+    )
     for row, f1 in zip(rows, per_class["f1"], strict=True):
         axes.text(1.005, float(row), f"{f1:.3f}", transform=axes.get_yaxis_transform(), va="center")
     lowest = per_class[["precision", "recall", "f1"]].to_numpy().min()
@@ -155,7 +166,8 @@ def per_class_f1(per_class: pd.DataFrame) -> Figure:
         [f"{label(name)}  ({n:,})" for name, n in zip(per_class["class"], per_class["support"], strict=True)],
     )
     axes.invert_yaxis()
-    axes.set_xlim(left=max(0.0, np.floor(lowest * 20 - 1) / 20), right=1.004)
+    left = max(0.0, np.floor(lowest * 20 - 1) / 20)
+    axes.set_xlim(left - 0.01 * (1 - left), 1 + 0.02 * (1 - left))
     axes.set(xlabel="Score on the test split", title=title)
     axes.grid(axis="x", alpha=0.25)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -9,6 +11,9 @@ from matplotlib.figure import Figure
 from src.data.splits import Split
 from src.evaluation.examples import Examples
 from src.figures.style import BLUE, GAP, VERMILION, label, show_tiles
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # A figure with more rows of images, layers or channels than these is too large to look at.
 ROWS_OF_SAMPLES = 30
@@ -66,34 +71,28 @@ def predicted_pictures(pairs: list[tuple[np.ndarray | None, np.ndarray | None]],
 
 
 def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
-    """One test image as the layers of the network see it: every channel, or the first of many."""
+    """One test image as the layers of the network see it: every channel, or the first of many.
+
+    All channels of a layer have one scale, so that a silent channel looks silent.
+    """
     layers = list(examples.feature_maps)
     maps = {
         layers[index]: examples.feature_maps[layers[index]][:CHANNELS_SHOWN]
         for index in spread(len(layers), LAYERS_SHOWN)
     }
     columns = 8 if max(map(len, maps.values()), default=0) <= 16 else 16
-    rows = [
-        (name, chunk)
-        for name in maps
-        for chunk in np.split(maps[name], range(columns, len(maps[name]), columns))
-    ]
-    height = 10.2 / columns * (len(rows) + 1) + 0.6
-    figure = Figure(figsize=(10.5, height), layout="constrained")
-    first, *grid = figure.subplots(len(rows) + 1, squeeze=False)[:, 0]
+    rows = {name: np.split(shown, range(columns, len(shown), columns)) for name, shown in maps.items()}
+    count = 1 + sum(map(len, rows.values()))
+    figure = Figure(figsize=(10.9, 10.2 / columns * count + 0.6), layout="constrained")
+    grid = iter(figure.subplots(count, squeeze=False)[:, 0])
     pixels = examples.network_input
-    show_tiles(first, [pixels[None]], columns, cmap="gray", vmin=pixels.min(), vmax=pixels.max())
-    first.set_yticks([len(pixels) / 2], ["network\ninput"])
-    before = None
-    for axes, (name, channels) in zip(grid, rows, strict=True):
-        # One scale for all channels of a layer, so that a silent channel looks silent.
-        low, high = float(maps[name].min()), float(maps[name].max())
-        show_tiles(axes, [channels], columns, cmap="viridis", vmin=low, vmax=high)
-        if name != before:
-            size, count = channels.shape[1], len(examples.feature_maps[name])
-            of_all = f"\n{CHANNELS_SHOWN} of {count}" if count > CHANNELS_SHOWN else ""
-            axes.set_yticks([size / 2], [f"{label(name)}\n{size}×{size}{of_all}"])
-        before = name
+    _layer(figure, [next(grid)], [pixels[None]], columns, "gray", f"network input\n{_shape(pixels)}")
+    for name, chunks in rows.items():
+        shape = " × ".join(map(str, examples.feature_maps[name].shape))
+        if len(maps[name]) < len(examples.feature_maps[name]):
+            shape += f"\n(the first {CHANNELS_SHOWN})"
+        axes = [next(grid) for _ in chunks]
+        _layer(figure, axes, chunks, columns, "viridis", f"{label(name)}\n{shape}")
     prediction = predictions[predictions["index"] == examples.mapped].iloc[0]
     figure.suptitle(
         f"Feature maps of test image {examples.mapped}: actual {label(prediction['actual'])}, "
@@ -102,12 +101,30 @@ def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
     return figure
 
 
+def _shape(image: np.ndarray) -> str:
+    """Channels, height and width of an image, [H, W] or [H, W, 3], as the table of layers has them."""
+    return " × ".join(map(str, (image.shape[2] if image.ndim == 3 else 1, *image.shape[:2])))
+
+
+def _layer(
+    figure: Figure, axes: list[Axes], rows: list[np.ndarray], columns: int, cmap: str, name: str
+) -> None:
+    """Draw the channels of a layer in rows, with its name and the scale of its values."""
+    low, high = (float(bound(list(map(bound, rows)))) for bound in (np.min, np.max))
+    for each, channels in zip(axes, rows, strict=True):
+        show_tiles(each, [channels], columns, cmap=cmap, vmin=low, vmax=high)
+    axes[0].set_yticks([rows[0].shape[1] / 2], [name])
+    scale = figure.colorbar(axes[0].images[0], ax=axes, fraction=0.015, pad=0.01)
+    scale.set_ticks([low, high], labels=[f"{low:.2g}", f"{high:.2g}"])
+    scale.outline.set_visible(False)
+
+
 def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     """The most confident mistakes, then correct predictions, each of another class."""
     rows = predictions.set_index("index").loc[examples.indices]
     right = (rows["actual"] == rows["predicted"]).to_numpy()
     wrong_at, right_at = np.flatnonzero(~right), np.flatnonzero(right)
-    columns = 10
+    columns = 5
     bands = [
         positions[start : start + columns]
         for positions in (wrong_at, right_at)
@@ -115,10 +132,10 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     ]
     classes = predictions.loc[predictions["actual"] == predictions["predicted"], "actual"].nunique()
     of_classes = "each class" if len(right_at) == classes else f"{len(right_at)} classes"
-    figure = Figure(figsize=(1.32 * columns, 1.9 * len(bands) + 0.5), layout="constrained")
+    figure = Figure(figsize=(1.45 * columns, 2.05 * len(bands) + 0.7), layout="constrained")
     figure.suptitle(
         ("Most confident mistakes on the test split (red)" if len(wrong_at) else "No mistake to show")
-        + f" and a correct prediction of {of_classes} (blue): actual → predicted, confidence"
+        + f"\nand a correct prediction of {of_classes} (blue): actual → predicted, confidence"
     )
     grid = figure.subplots(len(bands), squeeze=False)[:, 0]
     size = examples.images.shape[1]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's palette, told apart with any form of colour blindness (https://jfly.uni-koeln.de/color/).
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#595959"
+SKY, PURPLE = "#56B4E9", "#CC79A7"
 
 # Pixels between the images of a row.
 GAP = 2

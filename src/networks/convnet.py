@@ -60,11 +60,18 @@ class ConvNet(Network):
         return self.fc3(x)
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
-        """`act1` [N, 32, 28, 28], `act2` [N, 64, 14, 14] and `act3` [N, 64, 7, 7], of images of 28×28."""
-        act1 = self.act1(self.norm1(self.conv1(images)))
-        act2 = self.act2(self.norm2(self.conv2(self.pool1(act1))))
-        act3 = self.act3(self.norm3(self.conv3(self.pool2(act2))))
-        return {"act1": act1, "act2": act2, "act3": act3}
+        """What the layers before the dense ones make of images, float [N, channels, size, size].
+
+        Returns:
+            Of images of 28×28, `norm1` [N, 32, 28, 28], `act1` [N, 32, 14, 14], `norm2` [N, 64, 14, 14],
+            `act2` and `act3` [N, 64, 7, 7], in this order.
+        """
+        norm1 = self.norm1(self.conv1(images))
+        act1 = self.act1(self.pool1(norm1))
+        norm2 = self.norm2(self.conv2(act1))
+        act2 = self.act2(self.pool2(norm2))
+        act3 = self.act3(self.norm3(self.conv3(act2)))
+        return {"norm1": norm1, "act1": act1, "norm2": norm2, "act2": act2, "act3": act3}
 
 
 NETWORK = ConvNet

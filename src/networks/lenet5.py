@@ -69,15 +69,16 @@ class LeNet5(Network):
         return self.fc3(x)
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
-        """What each convolution and its activation make of images, float [N, channels, 32, 32].
+        """What the layers before the dense ones make of images, float [N, channels, 32, 32].
 
         Returns:
-            `conv1`, `act1` [N, 6, 28, 28] and `conv2`, `act2` [N, 16, 10, 10], in this order.
+            `conv1`, `act1` [N, 6, 28, 28], `pool1` [N, 6, 14, 14], `conv2`, `act2` [N, 16, 10, 10] and
+            `pool2` [N, 16, 5, 5], in this order.
         """
-        conv1 = self.conv1(images)
-        act1 = self.act1(conv1)
-        conv2 = self.conv2(self.pool1(act1))
-        return {"conv1": conv1, "act1": act1, "conv2": conv2, "act2": self.act2(conv2)}
+        maps: dict[str, Tensor] = {}
+        for name in ("conv1", "act1", "pool1", "conv2", "act2", "pool2"):
+            images = maps[name] = self.get_submodule(name)(images)
+        return maps
 
 
 NETWORK = LeNet5

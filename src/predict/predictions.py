@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from src.data.photographs import open_picture
 from src.data.pictures import Prepared, read_picture
 from src.data.splits import ImageFormat
 from src.predict.classifiers import Classifier
+from src.predict.photographs import open_picture
 from src.runtime.errors import UserError
 
 BATCH = 256

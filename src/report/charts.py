@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.figures.style import BLUE, GREEN, ORANGE, VERMILION
+from src.figures.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
-# The rest of Okabe & Ito's palette that is seen on white and on black.
-SKY, PURPLE = "#56B4E9", "#CC79A7"
+# Those that are seen on white and on black.
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 # Shapes tell apart what colours do not, and are as many as have no divisor in common with the colours.
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down")

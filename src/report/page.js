@@ -50,6 +50,21 @@ function filter() {
   for (const view of views.values()) show(view);
 }
 
+function enlarge(button) {
+  const dialog = document.createElement("dialog");
+  const picture = button.firstElementChild.cloneNode();
+  const factor = Math.max(1, Math.min(2, (0.96 * innerWidth) / picture.width));
+  picture.width *= factor;
+  picture.height *= factor;
+  dialog.ariaLabel = picture.alt;
+  dialog.append(picture);
+  dialog.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+for (const button of document.querySelectorAll(".enlarge")) button.addEventListener("click", () => enlarge(button));
 for (const box of boxes) box.addEventListener("change", filter);
 dark.addEventListener("change", drawAll);
 drawAll();

@@ -22,11 +22,11 @@ from src.report.revisions import ABSENT, HISTORY, Snapshot, Stage
 from src.report.tables import matrix, metrics, parameters, training
 from src.runtime.paths import TRAIN_METRICS
 
+# Pictures of what the page itself draws.
+DRAWN = {"plots/learning_curves.png", "plots/confusion_matrix.png"}
 # What a picture of `plots/` shows; the name of another stands for itself.
 PICTURES = {
-    "learning_curves": "Loss and accuracy of the training and validation split by epoch",
     "step_losses": "Training loss of every step",
-    "confusion_matrix": "Confusion matrix of the test split with counts",
     "per_class_f1": "F1 of every class",
     "reliability_diagram": "Accuracy of the test images against the network's confidence",
     "predicted_examples": "Most confident mistakes and correct predictions",
@@ -165,8 +165,8 @@ def _charts(snapshots: list[Snapshot], judgements: list[Judgement]) -> dict[str,
 
 
 def _pictures(snapshots: list[Snapshot]) -> list[dict[str, Any]]:
-    """Every picture of any revision, once where it is the same in several."""
-    found = dict.fromkeys(path for snapshot in snapshots for path in snapshot.pictures)
+    """Every picture of any revision, once where it is the same in several; without those that are drawn."""
+    found = {path for snapshot in snapshots for path in snapshot.pictures} - DRAWN
     order = [f"plots/{name}.png" for name in PICTURES]
     pictures = []
     for path in sorted(found, key=lambda path: (order.index(path) if path in order else len(order), path)):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import socket
-import sys
 import threading
 import webbrowser
 from importlib.util import find_spec
@@ -49,13 +48,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 def main() -> None:
     arguments = parse_arguments()
-    for package, name in (
-        ("starlette", "starlette"),
-        ("uvicorn", "uvicorn"),
-        ("python_multipart", "python-multipart"),
-    ):
+    for package in ("starlette", "uvicorn", "python_multipart"):
         if find_spec(package) is None:
-            raise UserError(f"{name} is not installed: pip install -r requirements-serve.txt")
+            raise UserError(f"{package} is not installed: pip install -r requirements-serve.txt")
     import uvicorn
 
     from src.serve.models import open_models
@@ -72,7 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        run(main)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import Request
 
@@ -45,15 +45,21 @@ def refuse_foreign(request: Request, bound_to: str) -> None:
         bound_to: the address that the server listens on.
     """
     host = request.headers.get("host", "")
-    if not _is_own(host, bound_to):
+    if not _is_own(_parts(f"//{host}").hostname or "", bound_to):
         raise RefusedError(421, f"Host: {host!r} is not this server")
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and _parts(origin).netloc != host:
         raise RefusedError(403, f"Origin: {origin!r} is another site")
 
 
-def _is_own(host: str, bound_to: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
+def _parts(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError:  # half an IPv6 address
+        return urlsplit("")
+
+
+def _is_own(name: str, bound_to: str) -> bool:
     try:
         address = ipaddress.ip_address(name)
     except ValueError:  # a name, which whoever owns it can let point anywhere

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from src.figures.images import CHANNELS_SHOWN
 from src.predict.classifiers import Classifier, OnnxClassifier, TorchClassifier
 from src.predict.predictions import Prediction, polarity
 from src.runtime.errors import UserError, reason
 from src.runtime.paths import MODEL
 
 UNTRAINED = "untrained"
-# Of one layer; a page with more is too large to look at, as is `plots/feature_maps.png`.
-CHANNELS_SHOWN = 64
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".j
 # Of one request, and of those that are answered together.
 MOST_PICTURES, BATCH = 256, 64
 
+MultiPartParser.spool_max_size = MAX_BODY  # in memory: nothing is written to disk
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -135,7 +137,6 @@ async def _pictures(request: Request) -> Pictures:
     async def whole() -> AsyncGenerator[bytes, None]:
         yield body
 
-    MultiPartParser.spool_max_size = MAX_BODY  # in memory: nothing is written to disk
     try:
         form = await MultiPartParser(request.headers, whole(), max_files=MOST_PICTURES).parse()
     except (MultiPartException, KeyError, ValueError) as error:

@@ -15,13 +15,14 @@ from dvc.utils.hydra import apply_overrides
 from ray.exceptions import RayError
 
 from src.cluster.connection import refuse_other_nodes
+from src.experiments.lock import output_digests
 from src.experiments.record import changed_tree, record_experiment, workspace_tree
 from src.params import PrepareParams
 from src.runtime.errors import UserError, reason
 from src.runtime.paths import LOCK_FILE, OWN_DATA, PARAMS_FILE, PIPELINE_FILE, TRAIN_METRICS
 from src.runtime.yaml_text import read_yaml
 from src.sweep.experiments import ATTEMPTS, Sweep, end_of
-from src.sweep.pipeline_copy import Results, Shipment, outs, pack, run_pipeline, store, with_prepared
+from src.sweep.pipeline_copy import Results, Shipment, pack, run_pipeline, store, with_prepared
 from src.sweep.queue import dvc
 
 # An experiment whose machine or process is lost runs again elsewhere, so many times.
@@ -112,7 +113,7 @@ class ClusterSweep(Sweep):
     def _record(self, name: str, results: Results) -> None:
         assert results.outputs is not None
         files = {str(PARAMS_FILE): self._params(name).encode(), str(LOCK_FILE): results.lock.encode()}
-        expected = {out["path"]: out["md5"] for out in outs(results.lock)}
+        expected = output_digests(results.lock)
         for path, content in results.outputs.items():
             if path in self._in_git:
                 files[path] = content

@@ -12,18 +12,17 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from src.data.torchvision_archives import ROOT_VARIABLE, data_root
+from src.experiments.lock import output_digests
 from src.runtime.devices import THREADS_VARIABLE
 from src.runtime.errors import UserError
 from src.runtime.files import replacing
 from src.runtime.paths import LOCK_FILE, OWN_DATA, PARAMS_FILE
 from src.runtime.processor import PINNED
-from src.runtime.yaml_text import parse_yaml
 from src.tracking import trackers
 
 # Where a DVC cache keeps a file, by its MD5.
@@ -97,7 +96,8 @@ def with_prepared(shipment: Shipment, params: str, cache: Path) -> Shipment:
     if results.outputs is None:
         print(results.failure, file=sys.stderr)
         raise UserError("the images could not be prepared, see above")
-    objects = {out["md5"]: results.outputs[out["path"]] for out in outs(results.lock, PREPARING)}
+    digests = output_digests(results.lock, PREPARING)
+    objects = {md5: results.outputs[path] for path, md5 in digests.items()}
     return replace(shipment, lock=results.lock, objects=objects)
 
 
@@ -126,7 +126,8 @@ def run_pipeline(
         if ran.returncode:
             return Results(failure=ran.stdout)
         lock = (folder / LOCK_FILE).read_text(encoding="utf-8")
-        new = [out["path"] for out in outs(lock, stages) if out["md5"] not in shipment.objects]
+        digests = output_digests(lock, stages)
+        new = [path for path, md5 in digests.items() if md5 not in shipment.objects]
         return Results(lock, {path: (folder / path).read_bytes() for path in new})
 
 
@@ -150,14 +151,6 @@ def store(content: bytes, cache: Path) -> str:
             part.write_bytes(content)
             part.chmod(0o444)  # as DVC protects what it keeps
     return md5
-
-
-def outs(lock: str, stages: Sequence[str] = ()) -> Iterator[dict[str, str]]:
-    """What a `dvc.lock` says of the outputs of some stages, or of all: path and MD5."""
-    parsed: Any = parse_yaml(lock)
-    for name, stage in parsed["stages"].items():
-        if not stages or name in stages:
-            yield from stage.get("outs", [])
 
 
 def _environment() -> dict[str, str]:

@@ -15,6 +15,8 @@ from src.tune.trials import Trial
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+GOLDEN = (1 + 5**0.5) / 2
+
 # What is drawn of a trial, by its status: label, colour and shape of its mark.
 MARKS = {
     "finished": ("finished", BLUE, "o"),
@@ -27,7 +29,7 @@ MARKS = {
 def search_figure(trials: list[Trial], space: dict[str, Domain]) -> Figure:
     """Validation accuracy of every trial by each searched parameter, and of the best in the order tried.
 
-    The scale is that of the trials that finished. Others that are below it lie on its lower edge, and so do
+    The scale is that of the trials that finished. Others that are below it lie in a strip under it, and so do
     those that diverged, which have no accuracy.
     """
     shown = [
@@ -75,14 +77,20 @@ def _scatter(
     axes: Axes, x: np.ndarray, accuracy: np.ndarray, trials: list[Trial], low: float, high: float
 ) -> None:
     """Draw a mark for each trial at the places `x`; legend entries only for what there is."""
-    y = np.fmax(accuracy, low)
+    strip = low - 0.1 * (high - low)
+    beneath = ~(accuracy >= low)
+    y = np.where(beneath, strip, accuracy)
     for status, (label, colour, shape) in MARKS.items():
         chosen = np.array([trial.status == status for trial in trials], dtype=bool)
         if chosen.any():
-            axes.scatter(
-                x[chosen], y[chosen], s=22, color=colour, marker=shape, label=label, zorder=3, clip_on=False
-            )
-    axes.set(ylabel="Validation accuracy (%)", ylim=(low, high))
+            axes.scatter(x[chosen], y[chosen], s=22, color=colour, marker=shape, label=label, zorder=3)
+    ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+    names = [f"{tick:.4g}" for tick in ticks]
+    if beneath.any():
+        axes.axhline(low, color=GREY, linestyle=":", linewidth=1)
+        ticks, names = [strip, *ticks], ["lower\nor none", *names]
+    axes.set_yticks(ticks, names)
+    axes.set(ylabel="Validation accuracy (%)", ylim=(strip - (low - strip) if beneath.any() else low, high))
 
 
 def _places(axes: Axes, key: str, domain: Domain, trials: list[Trial]) -> np.ndarray:
@@ -92,8 +100,9 @@ def _places(axes: Axes, key: str, domain: Domain, trials: list[Trial]) -> np.nda
         names = [str(value) for value in domain.values]
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.5, len(names) - 0.5)
-        # A little to the side of each other, so that equal ones are seen; by number, not by chance.
-        aside = np.array([trial.trial % 7 - 3 for trial in trials]) / 25
+        # To the side of each other, so that equal ones are seen: by their numbers, as multiples of the golden
+        # ratio, which are spread evenly and show no trend where the search has one.
+        aside = 0.4 * (np.array([trial.trial for trial in trials]) * GOLDEN % 1 - 0.5)
         return np.array([names.index(str(trial.values[key])) for trial in trials]) + aside
     low, high = domain.values
     if domain.kind == "log_uniform":

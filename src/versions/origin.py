@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.experiments.record import git
-from src.runtime.errors import UserError
+from src.runtime.errors import UserError, reason
 from src.runtime.paths import LOCK_FILE, PARAMS_FILE, TEST_METRICS, TRAIN_METRICS
 
 
@@ -32,13 +32,13 @@ def origins(path: Path) -> tuple[list[Origin], list[str]]:
     """Where in this repository a model is from.
 
     Args:
-        path: `model.pt`, or what was exported of it.
+        path: `model.pt`, or `model.onnx`, which says of which one it was made.
 
     Returns:
         The commits that brought it, the oldest first; and the tags, branches and experiments that hold it.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or is no ONNX model of this project.
     """
     md5, lock = _model_md5(path), str(LOCK_FILE)
     found = git("log", "--all", "--reverse", "--format=%H", f"-S{md5}", "--", lock).splitlines()
@@ -68,12 +68,13 @@ def _model_md5(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     if path.suffix == ".onnx":
-        import onnxruntime
+        import onnx
 
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        metadata = session.get_modelmeta().custom_metadata_map
-        if "model_md5" in metadata:
+        try:
+            metadata = {one.key: one.value for one in onnx.load_from_string(content).metadata_props}
             return metadata["model_md5"]
+        except Exception as error:  # protobuf has types of its own
+            raise UserError(f"{path}: not a model written by this project ({reason(error)})") from None
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 

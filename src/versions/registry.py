@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from src.experiments.lock import output_digests
 from src.experiments.record import git
 from src.runtime.errors import UserError, reason
 from src.runtime.paths import LOCK_FILE, PIPELINE_FILE
@@ -91,11 +92,9 @@ def _artifacts(commit: str, revision: str) -> dict[str, str]:
 
 
 def _md5(commit: str, path: str) -> str:
-    lock: Any = parse_yaml(git("show", f"{commit}:{LOCK_FILE}"))
-    for stage in lock["stages"].values():
-        for out in stage.get("outs", []):
-            if out["path"] == path:
-                return out["md5"]
+    digests = output_digests(git("show", f"{commit}:{LOCK_FILE}"))
+    if path in digests:
+        return digests[path]
     raise UserError(
         f"{path} is not in {LOCK_FILE} of commit {commit[:7]}; expected the results of `dvc repro`"
     )

@@ -1,14 +1,13 @@
-"""One setup with one seed → its row of the table.
+"""One recipe with one seed → its row of the table.
 
-`python -m studies.benchmark.run SETUP SEED`. The raw archives are read again by every run, so that a run
-depends on nothing but its setup; their checksums are checked each time.
+`python -m studies.benchmark.run RECIPE SEED`. The raw archives are read again by every run, so that a run
+depends on nothing but its recipe; their checksums are checked each time.
 """
 
 import argparse
 import json
 import os
 import time
-from pathlib import Path
 
 import torch
 
@@ -16,29 +15,26 @@ from src.data.splitting import split_dataset
 from src.evaluation.metrics import evaluate
 from src.networks.build import count_parameters, predict_logits
 from src.params import PrepareParams, RunParams, TrainParams, parse
-from src.runtime.devices import bit_class, environment, set_up_process
+from src.runtime.devices import environment, set_up_process
 from src.runtime.errors import UserError
 from src.runtime.files import write_json
 from src.runtime.workspace import run_stage
 from src.training.resumable import resumable_training
-
-FOLDER = Path("studies/benchmark")
+from studies.benchmark.recipes import FOLDER, complete
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("setup")
+    parser.add_argument("recipe")
     parser.add_argument("seed", type=int)
     arguments = parser.parse_args()
-    setups = {path.stem: path for path in sorted((FOLDER / "setups").glob("*.json"))}
-    if arguments.setup not in setups:
-        raise UserError(f"{arguments.setup!r} is no setup; expected one of {', '.join(setups)}")
-    source = str(setups[arguments.setup])
-    values = json.loads(setups[arguments.setup].read_text())["params"]
-    # Every dataset of the study comes with a test split.
-    values |= {"seed": arguments.seed, "test_fraction": 0.5}
-    data = parse(values, PrepareParams, whole=RunParams, source=source)
-    params = parse(values, TrainParams, whole=RunParams, source=source)
+    recipes = {path.stem: path for path in sorted((FOLDER / "recipes").glob("*.json"))}
+    if arguments.recipe not in recipes:
+        raise UserError(f"{arguments.recipe!r} is no recipe; expected one of {', '.join(recipes)}")
+    path = recipes[arguments.recipe]
+    values = complete(json.loads(path.read_text())["params"], arguments.seed)
+    data = parse(values, PrepareParams, whole=RunParams, source=str(path))
+    params = parse(values, TrainParams, whole=RunParams, source=str(path))
 
     device = set_up_process()
     started, worked = time.monotonic(), time.process_time()
@@ -50,28 +46,27 @@ def main() -> None:
         row = {
             "dataset": data.dataset,
             "model": params.model,
-            "recipe": arguments.setup.split("-", 2)[2],
-            "setup": arguments.setup,
+            "recipe": arguments.recipe,
             "seed": arguments.seed,
             "val_accuracy": result.best.val_accuracy,
             "test_accuracy": metrics["accuracy"],
             "test_loss": metrics["loss"],
             "macro_f1": metrics["macro"]["f1"],
             "epochs": result.history[-1].epoch,
+            "best_epoch": result.best.epoch,
             "parameters": count_parameters(network),
         }
-        name = f"{arguments.setup}-{arguments.seed}.json"
+        name = f"{arguments.recipe}-{arguments.seed}.json"
         # What a machine took is no result: it is not among the outputs that DVC compares.
         facts = {
             "wall_seconds": round(time.monotonic() - started, 1),
             "processor_seconds": round(time.process_time() - worked, 1),
             "cores": os.cpu_count(),
-            "processor": bit_class(device),
             **environment(device),
         }
         write_json(FOLDER / "times" / name, facts)
         write_json(FOLDER / "runs" / name, row)
-    print(f"{arguments.setup}, seed {arguments.seed}: test accuracy {row['test_accuracy']:.2%}")
+    print(f"{arguments.recipe}, seed {arguments.seed}: test accuracy {row['test_accuracy']:.2%}")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from src.runtime.paths import (
     VAL_PREDICTIONS,
 )
 from src.runtime.workspace import run_stage
+from studies.robustness.table import by_strength
 
 ROBUSTNESS = Path("studies/robustness/accuracy.csv")
 MISTAKES = 5
@@ -98,9 +99,9 @@ def card_data(params: Params, test: dict[str, Any], predictions: dict[str, pd.Da
 
 
 def table_of(rows: pd.DataFrame) -> str:
-    """A table in Markdown."""
+    """A table in Markdown; a class may have any name."""
     lines = [list(map(str, rows.columns)), ["---"] * len(rows.columns)]
-    lines += [[str(value) for value in row] for row in rows.itertuples(index=False)]
+    lines += [[str(value).replace("|", "\\|") for value in row] for row in rows.itertuples(index=False)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -133,19 +134,9 @@ def mistakes_text(confusion: pd.DataFrame, per_class: pd.DataFrame) -> str:
 
 
 def robustness_text(robustness: pd.DataFrame) -> str:
-    clean = robustness[robustness["corruption"] == "none"].iloc[0]
-    rest = robustness[robustness["corruption"] != "none"]
-    by_strength = rest.pivot(index="corruption", columns="strength", values="accuracy").map(percent)
-    units = rest.drop_duplicates("corruption").set_index("corruption")["unit"]
-    strongest = (
-        rest.sort_values("strength").drop_duplicates("corruption", keep="last").set_index("corruption")
-    )
-    by_strength.insert(
-        0, "strongest", [f"{strongest.loc[name, 'amount']:g} {units[name]}" for name in by_strength.index]
-    )
     return (
-        f"Accuracy on {clean['images']:,} validation images, {percent(clean['accuracy'])} of them right as "
-        f"they are, corrupted in five strengths:\n\n{table_of(by_strength.reset_index())}"
+        f"Accuracy on {robustness['images'].iloc[0]:,} validation images as they are, and corrupted in five "
+        f"strengths, with their amounts:\n\n{table_of(by_strength(robustness))}"
     )
 
 
@@ -163,20 +154,20 @@ def setup_text(
     )
 
 
-def model_card(folder: Path = Path()) -> ModelCard:
-    """The card of the model whose results are in a folder."""
+def model_card() -> ModelCard:
+    """The card of the model in the workspace."""
     params = read(Params)
     tables = {"validation": VAL_PREDICTIONS, "test": PREDICTIONS}
     names = {"actual": str, "predicted": str, "class": str}
 
     def csv(path: Path) -> pd.DataFrame:
-        return pd.read_csv(folder / path, dtype=names, keep_default_na=False)
+        return pd.read_csv(path, dtype=names, keep_default_na=False)
 
     predictions = {split: csv(path) for split, path in tables.items()}
     train, test, environment = (
-        json.loads((folder / path).read_text()) for path in (TRAIN_METRICS, TEST_METRICS, ENVIRONMENT)
+        json.loads(path.read_text()) for path in (TRAIN_METRICS, TEST_METRICS, ENVIRONMENT)
     )
-    images = {"training": len(load_split(folder / TRAIN_SPLIT).labels)}
+    images = {"training": len(load_split(TRAIN_SPLIT).labels)}
     images |= {split: len(table) for split, table in predictions.items()}
     sections = {
         f"{params.model} on {params.dataset}": setup_text(params, train, environment, images),
@@ -192,8 +183,7 @@ def model_card(folder: Path = Path()) -> ModelCard:
 
 
 def main() -> None:
-    card = model_card()
-    write_text(MODEL_CARD, str(card))
+    write_text(MODEL_CARD, str(model_card()))
     print(f"{MODEL_CARD}: the model card")
 
 

@@ -19,6 +19,7 @@ from src.runtime.paths import MODEL, VAL_SPLIT
 from src.runtime.workspace import run_stage
 from studies.robustness.corruptions import corrupt, robustness
 from studies.robustness.figure import robustness as robustness_figure
+from studies.robustness.table import by_strength
 
 RESULTS = Path("studies/robustness")
 SEED = 0
@@ -41,7 +42,7 @@ def main() -> None:
     write_table(RESULTS / "accuracy.csv", table)
     with replacing(RESULTS / "accuracy.png") as temporary:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
-    print(table.pivot(index="corruption", columns="strength", values="accuracy").to_string(na_rep=""))
+    print(by_strength(table).to_string(index=False))
 
 
 if __name__ == "__main__":

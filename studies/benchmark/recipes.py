@@ -1,6 +1,6 @@
-"""`params.yaml` beside this file → what each setup comes to, in a file of its own.
+"""`recipes.yaml` → what each recipe comes to, in a file of its own.
 
-A run depends on the file of its setup alone, which names the code that it runs by a digest of what it does.
+A run depends on the file of its recipe alone, which names the code that it runs by a digest of what it does.
 DVC reads every `dvc.lock` of a repository many times in every command: entries for each module and each
 parameter of each run made `dvc exp run` five seconds slower.
 """
@@ -18,6 +18,27 @@ from src.runtime.workspace import run_stage
 from src.runtime.yaml_text import read_yaml
 
 FOLDER = Path("studies/benchmark")
+RECIPES = Path("recipes.yaml")
+
+
+def read_recipes() -> dict[str, dict[str, Any]]:
+    """The parameters that each recipe of `recipes.yaml` sets, by its name.
+
+    All of a run's but for its seed, and `test_fraction`: every dataset of a recipe comes with a test split.
+
+    Raises:
+        UserError: one of them is invalid.
+    """
+    written: Any = read_yaml(RECIPES)
+    recipes = {name: written["defaults"] | changes for name, changes in written["recipes"].items()}
+    for name, values in recipes.items():
+        parse(complete(values, seed=0), RunParams, whole=RunParams, source=f"{RECIPES}: {name}")
+    return recipes
+
+
+def complete(recipe: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The parameters of a run of a recipe, every key of `RunParams`."""
+    return recipe | {"seed": seed, "test_fraction": 0.5}
 
 
 def code_files(deps: Sequence[str], files: Iterable[str]) -> list[str]:
@@ -25,7 +46,7 @@ def code_files(deps: Sequence[str], files: Iterable[str]) -> list[str]:
     wanted = [PurePath(dependency) for dependency in deps]
     modules = [PurePath(file) for file in files if file.endswith(".py")]
     of_a_run = [module for module in modules if any(module.is_relative_to(each) for each in wanted)]
-    return sorted(str(module) for module in of_a_run if module != FOLDER / "setups.py")
+    return sorted(str(module) for module in of_a_run if module != FOLDER / "recipes.py")
 
 
 def code_digest(sources: Iterable[bytes]) -> str:
@@ -61,18 +82,13 @@ def _is_for_readers(node: Any) -> bool:  # noqa: ANN401
 
 
 def main() -> None:
-    study: Any = read_yaml(FOLDER / "params.yaml")
     pipeline: Any = read_yaml(FOLDER / "dvc.yaml")
     files = [path.as_posix() for folder in ("src", "studies") for path in Path(folder).rglob("*.py")]
-    names = code_files(pipeline["stages"]["setups"]["deps"], files)
+    names = code_files(pipeline["stages"]["recipes"]["deps"], files)
     code = code_digest(Path(name).read_bytes() for name in names)
-    for name, changes in study["setups"].items():
-        values = study["defaults"] | changes
-        # Every dataset of the study comes with a test split.
-        complete = values | {"seed": 0, "test_fraction": 0.5}
-        parse(complete, RunParams, whole=RunParams, source=f"{FOLDER / 'params.yaml'}: {name}")
+    for name, values in read_recipes().items():
         text = json.dumps({"params": values, "code": code}, indent=2) + "\n"
-        write_text(FOLDER / "setups" / f"{name}.json", text)
+        write_text(FOLDER / "recipes" / f"{name}.json", text)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,6 @@ MOST_INK = 0.35
 REACH, SMALLEST_PART = 0.3, 0.03
 # Of all that is dark and not cut off by the frame: with less it is no picture of one piece of writing.
 LEAST_SHARE = 0.5
-
-
 # Degrees by which a sheet may lie askew, for a second look.
 TURNS = (-30, -15, 15, 30)
 
@@ -91,7 +89,7 @@ def ink_of(pixels: np.ndarray) -> np.ndarray:
     Raises:
         UserError: there is no ink, or too much of it to be writing.
     """
-    ink = _without_rulings(_darkness(_reduced(pixels)))
+    ink = _without_lines(_without_lines(_darkness(_reduced(pixels)), axis=0), axis=1)
     noise = 1.4826 * float(np.median(np.abs(ink - np.median(ink))))
     darkest = float(np.quantile(ink, 0.998))
     if darkest < max(FAINTEST_INK, 6 * noise):
@@ -121,15 +119,8 @@ def _darkness(shades: np.ndarray) -> np.ndarray:
     return (1 - shades / np.maximum(paper, shades)).max(axis=2)
 
 
-def _without_rulings(ink: np.ndarray) -> np.ndarray:
-    """The ink without straight, thin lines along or across the whole sheet."""
-    for axis in (0, 1):
-        ink = _without_lines(ink, axis)
-    return ink
-
-
 def _without_lines(ink: np.ndarray, axis: int) -> np.ndarray:
-    """The ink without lines that run along an axis."""
+    """The ink without straight, thin lines that run along an axis through the whole sheet."""
     across = [1, 1]
     across[1 - axis] = RULING_WIDTH
     thin = ink - ndimage.grey_opening(ink, size=tuple(across))

@@ -1,0 +1,128 @@
+"""The table of results in docs/results.md, from the study's files: `python -m studies.benchmark.page`.
+
+Writes what stands between the two markers anew.
+"""
+
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src.runtime.errors import UserError, run
+from src.runtime.files import write_text
+from src.runtime.yaml_text import read_yaml
+from studies.benchmark.recipes import FOLDER, read_recipes
+from studies.benchmark.results import differences
+
+PAGE = Path("docs/results.md")
+BEGIN, END = "<!-- results: written by `make results` -->\n", "<!-- end of results -->\n"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a recipe comes to, as far as it was run.
+
+    Attributes:
+        accuracy: the mean test accuracy with its 95 % interval, and the number of seeds.
+        best_epoch: the median.
+        time: the median processor time of a run on one thread, from the archives to the test accuracy.
+        bits: the class of processors that compute the same bits.
+    """
+
+    accuracy: str
+    best_epoch: str
+    time: str
+    bits: str
+
+
+def expected(recipe: str) -> Expected | None:
+    """What the study has found of a recipe; None where it has not been run."""
+    summary = pd.read_csv(FOLDER / "summary.csv")
+    rows = summary[summary["recipe"] == recipe].to_dict("records")
+    if not rows:
+        return None
+    (row,) = rows
+    files = (FOLDER / "times").glob(f"{recipe}-[0-9]*.json")
+    times = [json.loads(path.read_text()) for path in sorted(files)]
+    half = f" ± {100 * row['test_accuracy_interval']:.2f}" if row["n"] > 1 else ""
+    return Expected(
+        accuracy=f"{100 * row['test_accuracy_mean']:.2f} %{half} (n = {row['n']})",
+        best_epoch=f"{row['best_epoch']:.0f} of {row['epochs']}",
+        time=_duration(statistics.median(time["processor_seconds"] for time in times)),
+        bits=", ".join(sorted({time["bits"] for time in times})),
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def markdown() -> str:
+    """The table, and the differences that are claimed."""
+    study: Any = read_yaml(FOLDER / "params.yaml")
+    recipes = read_recipes()
+    summary = pd.read_csv(FOLDER / "summary.csv")
+    lines = [
+        "| dataset | network | test accuracy | best epoch | time | bits | command |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in [*summary["recipe"], *study["waiting"]]:
+        found = expected(name) or Expected("waiting for data", "–", "–", "–")
+        lines.append(
+            f"| {recipes[name]['dataset']} | `{recipes[name]['model']}` | {found.accuracy} "
+            f"| {found.best_epoch} | {found.time} | {found.bits} | `make recipe NAME={name}` |"
+        )
+    lines += [
+        "",
+        "± is half the width of the mean's 95 % interval (Student's *t*) over n seeds. Time is the median of "
+        "one run on one thread, from the archives to the test accuracy, in processor time; the best epoch by "
+        "validation accuracy, is a median, too.",
+        "",
+        *_claims(study["claims"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _claims(claims: list[tuple[str, str, str]]) -> list[str]:
+    runs = pd.read_csv(FOLDER / "runs.csv")
+    found = differences(runs, [(a, b) for a, b, _ in claims])
+    lines = [
+        "| difference | percentage points | 95 % interval | seeds |",
+        "|---|---|---|---|",
+    ]
+    for (a, b, words), difference in zip(claims, found, strict=True):
+        cells = "– | – | fewer than two in common"
+        if difference:
+            low, high = (100 * end for end in difference.interval)
+            cells = f"{100 * difference.mean:+.2f} | {low:+.2f} to {high:+.2f} | {difference.n}"
+        lines.append(f"| {words}: `{b}` − `{a}` | {cells} |")
+    lines += [
+        "",
+        f"Differences of test accuracies are paired by seed, and their {len(claims)} intervals are corrected "
+        "together (Bonferroni): where none holds 0, all of the differences are there.",
+    ]
+    return lines
+
+
+def with_results(page: str, results: str) -> str:
+    """The text of the page with the text between its markers replaced.
+
+    Raises:
+        UserError: it lacks the markers.
+    """
+    for marker in (BEGIN, END):
+        if marker not in page:
+            raise UserError(f"{PAGE}: the line `{marker.strip()}` is missing; the table belongs there")
+    before, rest = page.split(BEGIN)
+    return before + BEGIN + results + END + rest.split(END)[1]
+
+
+def main() -> None:
+    write_text(PAGE, with_results(PAGE.read_text(), markdown()))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,45 @@
+"""Recipes that wait for data move into the study once it is at hand: `python -m studies.benchmark.waiting`.
+
+In `params.yaml` beside this file, from `waiting` to `lenet5`.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from src.data.dataset import dataset
+from src.runtime.errors import UserError, run
+from src.runtime.files import write_text
+from src.runtime.yaml_text import read_yaml
+from studies.benchmark.recipes import FOLDER, read_recipes
+
+
+def move(path: Path, name: str) -> None:
+    """Move a recipe of the study's parameters, whose comments survive."""
+    yaml, text = YAML(), io.StringIO()
+    yaml.width, yaml.preserve_quotes = 120, True
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    study: Any = yaml.load(path)
+    study["waiting"].remove(name)
+    study["lenet5"]["recipes"].append(name)
+    yaml.dump(study, text)
+    write_text(path, text.getvalue())
+
+
+def main() -> None:
+    path, recipes = FOLDER / "params.yaml", read_recipes()
+    study: Any = read_yaml(path)
+    for name in study["waiting"]:
+        try:
+            dataset(recipes[name]["dataset"]).load()
+        except UserError as error:
+            print(f"{name} waits for data: {str(error).splitlines()[0]}", flush=True)
+        else:
+            move(path, name)
+            print(f"{name} is part of the study now", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)
