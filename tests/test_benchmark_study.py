@@ -15,7 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from src.runtime.errors import UserError
-from studies.benchmark.page import BEGIN, END, PAGE, with_results
+from studies.benchmark.page import BEGIN, END, PAGE, README, with_results
 from studies.benchmark.recipes import code_digest
 from studies.benchmark.table import GROUPS
 from studies.benchmark.waiting import move
@@ -192,12 +192,13 @@ def test_the_committed_table_in_the_readme_is_the_one_of_the_committed_results(t
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
     subprocess.run((sys.executable, "-m", "studies.benchmark.page"), cwd=tmp_path, check=True)
-    assert (tmp_path / PAGE).read_text() == committed.text(str(PAGE)), "`make results` writes it"
+    for page in (PAGE, README):
+        assert (tmp_path / page).read_text() == committed.text(str(page)), "`make results` writes it"
 
 
 def test_a_readme_without_the_markers_is_refused() -> None:
     with pytest.raises(UserError, match=r"docs/results\.md: the line `<!-- results"):
-        with_results("# A title\n", "| table |\n")
+        with_results(PAGE, "# A title\n", "| table |\n")
 
 
 MODULE = b'''"""What it is for."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import itertools
 import re
 import time
@@ -20,7 +18,6 @@ from src.data.dataset import Dataset
 from src.networks.build import count_parameters
 from src.params import Params
 from src.runtime.errors import UserError
-from tests import committed
 from tests.conftest import ROOT, Clone
 
 TEXTS = [path.relative_to(ROOT) for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")))]
@@ -129,20 +126,6 @@ def test_the_modules_that_readers_are_shown_work(tmp_path: Path, monkeypatch: py
         assert network(torch.zeros(2, channels, size, size)).shape == (2, 7)
     network = written["NETWORK"](width=16)
     assert f"\n{count_parameters(network):,} trainable parameters\n" in text
-
-
-def test_the_results_in_the_readme_are_those_of_the_benchmark() -> None:
-    """A study with other seeds, such as your own, says nothing about them."""
-    summary = list(csv.DictReader(io.StringIO(committed.text("studies/benchmark/summary.csv"))))
-    rows = re.findall(
-        r"^\| (\w+) \| `(\w+)`, (\S+) \| ([\d.]+) % ± ([\d.]+) \(n = (\d+)\)", read("README.md"), flags=re.M
-    )
-    assert len(rows) == 4
-    for dataset, model, recipe, mean, sd, n in rows:
-        for row in summary:
-            if (row["dataset"], row["model"], row["recipe"], row["n"]) == (dataset, model, recipe, n):
-                assert mean == f"{100 * float(row['test_accuracy_mean']):.2f}"
-                assert sd == f"{100 * float(row['test_accuracy_sd']):.2f}"
 
 
 def commands(name: str) -> list[str]:

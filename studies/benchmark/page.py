@@ -1,11 +1,11 @@
-"""The table of results in docs/results.md, from the study's files: `python -m studies.benchmark.page`.
+"""The tables of results in docs/results.md and the README: `python -m studies.benchmark.page`.
 
-Writes what stands between the two markers anew.
+Writes what stands between the two markers of each anew, from the study's files.
 """
 
 import json
 import statistics
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from src.runtime.yaml_text import read_yaml
 from studies.benchmark.recipes import FOLDER, read_recipes
 from studies.benchmark.results import differences
 
-PAGE = Path("docs/results.md")
+PAGE, README = Path("docs/results.md"), Path("README.md")
 BEGIN, END = "<!-- results: written by `make results` -->\n", "<!-- end of results -->\n"
 
 
@@ -60,26 +60,40 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
+def row(name: str, recipe: dict[str, Any]) -> str:
+    """A recipe as a row of the table."""
+    found = expected(name) or Expected("waiting for data", "–", "–", "–")
+    cells = [recipe["dataset"], f"`{recipe['model']}`", *astuple(found), f"`make recipe NAME={name}`"]
+    return f"| {' | '.join(cells)} |"
+
+
+HEADER = [
+    "| dataset | network | test accuracy | best epoch | time | bits | command |",
+    "|---|---|---|---|---|---|---|",
+]
+
+
+def best() -> str:
+    """The README's table: of each dataset but `Digits` the two networks with the best validation accuracy."""
+    recipes = read_recipes()
+    summary = pd.read_csv(FOLDER / "summary.csv").sort_values("val_accuracy_mean", ascending=False)
+    large = summary[summary["dataset"] != "Digits"].drop_duplicates(["dataset", "model"])
+    chosen = large.groupby("dataset").head(2).sort_values("dataset", kind="stable", ascending=False)
+    return "\n".join([*HEADER, *(row(name, recipes[name]) for name in chosen["recipe"])]) + "\n"
+
+
 def markdown() -> str:
-    """The table, and the differences that are claimed."""
+    """The table of all recipes, and the differences that are claimed."""
     study: Any = read_yaml(FOLDER / "params.yaml")
     recipes = read_recipes()
     summary = pd.read_csv(FOLDER / "summary.csv")
     lines = [
-        "| dataset | network | test accuracy | best epoch | time | bits | command |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name in [*summary["recipe"], *study["waiting"]]:
-        found = expected(name) or Expected("waiting for data", "–", "–", "–")
-        lines.append(
-            f"| {recipes[name]['dataset']} | `{recipes[name]['model']}` | {found.accuracy} "
-            f"| {found.best_epoch} | {found.time} | {found.bits} | `make recipe NAME={name}` |"
-        )
-    lines += [
+        *HEADER,
+        *(row(name, recipes[name]) for name in [*summary["recipe"], *study["waiting"]]),
         "",
         "± is half the width of the mean's 95 % interval (Student's *t*) over n seeds. Time is the median of "
         "one run on one thread, from the archives to the test accuracy, in processor time; the best epoch by "
-        "validation accuracy, is a median, too.",
+        "validation accuracy is a median, too.",
         "",
         *_claims(study["claims"]),
     ]
@@ -107,21 +121,24 @@ def _claims(claims: list[tuple[str, str, str]]) -> list[str]:
     return lines
 
 
-def with_results(page: str, results: str) -> str:
-    """The text of the page with the text between its markers replaced.
+def with_results(path: Path, page: str, results: str) -> str:
+    """The text of a page with the text between its markers replaced.
 
     Raises:
         UserError: it lacks the markers.
     """
     for marker in (BEGIN, END):
         if marker not in page:
-            raise UserError(f"{PAGE}: the line `{marker.strip()}` is missing; the table belongs there")
+            raise UserError(f"{path}: the line `{marker.strip()}` is missing; the table belongs there")
     before, rest = page.split(BEGIN)
     return before + BEGIN + results + END + rest.split(END)[1]
 
 
 def main() -> None:
-    write_text(PAGE, with_results(PAGE.read_text(), markdown()))
+    pages = {PAGE: markdown(), README: best()}
+    texts = {path: with_results(path, path.read_text(), table) for path, table in pages.items()}
+    for path, text in texts.items():
+        write_text(path, text)
 
 
 if __name__ == "__main__":
