@@ -28,7 +28,7 @@ class Expected:
     Attributes:
         accuracy: the mean test accuracy with its 95 % interval, and the number of seeds.
         best_epoch: the median.
-        time: the median processor time of a run on one thread, from the archives to the test accuracy.
+        time: the median processor time of a run on one thread, from the images to the test accuracy.
         bits: the class of processors that compute the same bits.
     """
 
@@ -45,8 +45,7 @@ def expected(recipe: str) -> Expected | None:
     if not rows:
         return None
     (row,) = rows
-    files = (FOLDER / "times").glob(f"{recipe}-[0-9]*.json")
-    times = [json.loads(path.read_text()) for path in sorted(files)]
+    times = json.loads((FOLDER / "times" / f"{recipe}.json").read_text())["rows"].values()
     half = f" ± {100 * row['test_accuracy_interval']:.2f}" if row["n"] > 1 else ""
     return Expected(
         accuracy=f"{100 * row['test_accuracy_mean']:.2f} %{half} (n = {row['n']})",
@@ -92,7 +91,7 @@ def markdown() -> str:
         *(row(name, recipes[name]) for name in [*summary["recipe"], *study["waiting"]]),
         "",
         "± is half the width of the mean's 95 % interval (Student's *t*) over n seeds. Time is the median of "
-        "one run on one thread, from the archives to the test accuracy, in processor time; the best epoch by "
+        "one run on one thread, from the images to the test accuracy, in processor time; the best epoch by "
         "validation accuracy is a median, too.",
         "",
         *_claims(study["claims"]),

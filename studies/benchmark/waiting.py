@@ -1,6 +1,6 @@
 """Recipes that wait for data move into the study once it is at hand: `python -m studies.benchmark.waiting`.
 
-In `params.yaml` beside this file, from `waiting` to `lenet5`.
+In `params.yaml` beside this file, from `waiting` to `seeds`.
 """
 
 import io
@@ -15,6 +15,8 @@ from src.runtime.files import write_text
 from src.runtime.yaml_text import read_yaml
 from studies.benchmark.recipes import FOLDER, read_recipes
 
+SEEDS = 5
+
 
 def move(path: Path, name: str) -> None:
     """Move a recipe of the study's parameters, whose comments survive."""
@@ -23,7 +25,7 @@ def move(path: Path, name: str) -> None:
     yaml.indent(mapping=2, sequence=4, offset=2)
     study: Any = yaml.load(path)
     study["waiting"].remove(name)
-    study["lenet5"]["recipes"].append(name)
+    study["seeds"][name] = SEEDS
     yaml.dump(study, text)
     write_text(path, text.getvalue())
 
