@@ -100,7 +100,7 @@ def _is_outdated(folder: str) -> bool:
         if stage is None:
             return True
         # The dependencies of a stage for each recipe hold placeholders; the lock names each of them.
-        declared = found if "matrix" in stage else stage["deps"]
+        declared = found if "foreach" in stage else stage["deps"]
         if name == "recipes":
             if not _recipes_are_of(declared):
                 return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.conftest import ROOT
 PIPELINE: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 STAGES = list(PIPELINE["stages"])
 STUDIES = sorted(path.parent.name for path in (ROOT / "studies").glob("*/dvc.yaml"))
-RECIPE = "studies/benchmark/recipes/${item.recipe}.json"
+RECIPE = "studies/benchmark/recipes/${key}.json"
 
 # A folder of the user's images, or the file that stands for a dataset that is built in.
 DATASET = "data/own/${dataset}"
@@ -112,10 +113,11 @@ def test_dependencies_are_the_imports(name: str) -> None:
 def test_a_study_depends_on_its_imports_and_never_on_the_test_split(study: str) -> None:
     stages = YAML(typ="safe").load(ROOT / "studies" / study / "dvc.yaml")["stages"]
     for name, stage in stages.items():
+        stage = stage.get("do", stage)
         assert stage["wdir"] == "../.."
         module = stage["cmd"].removeprefix("python -m ").split()[0]
         scripts = {ROOT / Path(*module.split(".")).with_suffix(".py")}
-        if "matrix" in stage:
+        if name == "run":
             assert stage["deps"] == [RECIPE], "which stands for the code, see below"
             continue
         if name == "recipes":
@@ -268,25 +270,20 @@ def test_a_study_is_committed_as_it_was_made(study: str) -> None:
 
 
 def test_every_run_of_the_benchmark_is_committed_as_it_was_made() -> None:
-    study = committed.yaml("studies/benchmark/params.yaml")
-    recipes = committed.yaml("recipes.yaml")
+    study, recipes = committed.yaml("studies/benchmark/params.yaml"), committed.yaml("recipes.yaml")
     pipeline, lock = committed_study("benchmark")
-    groups = [name for name, stage in pipeline.items() if "matrix" in stage]
-    runs = {
-        (group, recipe, seed)
-        for group in groups
-        for recipe in study[group]["recipes"]
-        for seed in study[group]["seeds"]
-    }
-    assert {f"{group}@{recipe}-{seed}" for group, recipe, seed in runs} == set(lock) - {"recipes", "table"}
-    assert set(pipeline) == {"recipes", *groups, "table"}
+    assert set(pipeline) == {"recipes", "run", "table"}
+    assert {f"run@{recipe}" for recipe in study["seeds"]} == set(lock) - {"recipes", "table"}
     codes = set()
-    for group, recipe, seed in runs:
-        locked = lock[f"{group}@{recipe}-{seed}"]
-        path = RECIPE.replace("${item.recipe}", recipe)
+    for recipe, seeds in study["seeds"].items():
+        locked = lock[f"run@{recipe}"]
+        path = RECIPE.replace("${key}", recipe)
         assert [dep["path"] for dep in locked["deps"]] == [path]
-        assert [out["path"] for out in locked["outs"]] == [f"studies/benchmark/runs/{recipe}-{seed}.json"]
+        assert [out["path"] for out in locked["outs"]] == [f"studies/benchmark/runs/{recipe}.json"]
         described = json.loads(committed.text(path))
         assert described["params"] == recipes["defaults"] | recipes["recipes"][recipe]
         codes.add(described["code"])
+        runs = json.loads(committed.text(f"studies/benchmark/runs/{recipe}.json"))
+        assert runs["made_by"] == hashlib.sha256(committed.text(path).encode()).hexdigest()
+        assert list(runs["rows"]) == [str(seed) for seed in range(seeds)]
     assert len(codes) == 1, "the code of one moment made all of them"

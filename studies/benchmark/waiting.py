@@ -25,7 +25,8 @@ def move(path: Path, name: str) -> None:
     yaml.indent(mapping=2, sequence=4, offset=2)
     study: Any = yaml.load(path)
     study["waiting"].remove(name)
-    study["seeds"][name] = SEEDS
+    # Before the last one, which the comment that follows hangs on.
+    study["seeds"].insert(len(study["seeds"]) - 1, name, SEEDS)
     yaml.dump(study, text)
     write_text(path, text.getvalue())
 
