@@ -132,6 +132,20 @@ def test_the_page_is_drawn_without_a_network_or_a_complaint(browser: Browser) ->
     assert browser.evaluate("[...document.images].every((image) => image.naturalWidth && image.alt)")
 
 
+def test_a_picture_is_enlarged_and_closed_again(browser: Browser) -> None:
+    size = "document.querySelector('{}').getBoundingClientRect().width"
+    browser.evaluate("document.querySelector('.enlarge').click()")
+    assert browser.evaluate(size.format("dialog img")) > browser.evaluate(size.format(".enlarge img"))
+    browser.press("Escape")
+    assert browser.evaluate("document.querySelectorAll('dialog').length") == 0
+
+
+def test_what_the_page_draws_is_no_picture_besides(browser: Browser) -> None:
+    titles = browser.evaluate("[...document.images].map((image) => image.alt.split(':')[0])")
+    assert "Most confident mistakes and correct predictions" in titles
+    assert not [title for title in titles if "Confusion matrix" in title or "learning_curves" in title]
+
+
 def test_every_chart_has_its_marks_and_a_text_in_their_place(browser: Browser) -> None:
     # Epoch 0 and two more of two lines, in all revisions but the bare one.
     assert marks(browser) == {"differences": 2, "loss": 30, "accuracy": 30, "learning-rate": 15}
