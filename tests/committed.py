@@ -99,8 +99,8 @@ def _is_outdated(folder: str) -> bool:
         stage, found = pipeline.get(name.split("@")[0]), {dep["path"]: dep["md5"] for dep in locked["deps"]}
         if stage is None:
             return True
-        # The dependencies of a stage for each recipe hold placeholders; the lock names each of them.
-        declared = found if "foreach" in stage else stage["deps"]
+        # Dependencies may hold placeholders; the lock names each of them.
+        declared = found if "${" in str(stage) else stage["deps"]
         if name == "recipes":
             if not _recipes_are_of(declared):
                 return True

@@ -41,6 +41,7 @@ def study(clone: Clone) -> Clone:
     YAML().dump(recipes, clone.path / "recipes.yaml")
     params = {
         "seeds": {"digits-lenet5-plain": 1, "digits-lenet5-tanh-avg": 2, "digits-convnet-plain": 1},
+        "crossval": {"recipe": "digits-lenet5-tanh-avg", "folds": 2, "epochs": 1},
         "waiting": ["kmnist-lenet5-plain"],
         "claims": [["digits-lenet5-tanh-avg", "digits-lenet5-plain", "ReLU and max pooling over the others"]],
     }
@@ -61,7 +62,7 @@ def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None
     assert killed == "run digits-convnet-plain 1"
     first = output(study.dvc("repro", STUDY))
     all_runs = {"run digits-lenet5-plain 1", "run digits-lenet5-tanh-avg 2", "run digits-convnet-plain 1"}
-    assert set(ran(first)) == {*all_runs, "table"} - set(done), "what was done is not done again"
+    assert set(ran(first)) == {*all_runs, "crossval", "table"} - set(done), "what was done is not done again"
     assert ran(first)[-1] == "table"
     assert gone_on_from(first.splitlines()) in (2, 3)
     runs = pd.read_csv(study.path / "studies/benchmark/runs.csv")
@@ -98,6 +99,11 @@ def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None
     assert "x86-64 AVX2 | `make recipe NAME=digits-lenet5-plain` |" in table
     assert "| KMNIST | `lenet5` | waiting for data | " in table
     assert re.search(r"^\| ReLU and max pooling over the others: .* \| 2 \|$", table, re.MULTILINE)
+
+    pooled = json.loads(study.read("studies/benchmark/crossval/summary.json"))["accuracy"]["pooled"]
+    assert "`digits-lenet5-tanh-avg` over the training images, 2 folds of 1 epochs each" in table
+    assert f"of all images together {100 * pooled:.2f} %" in table
+    assert re.search(r"^\| 9 \| [\d.]+ ± [\d.]+ \| [\d.]+ ± [\d.]+ \| ", table, re.MULTILINE)
 
     refused = study.run("python", "-m", "studies.benchmark.run", "no-such-recipe", "0", check=False)
     assert refused.returncode != 0

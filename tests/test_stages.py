@@ -120,6 +120,11 @@ def test_a_study_depends_on_its_imports_and_never_on_the_test_split(study: str) 
         if name == "run":
             assert stage["deps"] == [RECIPE], "which stands for the code, see below"
             continue
+        if (study, name) == ("benchmark", "crossval"):
+            own = ["studies/crossval/folds.py", "studies/crossval/measure.py"]
+            recipe = RECIPE.replace("key", "crossval.recipe")
+            assert stage["deps"] == ["studies/benchmark/crossval.py", recipe, *own]
+            continue
         if name == "recipes":
             scripts.add(ROOT / "studies/benchmark/run.py")
         check_code(stage["deps"], scripts.union(*map(imported_by, scripts)))
@@ -272,8 +277,8 @@ def test_a_study_is_committed_as_it_was_made(study: str) -> None:
 def test_every_run_of_the_benchmark_is_committed_as_it_was_made() -> None:
     study, recipes = committed.yaml("studies/benchmark/params.yaml"), committed.yaml("recipes.yaml")
     pipeline, lock = committed_study("benchmark")
-    assert set(pipeline) == {"recipes", "run", "table"}
-    assert {f"run@{recipe}" for recipe in study["seeds"]} == set(lock) - {"recipes", "table"}
+    assert set(pipeline) == {"recipes", "run", "crossval", "table"}
+    assert {f"run@{recipe}" for recipe in study["seeds"]} == set(lock) - {"recipes", "crossval", "table"}
     codes = set()
     for recipe, seeds in study["seeds"].items():
         locked = lock[f"run@{recipe}"]

@@ -16,6 +16,7 @@ from src.runtime.files import write_text
 from src.runtime.yaml_text import read_yaml
 from studies.benchmark.recipes import FOLDER, read_recipes
 from studies.benchmark.results import differences
+from studies.crossval.folds import SCORES
 
 PAGE, README = Path("docs/results.md"), Path("README.md")
 BEGIN, END = "<!-- results: written by `make results` -->\n", "<!-- end of results -->\n"
@@ -95,6 +96,8 @@ def markdown() -> str:
         "validation accuracy is a median, too.",
         "",
         *_claims(study["claims"]),
+        "",
+        *_crossval(**study["crossval"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -117,6 +120,25 @@ def _claims(claims: list[tuple[str, str, str]]) -> list[str]:
         f"Differences of test accuracies are paired by seed, and their {len(claims)} intervals are corrected "
         "together (Bonferroni): where none holds 0, all of the differences are there.",
     ]
+    return lines
+
+
+def _crossval(recipe: str, folds: int, epochs: int) -> list[str]:
+    accuracy = json.loads((FOLDER / "crossval" / "summary.json").read_text())["accuracy"]
+    by_class = pd.read_csv(FOLDER / "crossval" / "per_class.csv").to_dict("records")
+    lines = [
+        "## Cross-validation",
+        "",
+        f"`{recipe}` over the training images, {folds} folds of {epochs} epochs each: accuracy "
+        f"{100 * accuracy['mean']:.2f} % ± {100 * accuracy['sd']:.2f} (sample standard deviation over folds), of all "
+        f"images together {100 * accuracy['pooled']:.2f} %. By class, with the deviations:",
+        "",
+        "| class | precision | recall | F1 |",
+        "|---|---|---|---|",
+    ]
+    for row in by_class:
+        cells = [f"{row[f'{score}_mean']:.4f} ± {row[f'{score}_sd']:.4f}" for score in SCORES]
+        lines.append(f"| {row['class']} | {' | '.join(cells)} |")
     return lines
 
 

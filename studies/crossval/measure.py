@@ -1,16 +1,21 @@
 """Training and validation split together, with the parameters of `params.yaml` → k-fold cross-validation."""
 
-from contextlib import ExitStack
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from src.data.splits import load_split
+from src.data.splits import Split, load_split
 from src.evaluation.metrics import evaluate
 from src.networks.build import predict_logits
-from src.params import Params, TrainParams, read
+from src.params import Params, RunParams, TrainParams, read
 from src.runtime.devices import set_up_process
 from src.runtime.files import write_json, write_table
 from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
@@ -21,19 +26,39 @@ from studies.crossval.folds import joined, overall, scores_by_class, stratified_
 RESULTS = Path("studies/crossval")
 
 
-def main() -> None:
-    params, training, device = read(Params), read(TrainParams), set_up_process()
-    part = joined(load_split(TRAIN_SPLIT), load_split(VAL_SPLIT))
+@dataclass(frozen=True)
+class CrossValidation:
+    """What folds come to: a row for each, a row for each class, and all together; see `folds`."""
+
+    folds: pd.DataFrame
+    per_class: pd.DataFrame
+    summary: dict[str, dict[str, float]]
+
+
+@contextmanager
+def cross_validation(
+    part: Split, folds: int, params: RunParams, device: torch.device, files: Sequence[Path] = ()
+) -> Iterator[CrossValidation]:
+    """Train and test once for each fold.
+
+    Every fold's last checkpoint stays until the block ends, in which the results are to be written: what is
+    done is not trained again.
+
+    Args:
+        part: the images to divide.
+        folds: how many parts.
+        params: of each training, and of the draw of its validation split.
+        device: where to compute.
+        files: what `part` comes from; their content counts for the checkpoints.
+    """
+    training = TrainParams.model_validate(params.model_dump(include=set(TrainParams.model_fields)))
     rows, evaluations, logits, labels = [], [], [], []
-    # Every fold's last checkpoint stays until all results are written: what is done is not trained again.
     with ExitStack() as until_written:
-        for fold in stratified_folds(part, params.folds, params.val_fraction, params.split_seed):
-            facts = {"fold": fold.number, **params.model_dump()}
-            print(f"fold {fold.number} of {params.folds}", flush=True)
+        for fold in stratified_folds(part, folds, params.val_fraction, params.split_seed):
+            facts: dict[str, Any] = {"fold": fold.number, "folds": folds, **params.model_dump()}
+            print(f"fold {fold.number} of {folds}", flush=True)
             trained, result = until_written.enter_context(
-                resumable_training(
-                    training, fold.train, fold.val, device, facts=facts, files=[TRAIN_SPLIT, VAL_SPLIT]
-                )
+                resumable_training(training, fold.train, fold.val, device, facts=facts, files=files)
             )
             images = torch.from_numpy(fold.held_out.images).to(device)
             network = trained.build().to(device)
@@ -52,16 +77,28 @@ def main() -> None:
                 }
             )
         pooled = evaluate(np.concatenate(logits), np.concatenate(labels), part.class_names)
-        summary, classes = overall(evaluations, pooled), scores_by_class(evaluations)
-        write_table(RESULTS / "folds.csv", pd.DataFrame(rows))
-        write_table(RESULTS / "per_class.csv", classes)
-        write_json(RESULTS / "summary.json", summary)
-    print(classes.to_string(index=False, float_format="{:.4f}".format))
-    accuracy = summary["accuracy"]
+        summary = overall(evaluations, pooled)
+        yield CrossValidation(pd.DataFrame(rows), scores_by_class(evaluations), summary)
+
+
+def write(found: CrossValidation, folder: Path, dataset: str) -> None:
+    """Write the three tables, and print those of the classes and of all together."""
+    write_table(folder / "folds.csv", found.folds)
+    write_table(folder / "per_class.csv", found.per_class)
+    write_json(folder / "summary.json", found.summary)
+    print(found.per_class.to_string(index=False, float_format="{:.4f}".format))
+    accuracy = found.summary["accuracy"]
     print(
-        f"{part.dataset}: accuracy {accuracy['mean']:.2%} ± {100 * accuracy['sd']:.2f} "
-        f"over {params.folds} folds, pooled {accuracy['pooled']:.2%}"
+        f"{dataset}: accuracy {accuracy['mean']:.2%} ± {100 * accuracy['sd']:.2f} "
+        f"over {len(found.folds)} folds, pooled {accuracy['pooled']:.2%}"
     )
+
+
+def main() -> None:
+    params, device = read(Params), set_up_process()
+    part = joined(load_split(TRAIN_SPLIT), load_split(VAL_SPLIT))
+    with cross_validation(part, params.folds, params, device, [TRAIN_SPLIT, VAL_SPLIT]) as found:
+        write(found, RESULTS, part.dataset)
 
 
 if __name__ == "__main__":
