@@ -130,8 +130,8 @@ def _crossval(recipe: str, folds: int, epochs: int) -> list[str]:
         "## Cross-validation",
         "",
         f"`{recipe}` over the training images, {folds} folds of {epochs} epochs each: accuracy "
-        f"{100 * accuracy['mean']:.2f} % ± {100 * accuracy['sd']:.2f} (sample standard deviation over folds), of all "
-        f"images together {100 * accuracy['pooled']:.2f} %. By class, with the deviations:",
+        f"{100 * accuracy['mean']:.2f} % ± {100 * accuracy['sd']:.2f} (sample standard deviation over folds), of "
+        f"all images together {100 * accuracy['pooled']:.2f} %. By class, with the deviations:",
         "",
         "| class | precision | recall | F1 |",
         "|---|---|---|---|",
