@@ -7,11 +7,12 @@ In a temporary clone of HEAD: `dvc repro` from nothing, `dvc repro` with nothing
 from __future__ import annotations
 
 import shutil
-import statistics
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks.record import record, spread
 
 ROUNDS = 3
 
@@ -30,9 +31,15 @@ def main() -> None:
         try:
             seconds(Path.cwd(), "git", "clone", "--quiet", ".", str(folder))
             commands = {
-                "dvc repro, from nothing": ("dvc", "repro"),
-                "dvc repro, nothing to do": ("dvc", "repro"),
-                "dvc exp run -S lr=…": ("dvc", "exp", "run", "-S", f"lr=0.01{number + 1}"),
+                "`dvc repro` from nothing": ("dvc", "repro"),
+                "`dvc repro` with nothing to do": ("dvc", "repro"),
+                "an experiment: `dvc exp run -S lr=…`, on Digits": (
+                    "dvc",
+                    "exp",
+                    "run",
+                    "-S",
+                    f"lr=0.01{number + 1}",
+                ),
             }
             for name, command in commands.items():
                 taken.setdefault(name, []).append(seconds(folder, *command))
@@ -40,7 +47,7 @@ def main() -> None:
             shutil.rmtree(folder)
         print(f"round {number + 1} of {ROUNDS}", flush=True)
     for name, values in taken.items():
-        print(f"{name}: median {statistics.median(values):.1f} s ({min(values):.1f} to {max(values):.1f})")
+        record("python -m benchmarks.pipeline", name, f"{spread(values, '.1f')} s")
 
 
 if __name__ == "__main__":

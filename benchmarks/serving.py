@@ -20,6 +20,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.record import record, spread
 from src.data.splits import load_split
 from src.runtime.errors import UserError, run
 from src.runtime.paths import MODEL, ONNX, VAL_SPLIT
@@ -88,10 +89,11 @@ def main() -> None:
                 found[way].append(measured(*way, script))
     for (model, batch), values in found.items():
         rates, latencies = zip(*values, strict=True)
-        together = f"up to {batch} together" if batch > 1 else "each alone"
-        print(
-            f"{model}, {together}: median {statistics.median(rates):,.0f} requests/s "
-            f"({min(rates):,.0f} to {max(rates):,.0f}), 99 % within {statistics.median(latencies):.0f} ms"
+        together = f"up to {batch} answered together" if batch > 1 else "each alone"
+        record(
+            "python -m benchmarks.serving",
+            f"`POST /predict` with one 84×84 PNG each, {CONNECTIONS} connections, {together}: `{model}`",
+            f"{spread(rates, ',.0f')} requests a second, 99 % within {statistics.median(latencies):.0f} ms",
         )
 
 

@@ -1,18 +1,21 @@
 """Training images per second: this repository's loop beside a torchvision Dataset with a DataLoader.
 
 Both train the same network on MNIST with AdamW and report the epoch's loss and accuracy: LeNet-5 with the
-batch size of params.yaml and with 256, and `convnet` with 128. Each round runs in a process of its own, in
-turn, so that a machine whose speed drifts slows both. The other loop is written as the tutorials of PyTorch
-and torchvision write it, with default settings. Its DataLoader runs without worker processes and with two;
-the faster of the two is compared.
+batch size of params.yaml and with 256, and `convnet` with 128. Both have the same cores, one and two. Of two
+cores, this repository uses each for a training of its own, and their sum is compared; the other loop trains
+one network with both. It is written as the tutorials of PyTorch and torchvision write it, with default
+settings, and runs without worker processes and with two; the faster of the two is compared. Each round runs
+in processes of its own, in turn, so that a machine whose speed drifts slows all of them.
 
-`python -m benchmarks.throughput`, with MNIST at hand.
+`python -m benchmarks.throughput`, with MNIST at hand, on Linux.
 """
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,9 +23,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.record import record, spread
 from src.runtime.errors import run
 
-IMAGES = 20_000
+# Of the larger network fewer: one epoch of them takes as long.
+IMAGES = {"lenet5": 20_000, "convnet": 5_000}
 ROUNDS = 3
 LOOPS = ("tensor", "dataloader-0", "dataloader-2")
 
@@ -40,8 +45,8 @@ def tensor_loop(raw: Path, model: str, batch_size: int) -> float:
     params = read(TrainParams)
     device = set_up_process()
     mnist = read_images(raw / "train-images-idx3-ubyte.gz", raw / "train-labels-idx1-ubyte.gz", 1, 10)
-    images = torch.from_numpy(mnist.images[:IMAGES]).to(device)
-    labels = torch.from_numpy(mnist.labels[:IMAGES]).to(device, torch.int64)
+    images = torch.from_numpy(mnist.images[: IMAGES[model]]).to(device)
+    labels = torch.from_numpy(mnist.labels[: IMAGES[model]]).to(device, torch.int64)
     network = params.network() | {"model": model}
     inputs = network_input(images, network, mean=0.1307, std=0.3081)
     settings = params.model_copy(update={"epochs": 2, "optimizer": "AdamW", "batch_size": batch_size})
@@ -55,7 +60,7 @@ def tensor_loop(raw: Path, model: str, batch_size: int) -> float:
         settings,
         on_epoch=lambda progress: ends.append(time.perf_counter()),
     )
-    return IMAGES / (ends[2] - ends[1])  # the first epoch warms up
+    return IMAGES[model] / (ends[2] - ends[1])  # the first epoch warms up
 
 
 def dataloader_loop(raw: Path, network: str, batch_size: int, workers: int) -> float:
@@ -85,7 +90,7 @@ def dataloader_loop(raw: Path, network: str, batch_size: int, workers: int) -> f
         unpacked.mkdir(parents=True)
         for archive in raw.glob("*-ubyte.gz"):
             (unpacked / archive.stem).write_bytes(gzip.decompress(archive.read_bytes()))
-        dataset = Subset(torchvision.datasets.MNIST(root, transform=transform), range(IMAGES))
+        dataset = Subset(torchvision.datasets.MNIST(root, transform=transform), range(IMAGES[network]))
     loader = DataLoader(
         dataset, batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
     )
@@ -105,25 +110,37 @@ def dataloader_loop(raw: Path, network: str, batch_size: int, workers: int) -> f
             total += loss.item() * len(labels)
             correct += (logits.argmax(1) == labels).sum().item()
         seconds = time.perf_counter() - started
-    return IMAGES / seconds
+    return IMAGES[network] / seconds
 
 
-def compare(model: str, batch_size: int) -> None:
-    """Run every loop in turn, several times, and print the medians and their ratio."""
-    name = f"{model}, batch size {batch_size}"
+def rate(loop: str, model: str, batch_size: int, cores: int) -> float:
+    """Images per second of a loop with so many cores, in processes that have no others."""
+    command = [sys.executable, "-m", "benchmarks.throughput", loop, model, str(batch_size)]
+    own = [{core} for core in range(cores)] if loop == "tensor" else [set(range(cores))]
+    started = [
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, preexec_fn=functools.partial(os.sched_setaffinity, 0, each)
+        )
+        for each in own
+    ]
+    return sum(json.loads(process.communicate()[0]) for process in started)
+
+
+def compare(model: str, batch_size: int, cores: int) -> None:
+    """Run every loop in turn, several times, and record the medians of the rates and of their ratio."""
     rates: dict[str, list[float]] = {loop: [] for loop in LOOPS}
     for number in range(1, ROUNDS + 1):
         for loop in LOOPS:
-            command = [sys.executable, "-m", "benchmarks.throughput", loop, model, str(batch_size)]
-            rates[loop].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+            rates[loop].append(rate(loop, model, batch_size, cores))
         shown = ", ".join(f"{loop} {values[-1]:,.0f}" for loop, values in rates.items())
-        print(f"{name}, round {number} of {ROUNDS}: {shown} images/s", flush=True)
+        print(f"round {number} of {ROUNDS}: {shown} images/s", flush=True)
     ratios = [ours / max(zero, two) for ours, zero, two in zip(*rates.values(), strict=True)]
-    medians = ", ".join(f"{loop} {statistics.median(values):,.0f}" for loop, values in rates.items())
-    print(
-        f"{name}: medians {medians} images/s; tensor / faster DataLoader: "
-        f"median {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
-        flush=True,
+    ours, *others = (statistics.median(values) for values in rates.values())
+    record(
+        "python -m benchmarks.throughput",
+        f"training images per second, `{model}`, batch size {batch_size}, cores: {cores}; over a torchvision "
+        "Dataset with the faster DataLoader",
+        f"{ours:,.0f} over {max(others):,.0f}: {spread(ratios, '.1f')} times",
     )
 
 
@@ -146,7 +163,8 @@ def main() -> None:
     source = torchvision_source("MNIST")
     ensure_archives("MNIST", source.archives, source.mirrors, raw)
     for model, batch_size in (("lenet5", read(TrainParams).batch_size), ("lenet5", 256), ("convnet", 128)):
-        compare(model, batch_size)
+        for cores in (1, 2):
+            compare(model, batch_size, cores)
 
 
 if __name__ == "__main__":

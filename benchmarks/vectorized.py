@@ -7,9 +7,9 @@ one process: once with one seed for all, and once with a seed for each.
 
 from __future__ import annotations
 
-import statistics
 import time
 
+from benchmarks.record import record, spread
 from src.data.splitting import split_dataset
 from src.params import Params, read
 from src.runtime.devices import set_up_process
@@ -45,10 +45,10 @@ def main() -> None:
                 f"together {rates[1]:.1f} configurations a minute",
                 flush=True,
             )
-        print(
-            f"{name}: {TOGETHER} together over one by one: median {statistics.median(ratios):.2f} "
-            f"({min(ratios):.2f} to {max(ratios):.2f})",
-            flush=True,
+        record(
+            "python -m benchmarks.vectorized",
+            f"{TOGETHER} configurations trained together over one by one, MNIST, {name}",
+            f"{spread(ratios, '.2f')} times as many a minute",
         )
 
 

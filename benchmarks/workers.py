@@ -8,12 +8,12 @@ quarter of an hour on two cores that do nothing else.
 from __future__ import annotations
 
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+from benchmarks.record import record, spread
 from src.params import TrainParams, read
 from src.runtime.errors import run
 
@@ -66,11 +66,12 @@ def main() -> None:
                     f"{running:.2f} while they run",
                     flush=True,
                 )
-        for which, name in enumerate(("command to table", "while they run")):
+        for which, name in enumerate(("from the command to its table", "while they run")):
             ratios = [two[which] / one[which] for one, two in zip(rates[1], rates[2], strict=True)]
-            print(
-                f"two workers over one, {name}: median {statistics.median(ratios):.2f} "
-                f"({min(ratios):.2f} to {max(ratios):.2f})"
+            record(
+                "python -m benchmarks.workers",
+                f"`make sweep` with two workers over one, MNIST, {EXPERIMENTS} experiments: {name}",
+                f"{spread(ratios, '.2f')} times as many a minute",
             )
 
 

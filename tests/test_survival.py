@@ -110,14 +110,17 @@ def test_training_killed_at_random_moments_ends_with_the_same_bytes(
         {"optimizer": "AdamW", "schedule": "onecycle", "activation": "Tanh", "lr": 0.004},
     ]
 
+    # More than the kills can reach.
+    several_epochs = 9 * (len(killed_first) + 1)
+
     def kills(number: int) -> None:
         chance = random.Random(number)
         undisturbed = reproduced.copy(tmp_path / f"undisturbed-{number}")
-        undisturbed.set_params(**configurations[number], epochs=45)
+        undisturbed.set_params(**configurations[number], epochs=several_epochs)
         undisturbed.dvc("repro", "train")
 
         killed = reproduced.copy(tmp_path / f"killed-{number}")
-        killed.set_params(**configurations[number], epochs=45)
+        killed.set_params(**configurations[number], epochs=several_epochs)
         reached = 0
         for whom in (*killed_first, "stage" if number % 2 else "all"):
             # Epochs, not seconds: a fast machine is not to come to the end.

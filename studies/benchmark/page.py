@@ -130,7 +130,7 @@ def _crossval(recipe: str, folds: int, epochs: int) -> list[str]:
         "## Cross-validation",
         "",
         f"`{recipe}` over the training images, {folds} folds of {epochs} epochs each: accuracy "
-        f"{100 * accuracy['mean']:.2f} % ± {100 * accuracy['sd']:.2f} (sample standard deviation over folds), of "
+        f"{100 * accuracy['mean']:.2f} % ± {100 * accuracy['sd']:.2f} (sample deviation over folds), of "
         f"all images together {100 * accuracy['pooled']:.2f} %. By class, with the deviations:",
         "",
         "| class | precision | recall | F1 |",

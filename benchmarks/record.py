@@ -1,0 +1,59 @@
+"""What a benchmark has measured: printed, and a row of the table in docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from src.runtime.errors import UserError
+from src.runtime.files import write_text
+
+PAGE = Path("docs/benchmarks.md")
+BEGIN, END = "<!-- benchmarks: written by `make bench` -->\n", "<!-- end of benchmarks -->\n"
+HEADER = "| what | command | result | measured |\n|---|---|---|---|\n"
+
+
+def record(command: str, what: str, result: str) -> None:
+    """Print a result, and write it into the table, in the place of an earlier one of the same `what`."""
+    print(f"{what}: {result}", flush=True)
+    cells = f"| {what} | `{command}` |"
+    row = f"{cells} {result} | {_machine()}, {datetime.now(UTC):%Y-%m-%d} |\n"
+    text = PAGE.read_text()
+    if BEGIN not in text or END not in text:
+        raise UserError(f"{PAGE}: the lines `{BEGIN.strip()}` and `{END.strip()}` are missing")
+    before, rest = text.split(BEGIN)
+    table, after = rest.split(END)
+    rows = table.removeprefix(HEADER).splitlines(keepends=True)
+    places = [number for number, line in enumerate(rows) if line.startswith(cells)]
+    if places:
+        rows[places[0]] = row
+    else:
+        rows.append(row)
+    write_text(PAGE, before + BEGIN + HEADER + "".join(rows) + END + after)
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """The median of values, with the lowest and the highest of several; `form` is a format such as `,.0f`."""
+    median = format(statistics.median(values), form)
+    return median if len(values) == 1 else f"{median} ({min(values):{form}} to {max(values):{form}})"
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return f"{cores} cores, {_processor()}"
+
+
+def _processor() -> str:
+    """The processor's name, and the widest vectors it has: the pinned kernels do not use more than AVX2."""
+    facts = Path("/proc/cpuinfo")
+    if not facts.exists():
+        return platform.processor() or platform.machine()
+    lines = dict(line.split(":", 1) for line in facts.read_text().splitlines() if ":" in line)
+    found = {name.strip(): value.strip() for name, value in lines.items()}
+    wide = " (AVX-512)" if "avx512f" in found.get("flags", "") else ""
+    return f"{found.get('model name', platform.machine())}{wide}"
