@@ -157,6 +157,7 @@ def test_the_committed_params_keep_their_comments_and_their_form(tmp_path: Path)
     ]
 
 
+@pytest.mark.slow
 def test_a_recipe_is_an_experiment_with_the_result_of_the_study(clone: Clone) -> None:
     summary = pd.read_csv(clone.path / "studies/benchmark/summary.csv").set_index("recipe")
     name = "digits-lenet5-plain"
@@ -168,6 +169,9 @@ def test_a_recipe_is_an_experiment_with_the_result_of_the_study(clone: Clone) ->
     run = json.loads(clone.read(f"studies/benchmark/runs/{name}.json"))["rows"]["3"]
     found = json.loads(clone.read("metrics/test.json"))
     assert (found["accuracy"], found["macro"]["f1"]) == (run["test_accuracy"], run["macro_f1"])
+
+
+def test_a_recipe_that_there_is_not_is_refused_and_one_without_data_says_so(clone: Clone) -> None:
     refused = clone.run("make", "--silent", *OLD_FILES, "recipe", "NAME=best", check=False)
     assert output(refused).startswith(
         "error: NAME: 'best' is no recipe; expected one of digits-lenet5-plain, "

@@ -287,6 +287,7 @@ def test_every_network_and_recipe_runs_through_all_stages(clone: Clone, model: s
         "warmup_epochs": 1,
         "patience": 5,
         "clip_norm": 1.0,
+        "epochs": 3,
     }
     changes = [word for key, value in recipe.items() for word in ("-S", f"{key}={value}")]
     result = output(clone.dvc("exp", "run", "--name", "other", "-S", f"model={model}", *changes))
