@@ -142,12 +142,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which studies are not of the committed code. No mistake: some of them take hours to make anew."""
-    if outdated := committed.outdated_studies():
-        terminalreporter.write_line(
-            "studies made with earlier code or another model "
-            f"(dvc repro studies/<name>/dvc.yaml makes them anew): {', '.join(outdated)}"
-        )
     for why in unexpected_skips(terminalreporter.config):
         terminalreporter.write_line(f"skipped, which fails on a CI service: {why}")
 

@@ -137,7 +137,7 @@ def test_a_picture_is_enlarged_and_closed_again(browser: Browser) -> None:
     browser.evaluate("document.querySelector('.enlarge').click()")
     assert browser.evaluate(size.format("dialog img")) > browser.evaluate(size.format(".enlarge img"))
     browser.press("Escape")
-    assert browser.evaluate("document.querySelectorAll('dialog').length") == 0
+    browser.wait("document.querySelectorAll('dialog').length === 0")
 
 
 def test_what_the_page_draws_is_no_picture_besides(browser: Browser) -> None:

@@ -262,9 +262,17 @@ def committed_study(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return pipeline, lock
 
 
+def test_every_study_is_of_the_committed_code() -> None:
+    """After a change of code a study is old; that fails on a CI service, as every unexpected skip does."""
+    if outdated := committed.outdated_studies():
+        pytest.skip(
+            "studies made with earlier code or another model (`dvc repro studies/<name>/dvc.yaml` makes them "
+            f"anew): {', '.join(outdated)}"
+        )
+
+
 @pytest.mark.parametrize("study", committed.studies())
 def test_a_study_is_committed_as_it_was_made(study: str) -> None:
-    """Code or a model that have moved on since are said at the end of the tests: see conftest.py."""
     pipeline, lock = committed_study(study)
     assert {name.split("@")[0] for name in lock} == set(pipeline)
     for locked in lock.values():
