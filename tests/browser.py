@@ -142,7 +142,7 @@ class Browser:
 
     def press(self, key: str, text: str = "") -> None:
         """Press and release a key of the keyboard."""
-        codes = {"Tab": 9, " ": 32, "Enter": 13}
+        codes = {"Tab": 9, " ": 32, "Enter": 13, "Escape": 27}
         named = {"key": key, "windowsVirtualKeyCode": codes[key]}
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **named)
         self.call("Input.dispatchKeyEvent", type="keyUp", **named)

@@ -54,7 +54,7 @@ def test_results_have_their_documented_shape(reproduced: Clone) -> None:
         "per_class": "class,precision,recall,f1,support",
         "confusion": "actual,predicted,count",
         "predictions": "index,actual,predicted,confidence",
-        "calibration": "lower,upper,count,confidence,accuracy",
+        "calibration": "lower,upper,count,confidence,accuracy,accuracy_low,accuracy_high",
     }
     tables = {}
     for name, header in columns.items():
