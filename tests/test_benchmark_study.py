@@ -18,7 +18,7 @@ from studies.benchmark.page import BEGIN, END, PAGE, README, with_results
 from studies.benchmark.recipes import code_digest
 from studies.benchmark.waiting import move
 from tests import committed
-from tests.conftest import ROOT, Clone, output
+from tests.conftest import Clone, output
 from tests.idx_files import archives, source
 from tests.test_docs import OLD_FILES
 from tests.test_survival import gone_on_from, kill
