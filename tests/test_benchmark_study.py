@@ -144,9 +144,8 @@ def test_a_recipe_joins_the_study_once_its_archives_are_at_hand(study: Clone, tm
 
 def test_a_recipe_that_joins_the_study_is_a_change_of_two_lines(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(
-        '# First\nseeds:\n  a: 20\n  b: 5\n\n# Waiting\nwaiting: [c, d]\n\nclaims:\n  - [a, b, "`a` over `b`"]\n'
-    )
+    seeds = "# First\nseeds:\n  a: 20\n  b: 5\n\n"
+    path.write_text(f'{seeds}# Waiting\nwaiting: [c, d]\n\nclaims:\n  - [a, b, "`a` over `b`"]\n')
     before = path.read_text()
     move(path, "c")
     after = before.replace("  b: 5\n", "  c: 5\n  b: 5\n").replace("[c, d]", "[d]")
