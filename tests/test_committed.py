@@ -115,6 +115,7 @@ def add_line(path: Path) -> None:
     path.write_text(path.read_text() + "\n# Another line.\n")
 
 
+@pytest.mark.slow
 def test_the_checks_pass_whatever_lies_in_the_workspace(tmp_path: Path) -> None:
     clone = Clone(tmp_path / "clone")
     subprocess.run(("git", "clone", "--quiet", "--no-checkout", ROOT, clone.path), check=True)

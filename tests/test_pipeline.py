@@ -275,10 +275,8 @@ def test_real_images_run_through_prepare_and_one_epoch(clone: Clone, dataset: st
     assert metrics["val_accuracy"] > {"MNIST": 0.95, "FashionMNIST": 0.75}[dataset]
 
 
-@pytest.mark.parametrize(
-    ("model", "parameters"),
-    [pytest.param("lenet5_1998", 60_000, marks=pytest.mark.slow), ("convnet", 893_546)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "parameters"), [("lenet5_1998", 60_000), ("convnet", 893_546)])
 def test_every_network_and_recipe_runs_through_all_stages(clone: Clone, model: str, parameters: int) -> None:
     recipe = {
         "augment": "affine",
