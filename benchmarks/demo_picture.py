@@ -5,6 +5,7 @@ A seven, drawn by the mouse, beside the answers of a model and of the untrained 
 
 from __future__ import annotations
 
+import argparse
 import io
 import subprocess
 import sys
@@ -23,7 +24,10 @@ SEVEN = [(0.27, 0.22), (0.5, 0.2), (0.74, 0.19), (0.68, 0.35), (0.58, 0.55), (0.
 
 
 def main() -> None:
-    command = (sys.executable, "-m", "src.serve", sys.argv[1], "untrained", "--port", str(PORT))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("model", metavar="MODEL")
+    model = parser.parse_args().model
+    command = (sys.executable, "-m", "src.serve", model, "untrained", "--port", str(PORT))
     with (
         subprocess.Popen(command, stdout=subprocess.DEVNULL) as server,
         tempfile.TemporaryDirectory() as folder,
