@@ -118,7 +118,7 @@ def _claims(claims: list[tuple[str, str, str]]) -> list[str]:
     lines += [
         "",
         f"Differences of test accuracies are paired by seed, and their {len(claims)} intervals are corrected "
-        "together (Bonferroni): where none holds 0, all of the differences are there.",
+        "together (Bonferroni). A difference whose interval holds 0 is none to believe.",
     ]
     return lines
 
