@@ -222,7 +222,7 @@ def test_every_panel_answers_a_drawing(served: Served, browser: Browser, tmp_pat
     assert browser.evaluate("document.querySelectorAll('.bars tr').length") == 20
     for layer in LAYERS:
         assert text.count(layer) == 2
-    assert browser.evaluate("document.querySelectorAll('.maps img').length") == 2 * (6 + 6 + 16 + 16)
+    assert browser.evaluate("document.querySelectorAll('.maps img').length") == 2 * (6 + 6 + 6 + 16 + 16 + 16)
     assert browser.evaluate("[...document.images].every((image) => image.hidden || image.naturalWidth > 0)")
     assert re.match(r"models/model.pt: \d, \d+\.\d %; untrained: ", browser.evaluate("status_.textContent"))
     # What the page shows is what the command says of the same picture.
