@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import json
@@ -23,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import torch
 from PIL import Image
@@ -392,9 +392,12 @@ def full_disk() -> Iterator[None]:
 @contextmanager
 def dead_service() -> Iterator[None]:
     """The process that W&B writes with is gone, as where a machine has run out of memory."""
-    for child in psutil.Process().children(recursive=True):
-        if child.name() == "wandb-core":
-            child.kill()
+    for process in gc.get_objects():
+        # W&B's own handle of it, which is told of the end: W&B never asks, and where a process is forgotten before
+        # anybody has asked, Python warns, in some later test.
+        if type(process) is subprocess.Popen and process.args[0].endswith("wandb-core"):
+            process.kill()
+            process.wait()
     yield
 
 
