@@ -393,8 +393,8 @@ def full_disk() -> Iterator[None]:
 def dead_service() -> Iterator[None]:
     """The process that W&B writes with is gone, as where a machine has run out of memory."""
     for process in gc.get_objects():
-        # W&B's own handle of it, which is told of the end: W&B never asks, and where a process is forgotten before
-        # anybody has asked, Python warns, in some later test.
+        # W&B's own handle of it, which is told of the end: W&B never asks, and where a process is forgotten
+        # before anybody has asked, Python warns, in some later test.
         if type(process) is subprocess.Popen and process.args[0].endswith("wandb-core"):
             process.kill()
             process.wait()
