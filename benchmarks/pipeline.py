@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from benchmarks.record import record, spread
+from src.runtime.errors import run
 
 ROUNDS = 3
 
@@ -51,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -166,7 +166,7 @@ def test_a_recipe_is_an_experiment_with_the_result_of_the_study(clone: Clone) ->
     assert (found["accuracy"], found["macro"]["f1"]) == (run["test_accuracy"], run["macro_f1"])
     waiting = clone.run("python", "-m", "studies.benchmark.recipe", "kmnist-lenet5-plain", check=False)
     assert waiting.stdout.startswith(
-        "kmnist-lenet5-plain: nobody has run it yet; its images were not at hand"
+        "kmnist-lenet5-plain: the study has no results of this recipe as it is now"
     )
 
 

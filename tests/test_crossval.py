@@ -23,7 +23,7 @@ from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
 from src.training.history import TrainingResult
 from src.training.resumable import resumable_training
 from studies.crossval import measure
-from studies.crossval.folds import joined, overall, scores_by_class, stratified_folds
+from studies.crossval.folds import Fold, joined, overall, scores_by_class, stratified_folds
 from tests.conftest import Clone, bright_squares, output
 from tests.test_survival import gone_on_from, kill
 
@@ -67,6 +67,18 @@ def test_every_image_is_held_out_once_and_meets_no_other_use_in_its_fold() -> No
     assert numbers(again.held_out) == numbers(folds[0].held_out) != numbers(other.held_out)
 
 
+def test_another_draw_of_folds_resumes_no_checkpoint_of_this_one() -> None:
+    def first(seed: int) -> Fold:
+        return next(stratified_folds(numbered(400), 5, 0.25, seed))
+
+    fold = first(3)
+    assert measure.digest(fold) == measure.digest(first(3))
+    assert measure.digest(fold) != measure.digest(first(4))
+    assert measure.digest(fold) != measure.digest(replace(fold, held_out=fold.val))
+    relabelled = replace(fold.train, labels=fold.train.labels[::-1].copy())
+    assert measure.digest(fold) != measure.digest(replace(fold, train=relabelled))
+
+
 def test_more_folds_than_images_of_a_class_are_refused() -> None:
     said = r"^folds: 21 is invalid, a class has only 20 training images; expected here: .* ≥ 2 and ≤ 20$"
     with pytest.raises(UserError, match=said):
@@ -100,11 +112,13 @@ def test_a_held_out_fold_chooses_nothing(
     chosen = params.model_copy(update={"folds": 2, "epochs": 6, "val_fraction": 0.25, "lr": 0.001})
     Path("params.yaml").write_text(json.dumps(chosen.model_dump()))
     networks: list[TrainedModel] = []
+    folds: set[str] = set()
 
     @contextmanager
     def seen(*args: Any, **kwargs: Any) -> Iterator[tuple[TrainedModel, TrainingResult]]:  # noqa: ANN401
         with resumable_training(*args, **kwargs) as (trained, result):
             networks.append(trained)
+            folds.add(kwargs["facts"]["images"])
             yield trained, result
 
     monkeypatch.setattr(measure, "resumable_training", seen)
@@ -129,6 +143,7 @@ def test_a_held_out_fold_chooses_nothing(
     assert row[of_the_choice].equals(other_row[of_the_choice])
     assert row["loss"] != other_row["loss"]
     assert row["best_epoch"] > 0
+    assert len(folds) == 4, "none may resume a checkpoint of another"
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ import pandas as pd
 
 from src.runtime.errors import UserError, run
 from src.runtime.files import write_text
-from src.runtime.yaml_text import read_yaml
 from studies.benchmark.recipes import FOLDER, read_recipes
 from studies.benchmark.results import differences
+from studies.benchmark.study import CrossValidated, read_study, refuse_unknown_recipes
 from studies.crossval.folds import SCORES
 
 PAGE, README = Path("docs/results.md"), Path("README.md")
@@ -24,7 +24,7 @@ BEGIN, END = "<!-- results: written by `make results` -->\n", "<!-- end of resul
 
 @dataclass(frozen=True)
 class Expected:
-    """What a recipe comes to, as far as it was run.
+    """The results of a recipe.
 
     Attributes:
         accuracy: the mean test accuracy with its 95 % interval, and the number of seeds.
@@ -39,14 +39,14 @@ class Expected:
     bits: str
 
 
-def expected(recipe: str) -> Expected | None:
-    """What the study has found of a recipe; None where it has not been run."""
+def expected(name: str, recipe: dict[str, Any]) -> Expected | None:
+    """What the study has found of a recipe; None where it has not run it, or has before it was changed."""
     summary = pd.read_csv(FOLDER / "summary.csv")
-    rows = summary[summary["recipe"] == recipe].to_dict("records")
-    if not rows:
+    rows = summary[summary["recipe"] == name].to_dict("records")
+    if not rows or json.loads((FOLDER / "recipes" / f"{name}.json").read_text())["params"] != recipe:
         return None
     (row,) = rows
-    times = json.loads((FOLDER / "times" / f"{recipe}.json").read_text())["rows"].values()
+    times = json.loads((FOLDER / "times" / f"{name}.json").read_text())["rows"].values()
     half = f" ± {100 * row['test_accuracy_interval']:.2f}" if row["n"] > 1 else ""
     return Expected(
         accuracy=f"{100 * row['test_accuracy_mean']:.2f} %{half} (n = {row['n']})",
@@ -61,8 +61,8 @@ def _duration(seconds: float) -> str:
 
 
 def row(name: str, recipe: dict[str, Any]) -> str:
-    """A recipe as a row of the table."""
-    found = expected(name) or Expected("waiting for data", "–", "–", "–")
+    """A recipe as a row of the table; one without results waits for data."""
+    found = expected(name, recipe) or Expected("waiting for data", "–", "–", "–")
     cells = [recipe["dataset"], f"`{recipe['model']}`", *astuple(found), f"`make recipe NAME={name}`"]
     return f"| {' | '.join(cells)} |"
 
@@ -74,7 +74,10 @@ HEADER = [
 
 
 def best() -> str:
-    """The README's table: of each dataset but `Digits` the two networks with the best validation accuracy."""
+    """The README's table: of each dataset but `Digits` and each of its networks the recipe that is best.
+
+    By validation accuracy, as everything here; two networks are enough.
+    """
     recipes = read_recipes()
     summary = pd.read_csv(FOLDER / "summary.csv").sort_values("val_accuracy_mean", ascending=False)
     large = summary[summary["dataset"] != "Digits"].drop_duplicates(["dataset", "model"])
@@ -84,25 +87,26 @@ def best() -> str:
 
 def markdown() -> str:
     """The table of all recipes, and the differences that are claimed."""
-    study: Any = read_yaml(FOLDER / "params.yaml")
-    recipes = read_recipes()
+    study, recipes = read_study(), read_recipes()
+    refuse_unknown_recipes(study, recipes)
     summary = pd.read_csv(FOLDER / "summary.csv")
     lines = [
         *HEADER,
-        *(row(name, recipes[name]) for name in [*summary["recipe"], *study["waiting"]]),
+        *(row(name, recipes[name]) for name in [*summary["recipe"], *study.waiting]),
         "",
         "± is half the width of the mean's 95 % interval (Student's *t*) over n seeds. Time is the median of "
         "one run on one thread, from the images to the test accuracy, in processor time; the best epoch by "
-        "validation accuracy is a median, too.",
+        "validation accuracy is a median, too. The seeds of a recipe share its splits: an interval covers "
+        "other seeds, not other test images.",
         "",
-        *_claims(study["claims"]),
+        *_claims(study.claims),
         "",
-        *_crossval(**study["crossval"]),
+        *_crossval(study.crossval),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _claims(claims: list[tuple[str, str, str]]) -> list[str]:
+def _claims(claims: list[list[str]]) -> list[str]:
     runs = pd.read_csv(FOLDER / "runs.csv")
     found = differences(runs, [(a, b) for a, b, _ in claims])
     lines = [
@@ -118,20 +122,21 @@ def _claims(claims: list[tuple[str, str, str]]) -> list[str]:
     lines += [
         "",
         f"Differences of test accuracies are paired by seed, and their {len(claims)} intervals are corrected "
-        "together (Bonferroni). A difference whose interval holds 0 is none to believe.",
+        "together (Bonferroni). Where an interval includes 0, no difference is shown. Recipes may differ in "
+        "more than what names them, such as epochs and learning rate: see [recipes.yaml](../recipes.yaml).",
     ]
     return lines
 
 
-def _crossval(recipe: str, folds: int, epochs: int) -> list[str]:
+def _crossval(chosen: CrossValidated) -> list[str]:
     accuracy = json.loads((FOLDER / "crossval" / "summary.json").read_text())["accuracy"]
     by_class = pd.read_csv(FOLDER / "crossval" / "per_class.csv").to_dict("records")
     lines = [
         "## Cross-validation",
         "",
-        f"`{recipe}` over the training images, {folds} folds of {epochs} epochs each: accuracy "
-        f"{100 * accuracy['mean']:.2f} % ± {100 * accuracy['sd']:.2f} (sample deviation over folds), of "
-        f"all images together {100 * accuracy['pooled']:.2f} %. By class, with the deviations:",
+        f"`{chosen.recipe}` over the training images, {chosen.folds} folds of {chosen.epochs} epochs each: "
+        f"accuracy {100 * accuracy['mean']:.2f} % ± {100 * accuracy['sd']:.2f} (sample deviation over folds), "
+        f"of all images together {100 * accuracy['pooled']:.2f} %. By class, with the deviations:",
         "",
         "| class | precision | recall | F1 |",
         "|---|---|---|---|",

@@ -1,11 +1,11 @@
 """Run a recipe of `recipes.yaml` as an experiment: `python -m studies.benchmark.recipe NAME`.
 
 The experiment is called by the recipe and the seed of params.yaml, and sets every parameter of the recipe:
-with the same seed it is the run of the study, to the last digit.
+with a seed that the study has run, it is that run, to the last digit.
 """
 
 import argparse
-import subprocess
+import os
 
 from src.params import Params, read
 from src.runtime.errors import UserError, run
@@ -20,16 +20,16 @@ def main() -> None:
     recipes = read_recipes()
     if name not in recipes:
         raise UserError(f"NAME: {name!r} is no recipe; expected one of {', '.join(recipes)}")
-    found = expected(name)
+    found = expected(name, recipes[name])
     print(
         f"{name}: expect a test accuracy of {found.accuracy} after {found.time} on one core ({found.bits})"
         if found
-        else f"{name}: nobody has run it yet; its images were not at hand",
+        else f"{name}: the study has no results of this recipe as it is now",
         flush=True,
     )
     settings = [f"--set-param={key}={value}" for key, value in recipes[name].items()]
-    command = ["dvc", "exp", "run", f"--name={name}-{read(Params).seed}", *settings]
-    raise SystemExit(subprocess.run(command, check=False).returncode)
+    # In the place of this process, so that Ctrl-C reaches DVC alone, which then puts the workspace in order.
+    os.execvp("dvc", ["dvc", "exp", "run", f"--name={name}-{read(Params).seed}", *settings])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`recipes.yaml` → what each recipe comes to, in a file of its own.
+"""`recipes.yaml` → every recipe with all of its parameters, in a file of its own.
 
 A run depends on the file of its recipe alone, which names the code that it runs by a digest of what it does.
 DVC reads every `dvc.lock` of a repository many times in every command: entries for each module and each
@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from src.params import RunParams, parse
+from src.params import BUILT_IN, RunParams, parse
+from src.runtime.errors import UserError
 from src.runtime.files import write_text
 from src.runtime.workspace import run_stage
 from src.runtime.yaml_text import read_yaml
@@ -30,9 +31,16 @@ def read_recipes() -> dict[str, dict[str, Any]]:
         UserError: one of them is invalid.
     """
     written: Any = read_yaml(RECIPES)
-    recipes = {name: written["defaults"] | changes for name, changes in written["recipes"].items()}
+    for key in ("defaults", "recipes"):
+        if not isinstance(written.get(key), dict):
+            raise UserError(f"{RECIPES}: {key} is missing; expected `{key}:` with a mapping below it")
+    recipes = {name: written["defaults"] | (changes or {}) for name, changes in written["recipes"].items()}
     for name, values in recipes.items():
-        parse(complete(values, seed=0), RunParams, whole=RunParams, source=f"{RECIPES}: {name}")
+        parsed = parse(complete(values, seed=0), RunParams, whole=RunParams, source=f"{RECIPES}: {name}")
+        # Images of one's own are no part of a recipe, which says everything that a result depends on.
+        if parsed.dataset not in BUILT_IN:
+            expected = f"expected one of {', '.join(BUILT_IN)}"
+            raise UserError(f"{RECIPES}: {name}: dataset: {parsed.dataset!r} is invalid; {expected}")
     return recipes
 
 

@@ -8,16 +8,15 @@ import pandas as pd
 from src.runtime.errors import UserError
 from src.runtime.files import replacing, write_table
 from src.runtime.workspace import run_stage
-from src.runtime.yaml_text import read_yaml
 from studies.benchmark.figure import accuracies_by_recipe
 from studies.benchmark.recipes import FOLDER
 from studies.benchmark.results import summarise
+from studies.benchmark.study import read_study
 
 
 def main() -> None:
-    study: Any = read_yaml(FOLDER / "params.yaml")
     rows: list[dict[str, Any]] = []
-    for recipe in study["seeds"]:
+    for recipe in read_study().seeds:
         path = FOLDER / "runs" / f"{recipe}.json"
         if not path.exists():
             raise UserError(f"{path}: no such file; `dvc repro studies/benchmark/dvc.yaml` writes it")

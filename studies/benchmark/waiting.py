@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 from src.data.dataset import dataset
 from src.runtime.errors import UserError, run
 from src.runtime.files import write_text
-from src.runtime.yaml_text import read_yaml
-from studies.benchmark.recipes import FOLDER, read_recipes
+from studies.benchmark.recipes import read_recipes
+from studies.benchmark.study import STUDY, read_study, refuse_unknown_recipes
 
 SEEDS = 5
 
@@ -32,15 +32,15 @@ def move(path: Path, name: str) -> None:
 
 
 def main() -> None:
-    path, recipes = FOLDER / "params.yaml", read_recipes()
-    study: Any = read_yaml(path)
-    for name in study["waiting"]:
+    study, recipes = read_study(), read_recipes()
+    refuse_unknown_recipes(study, recipes)
+    for name in study.waiting:
         try:
             dataset(recipes[name]["dataset"]).load()
         except UserError as error:
             print(f"{name} waits for data: {str(error).splitlines()[0]}", flush=True)
         else:
-            move(path, name)
+            move(STUDY, name)
             print(f"{name} is part of the study now", flush=True)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from src.runtime.files import write_json, write_table
 from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import run_stage
 from src.training.resumable import resumable_training
-from studies.crossval.folds import joined, overall, scores_by_class, stratified_folds
+from studies.crossval.folds import Fold, joined, overall, scores_by_class, stratified_folds
 
 RESULTS = Path("studies/crossval")
 
@@ -37,7 +38,7 @@ class CrossValidation:
 
 @contextmanager
 def cross_validation(
-    part: Split, folds: int, params: RunParams, device: torch.device, files: Sequence[Path] = ()
+    part: Split, folds: int, params: RunParams, device: torch.device
 ) -> Iterator[CrossValidation]:
     """Train and test once for each fold.
 
@@ -49,16 +50,16 @@ def cross_validation(
         folds: how many parts.
         params: of each training, and of the draw of its validation split.
         device: where to compute.
-        files: what `part` comes from; their content counts for the checkpoints.
     """
     training = TrainParams.model_validate(params.model_dump(include=set(TrainParams.model_fields)))
     rows, evaluations, logits, labels = [], [], [], []
     with ExitStack() as until_written:
         for fold in stratified_folds(part, folds, params.val_fraction, params.split_seed):
-            facts: dict[str, Any] = {"fold": fold.number, "folds": folds, **params.model_dump()}
+            # A checkpoint of other folds has been trained on images that are held out in these.
+            facts: dict[str, Any] = {"images": digest(fold), **params.model_dump()}
             print(f"fold {fold.number} of {folds}", flush=True)
             trained, result = until_written.enter_context(
-                resumable_training(training, fold.train, fold.val, device, facts=facts, files=files)
+                resumable_training(training, fold.train, fold.val, device, facts=facts)
             )
             images = torch.from_numpy(fold.held_out.images).to(device)
             network = trained.build().to(device)
@@ -81,6 +82,15 @@ def cross_validation(
         yield CrossValidation(pd.DataFrame(rows), scores_by_class(evaluations), summary)
 
 
+def digest(fold: Fold) -> str:
+    """SHA-256 of what a fold trains on, is chosen by, and is tested on."""
+    content = hashlib.sha256()
+    for split in (fold.train, fold.val, fold.held_out):
+        content.update(split.images.data)
+        content.update(split.labels.data)
+    return content.hexdigest()
+
+
 def write(found: CrossValidation, folder: Path, dataset: str) -> None:
     """Write the three tables, and print those of the classes and of all together."""
     write_table(folder / "folds.csv", found.folds)
@@ -97,7 +107,7 @@ def write(found: CrossValidation, folder: Path, dataset: str) -> None:
 def main() -> None:
     params, device = read(Params), set_up_process()
     part = joined(load_split(TRAIN_SPLIT), load_split(VAL_SPLIT))
-    with cross_validation(part, params.folds, params, device, [TRAIN_SPLIT, VAL_SPLIT]) as found:
+    with cross_validation(part, params.folds, params, device) as found:
         write(found, RESULTS, part.dataset)
 
 
