@@ -14,8 +14,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from src.runtime.errors import UserError
-from studies.benchmark.page import BEGIN, END, PAGE, README, with_results
-from studies.benchmark.recipes import code_digest
+from studies.benchmark.page import BEGIN, END, PAGE, README, expected, with_results
+from studies.benchmark.recipes import code_digest, read_recipes
+from studies.benchmark.study import read_study, refuse_unknown_recipes
 from studies.benchmark.waiting import move
 from tests import committed
 from tests.conftest import Clone, output
@@ -168,6 +169,83 @@ def test_a_recipe_is_an_experiment_with_the_result_of_the_study(clone: Clone) ->
     assert waiting.stdout.startswith(
         "kmnist-lenet5-plain: the study has no results of this recipe as it is now"
     )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "defaults:",
+            "default:",
+            "recipes.yaml: defaults is missing; expected `defaults:` with a mapping below",
+        ),
+        (
+            "dataset: MNIST",
+            "dataset: shapes",
+            "digits: dataset: 'shapes' is invalid; expected one of Digits, ",
+        ),
+        ("epochs: 10", "epochs: 0", "recipes.yaml: digits: epochs: 0 is invalid; expected an integer ≥ 1"),
+        ("digits: {}", "digits:", None),
+    ],
+)
+def test_a_mistake_in_the_recipes_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/own/shapes").mkdir(parents=True)
+    text = f"{committed.text('recipes.yaml').partition('recipes:')[0]}recipes:\n  digits: {{}}\n"
+    assert old in text
+    Path("recipes.yaml").write_text(text.replace(old, new))
+    if message is None:
+        assert read_recipes()["digits"]["epochs"] == 10
+        return
+    with pytest.raises(UserError) as error:
+        read_recipes()
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("folds: 5", "folds: 1", "crossval.folds: Input should be greater than or equal to 2"),
+        ("waiting:", "awaiting:", "waiting: Field required"),
+        (
+            "mnist-lenet5-plain: 5",
+            "mnist-lenet5-plain: many",
+            "seeds.mnist-lenet5-plain: Input should be a valid ",
+        ),
+        (', "padding the images over enlarging them"', "", "claims.1: List should have at least 3 items"),
+        (
+            "waiting: [",
+            "waiting: [cats, ",
+            "'cats' is not in recipes.yaml; expected one of digits-lenet5-plain, ",
+        ),
+    ],
+)
+def test_a_mistake_in_the_parameters_of_the_study_is_named(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    path, text = tmp_path / "params.yaml", committed.text("studies/benchmark/params.yaml")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    with pytest.raises(UserError) as error:
+        refuse_unknown_recipes(read_study(path), committed.yaml("recipes.yaml")["recipes"])
+    assert message in str(error.value)
+
+
+def test_a_changed_recipe_has_no_results_yet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, content in committed.files().items():
+        if name.startswith("studies/benchmark/"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    name = "digits-lenet5-plain"
+    measured = json.loads(Path(f"studies/benchmark/recipes/{name}.json").read_text())["params"]
+    found = expected(name, measured)
+    assert found is not None
+    assert found.accuracy.endswith("(n = 20)")
+    assert expected(name, measured | {"epochs": 30}) is None
+    assert expected("kmnist-lenet5-plain", measured) is None
 
 
 def test_a_recipe_that_there_is_not_is_refused(clone: Clone) -> None:

@@ -135,8 +135,8 @@ def _crossval(chosen: CrossValidated) -> list[str]:
         "## Cross-validation",
         "",
         f"`{chosen.recipe}` over the training images, {chosen.folds} folds of {chosen.epochs} epochs each: "
-        f"accuracy {100 * accuracy['mean']:.2f} % ± {100 * accuracy['sd']:.2f} (sample deviation over folds), "
-        f"of all images together {100 * accuracy['pooled']:.2f} %. By class, with the deviations:",
+        f"accuracy {100 * accuracy['mean']:.2f} % ± {100 * accuracy['sd']:.2f} (sample deviation over "
+        f"folds), of all images together {100 * accuracy['pooled']:.2f} %. By class, with the deviations:",
         "",
         "| class | precision | recall | F1 |",
         "|---|---|---|---|",
