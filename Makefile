@@ -94,7 +94,7 @@ same-results: .venv/installed  ## A=main B=HEAD: two revisions give the same byt
 tune: .venv/tune  ## SAMPLES=20 [CONFIRM=4]: search for better parameters
 	@python -m src.tune $(if $(SAMPLES),--samples $(SAMPLES)) $(if $(CONFIRM),--confirm $(CONFIRM))
 
-# The table of results: hours on a laptop, from nothing; interrupted, it goes on where it was.
+# The table of results: hours on a laptop, from nothing; interrupted, it continues where it was.
 results: .venv/installed  ## run the study behind the table of results: hours
 	python -m studies.benchmark.waiting
 	dvc repro studies/benchmark/dvc.yaml

@@ -66,7 +66,11 @@ def real() -> None:
         f"{EXPERIMENTS} experiments on Digits on a Ray cluster with one worker; with two",
         f"{taken[1]:.0f} s; {taken[2]:.0f} s ({taken[1] / taken[2]:.2f} times)",
     )
-    record(COMMAND, "an experiment of it over `dvc repro`", f"{each:.1f} s over {repro:.1f} s")
+    record(
+        COMMAND,
+        "each of these experiments, with one worker; `dvc repro` by itself",
+        f"{each:.1f} s; {repro:.1f} s",
+    )
 
 
 def simulated() -> None:

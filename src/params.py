@@ -66,7 +66,7 @@ class PrepareParams(_Group):
     )
     split_seed: Seed = Field(description="Seed of the draw of the validation split.")
     test_fraction: Annotated[float, Field(gt=0, le=0.5), BeforeValidator(_fraction)] = Field(
-        description="Share of the images of each class that becomes the test split, for images of your own "
+        description="Approximate share of the images that becomes the test split, for images of your own "
         "that come without one; drawn by content."
     )
 

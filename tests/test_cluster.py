@@ -144,7 +144,7 @@ def test_an_interruption_and_a_failure(clone: Clone) -> None:
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[0]
         assert process.returncode == 130
-        assert said.splitlines()[-1] == "interrupted: what was running is dropped; the same command goes on"
+        assert said.splitlines()[-1] == "interrupted: what was running is dropped; the same command resumes"
         wait_for(lambda: not pipelines())
         done = len(clone.experiments())
         assert 1 <= done < 3

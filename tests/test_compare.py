@@ -26,12 +26,12 @@ def test_the_difference_in_words() -> None:
     assert result_lines(comparison(4, 13, 360)) == [
         "B - A: +2.50 percentage points, 95 % interval +0.13 to +5.28 (paired)",
         "only A right: 4, only B right: 13; McNemar's test: p = 0.039",
-        "a difference of this size would hardly come about by chance, for these images and these seeds",
+        "a significant difference for these images and these seeds: the 95 % interval excludes 0",
     ]
     assert result_lines(comparison(12, 4, 360)) == [
         "B - A: -2.22 percentage points, 95 % interval -4.94 to +0.11 (paired)",
         "only A right: 12, only B right: 4; McNemar's test: p = 0.061",
-        "no difference to believe: this much comes about by chance",
+        "no significant difference: the 95 % interval includes 0",
     ]
     assert accuracy_lines("HEAD", "lr-0.01", comparison(4, 13, 360), "validation") == [
         "A  HEAD     96.39% of 360 validation images",
@@ -42,7 +42,7 @@ def test_the_difference_in_words() -> None:
 def test_the_same_predictions_are_no_difference() -> None:
     same = predictions(95, 5)
     assert result_lines(compare(same, same))[-1] == (
-        "no difference to believe: both predict the same class for every image"
+        "no significant difference: both predict the same class for every image"
     )
     assert is_same((same, same), {}, NOTHING)
     assert not is_same((same, predictions(96, 4)), {}, NOTHING)
@@ -67,13 +67,13 @@ def test_groups_in_words() -> None:
         "B  b-more*  98.30% ± 0.98  (3 seeds: 0, 1, 2)",
         "mean validation accuracy ± sample standard deviation; the seed is the unit, not the image",
         "B - A: +2.30 percentage points, 95 % interval +1.64 to +2.96 (paired by seed, n = 3)",
-        "a difference of this size would hardly come about by the choice of seeds",
+        "a significant difference between the settings: the interval over seeds excludes 0",
     ]
     worse = compare_groups(b, {0: Run(0.95, 0.1), 1: Run(0.985, 0.1), 5: Run(0.1, 0.1)})
     assert worse.seeds == [0, 1]
     assert group_lines(group("b", 0, 1, 2), group("c", 0, 1, 5), worse, "test")[-2:] == [
         "B - A: -1.00 percentage points, 95 % interval -20.06 to +18.06 (paired by seed, n = 2)",
-        "no difference to believe: other seeds alone make as much",
+        "no significant difference between the settings: the interval over seeds includes 0",
     ]
 
 
@@ -220,7 +220,7 @@ def test_experiments_are_compared_by_their_seeds(groups: Clone, compared: Compar
         "B  fast*  96.00% ± 1.00  (3 seeds: 0, 1, 2)",
         "mean validation accuracy ± sample standard deviation; the seed is the unit, not the image",
         "B - A: +5.00 percentage points, 95 % interval +2.52 to +7.48 (paired by seed, n = 3)",
-        "a difference of this size would hardly come about by the choice of seeds",
+        "a significant difference between the settings: the interval over seeds excludes 0",
         "parameters that differ:",
         "  lr: 0.0001 → 0.005",
     ]

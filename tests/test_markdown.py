@@ -19,7 +19,7 @@ from tests.rendered import Rendered, rendered
 from tests.test_paired import comparison
 
 TRAINED = Provenance({"python": "3.11", "torch": "2.14.0", "threads": 1}, {"src/training": "1"})
-BETTER = "a difference of this size would hardly come about by chance, for these images and these seeds"
+BETTER = "a significant difference for these images and these seeds: the 95 % interval excludes 0"
 OLD = {"val_accuracy": 0.963889, "val_loss": 0.0636543, "best_epoch": 12}
 NEW = {"val_accuracy": 0.988889, "val_loss": 0.0369454, "best_epoch": 12, "macro.f1": 0.5}
 METRICS = "Metrics of the best epoch, metrics/train.json"
@@ -68,8 +68,8 @@ def test_a_higher_accuracy_with_its_interval_and_what_differs() -> None:
     ("only", "heading"),
     [
         ((13, 4), "head has a lower validation accuracy than base"),
-        ((12, 4), "No difference to believe between base and head"),
-        ((0, 0), "No difference to believe between base and head"),
+        ((12, 4), "No significant difference between base and head"),
+        ((0, 0), "No significant difference between base and head"),
     ],
 )
 def test_the_heading_follows_the_interval(only: tuple[int, int], heading: str) -> None:
@@ -81,7 +81,7 @@ def test_the_same_is_said_to_be_the_same_unless_a_picture_differs() -> None:
     assert page(same).headings[0] == "Nothing differs between base and head"
     assert "No parameter differs." in page(same).plain
     assert "No picture differs." in page(same).plain
-    assert page(same, {"plots/a.png": ""}).headings[0] == "No difference to believe between base and head"
+    assert page(same, {"plots/a.png": ""}).headings[0] == "No significant difference between base and head"
 
 
 def test_what_cannot_be_compared_says_why_and_shows_the_rest() -> None:

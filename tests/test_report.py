@@ -468,7 +468,7 @@ def test_what_is_the_same_is_said_to_be() -> None:
     assert judged.verdict == "the workspace is HEAD: nothing differs"
     other = with_predictions("workspace", table, parameters={"lr": 0.1})
     assert judge(with_predictions("HEAD", table, parameters={"lr": 0.2}), other).verdict == (
-        "no difference to believe: both predict the same class for every image"
+        "no significant difference: both predict the same class for every image"
     )
 
 

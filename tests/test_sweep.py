@@ -255,7 +255,7 @@ def test_interrupted_it_goes_on_and_a_failure_stops_nothing(clone: Clone) -> Non
     # A failure is noticed when the queue is asked, which may be after the next experiment has finished.
     assert re.match(r"1/4 (lr=1e30: failed|lr=0.01: validation accuracy)", ended)
     process.send_signal(signal.SIGINT)
-    assert "the same command goes on" in process.communicate(timeout=60)[0]
+    assert "the same command resumes" in process.communicate(timeout=60)[0]
     assert process.returncode == 130
     assert "Queued" in clone.dvc("queue", "status").stdout
 

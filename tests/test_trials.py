@@ -88,7 +88,7 @@ def test_a_search_of_which_nothing_is_left_says_where_to_look(
 ) -> None:
     with pytest.raises(UserError) as refused:
         report(trials[1:3], SPACE, 2)
-    assert str(refused.value) == "none of 2 trials came to an end; metrics/tune.csv says why"
+    assert str(refused.value) == "none of 2 trials finished; metrics/tune.csv says why"
     repeat = replace(trial(6, "diverged", None, seed=1), confirms=4)
     with pytest.raises(UserError) as refused:
         report([*trials, repeat], SPACE, 5)

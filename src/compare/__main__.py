@@ -1,8 +1,8 @@
 """Is one revision better than another? `python -m src.compare REV_A REV_B`.
 
-Revisions are commits, branches, tags or experiment names; REV_A is HEAD and REV_B the workspace where they
-are left out. Judged are the predictions of the validation split, image by image: two networks that are right
-on nearly the same images can be told apart by far fewer images than two numbers can. Below stands what may
+Revisions are commits, branches, tags or experiment names; REV_A defaults to HEAD and REV_B to the workspace.
+The predictions of the validation split are compared image by image: two networks that are right on nearly the
+same images can be told apart with far fewer images than two separate accuracies can. Then follows what may
 explain a difference: parameters, and the environment and code that trained the two.
 
 --markdown prints the comparison for a pull request, with the metrics and the pictures that differ.

@@ -57,15 +57,15 @@ class GroupComparison:
 
     @property
     def verdict(self) -> str:
-        """Whether the difference is one to believe, or why that cannot be said."""
+        """Whether the difference is significant, or why that cannot be said."""
         if len(self.seeds) < 2:
             common = "no seed" if not self.seeds else f"seed {self.seeds[0]} alone"
             return f"nothing can be said of other seeds: the groups have {common} in common"
         if self.b.interval is None:
             return "nothing can be said of other seeds: all of these differ by the same amount"
         if self.b.distinct:
-            return "a difference of this size would hardly come about by the choice of seeds"
-        return "no difference to believe: other seeds alone make as much"
+            return "a significant difference between the settings: the interval over seeds excludes 0"
+        return "no significant difference between the settings: the interval over seeds includes 0"
 
 
 def is_pattern(name: str) -> bool:

@@ -104,7 +104,7 @@ def _sentence(text: str) -> str:
 def _heading(facts: Facts[Any], difference: float, distinct: bool, kind: str = "") -> str:
     a, b = code(facts.a), code(facts.b)
     if not distinct:
-        return f"No difference to believe between {a} and {b}"
+        return f"No significant difference between {a} and {b}"
     return f"{b} has a {'higher' if difference > 0 else 'lower'} {kind}{facts.split} accuracy than {a}"
 
 

@@ -117,10 +117,10 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def verdict(result: Comparison) -> str:
-    """Whether the difference is one to believe: whether its interval excludes 0."""
+    """Whether the difference is significant: whether its interval excludes 0."""
     low, high = result.interval
     if result.identical:
-        return "no difference to believe: both predict the same class for every image"
+        return "no significant difference: both predict the same class for every image"
     if low <= 0 <= high:
-        return "no difference to believe: this much comes about by chance"
-    return "a difference of this size would hardly come about by chance, for these images and these seeds"
+        return "no significant difference: the 95 % interval includes 0"
+    return "a significant difference for these images and these seeds: the 95 % interval excludes 0"

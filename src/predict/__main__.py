@@ -76,7 +76,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--split", choices=SPLITS, help="evaluate a split of the prepared data instead")
     parser.add_argument(
-        "--untrained", action="store_true", help="ask the network as it was before training: every answer"
+        "--untrained",
+        action="store_true",
+        help="use the initial weights instead of the trained ones, and show the probabilities of all classes",
     )
     options = parser.parse_args()
     if bool(options.pictures) == bool(options.split):

@@ -20,7 +20,7 @@ class Judgement:
     """A revision's validation accuracy against that of the first.
 
     Attributes:
-        verdict: whether to believe the difference, or why nothing can be said.
+        verdict: whether the difference is significant, or why nothing can be said.
         difference: a fraction; None where there is no comparison.
         interval: of the difference at 95 %; None where it cannot be estimated.
         p_value: that there is no difference; None where `interval` is.

@@ -21,7 +21,7 @@ from src.runtime.errors import UserError, reason
 if TYPE_CHECKING:
     import pandas as pd
 
-# Of fractions in text files: finer than any difference to believe, coarser than the rounding of a machine.
+# Of fractions in text files: finer than any difference that matters, coarser than the rounding of a machine.
 SIGNIFICANT_DIGITS = 6
 
 

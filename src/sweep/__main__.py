@@ -191,7 +191,7 @@ def main() -> None:
             else:
                 sweep.run(grid)
         except KeyboardInterrupt:
-            print(f"interrupted: {sweep.interrupt()}; the same command goes on", file=sys.stderr)
+            print(f"interrupted: {sweep.interrupt()}; the same command resumes", file=sys.stderr)
             sys.exit(130)
         except CommandError:
             refuse_full_disk()

@@ -1,6 +1,6 @@
 """Search for better parameters: `python -m src.tune --samples 20`.
 
-What is searched, and within which bounds, says `search_space.yaml`; dataset and everything else is as in
+`search_space.yaml` says what is searched and within which bounds; the dataset and everything else come from
 `params.yaml`. Trials are compared by their validation accuracy; the test split is not read. Interrupted or
 killed, the same command resumes the search. Results are `metrics/tune.csv`, `plots/tune.png`, and the command
 that makes the best trial a DVC experiment.
@@ -200,7 +200,7 @@ def report(trials: list[Trial], space: dict[str, Domain], samples: int) -> Trial
         print(f"interrupted with {unfinished} trials unfinished; the same command resumes", file=sys.stderr)
         sys.exit(130)
     if not ranked:
-        raise UserError(f"none of {len(trials)} trials came to an end; {TABLE} says why")
+        raise UserError(f"none of {len(trials)} trials finished; {TABLE} says why")
     if not any(trial.confirms for trial in trials):
         return ranked[0]
     compared = compare_candidates(trials)

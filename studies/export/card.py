@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from scipy.stats import binomtest
 
 from src.data.splits import load_split
+from src.evaluation.metrics import CALIBRATION_BINS
 from src.evaluation.mistakes import most_frequent_mistakes
 from src.params import Params, RunParams, read
 from src.runtime.files import write_text
@@ -34,8 +35,8 @@ from studies.robustness.table import by_strength
 ROBUSTNESS = Path("studies/robustness/accuracy.csv")
 MISTAKES = 5
 
-LIMITS = """- It answers with one of its classes whatever it is shown: a photograph of a cat gets a digit,
-  too. Confidence is not the probability of being right on pictures unlike those of the dataset.
+LIMITS = """- It answers with one of its classes whatever it is shown, even a photograph
+  of a cat. Confidence is not the probability of being right on pictures unlike those of the dataset.
 - The test accuracy is of one training. `make sweep … SEEDS=5` says how much another seed changes.
 - Pictures must be made like those of the dataset: `python -m src.predict` does it."""
 
@@ -118,7 +119,8 @@ def results_text(test: dict[str, Any], predictions: dict[str, pd.DataFrame]) -> 
     return (
         f"{table_of(shown)}\n\nThe epoch was chosen by the validation split; the test split chose "
         f"nothing. Test split: macro F1 {test['macro']['f1']:.4f}, cross-entropy {test['loss']:.4f} nats per "
-        f"image, Brier score {test['brier']:.4f}, expected calibration error {test['ece']:.4f} (15 bins)."
+        f"image, Brier score {test['brier']:.4f}, expected calibration error {test['ece']:.4f} "
+        f"({CALIBRATION_BINS} bins)."
     )
 
 

@@ -1,7 +1,6 @@
 """The best model and the validation split → its accuracy on corrupted images, as a table and a figure.
 
-The validation split, since robustness is a thing to choose a model by; the test split is read in `evaluate`
-alone.
+The validation split, since robustness is a thing to choose a model by, and the test split is for reporting.
 """
 
 from pathlib import Path
