@@ -92,7 +92,7 @@ def test_the_verdict_the_interval_and_p_agree(
         assert result.p_value == pytest.approx(p, rel=0.02)
         low, high = result.interval
         assert believed == (result.p_value < 0.05) == (not low <= 0 <= high)
-        assert verdict(result).startswith("a difference" if believed else "no difference")
+        assert verdict(result).startswith("a significant" if believed else "no significant")
         assert np.sign(result.difference) == np.sign(result.only_b - result.only_a)
 
 

@@ -426,10 +426,10 @@ def with_predictions(name: str, table: pd.DataFrame, **held: object) -> Snapshot
 @pytest.mark.parametrize(
     ("only_a", "only_b", "difference", "details", "begins"),
     [
-        (4, 13, 2.5, "95 % interval +0.13 to +5.28 (paired); McNemar’s test: p = 0.039;", "a difference"),
-        (13, 4, -2.5, "95 % interval −5.28 to −0.13 (paired); McNemar’s test: p = 0.039;", "a difference"),
-        (4, 12, 2.22, "95 % interval −0.11 to +4.94 (paired); McNemar’s test: p = 0.061;", "no difference"),
-        (12, 4, -2.22, "95 % interval −4.94 to +0.11 (paired); McNemar’s test: p = 0.061;", "no difference"),
+        (4, 13, 2.5, "95 % interval +0.13 to +5.28 (paired); McNemar’s test: p = 0.039;", "a significant difference"),
+        (13, 4, -2.5, "95 % interval −5.28 to −0.13 (paired); McNemar’s test: p = 0.039;", "a significant difference"),
+        (4, 12, 2.22, "95 % interval −0.11 to +4.94 (paired); McNemar’s test: p = 0.061;", "no significant difference"),
+        (12, 4, -2.22, "95 % interval −4.94 to +0.11 (paired); McNemar’s test: p = 0.061;", "no significant difference"),
     ],
 )
 def test_the_verdict_and_its_numbers(
@@ -449,7 +449,7 @@ def test_groups_are_judged_by_their_seeds() -> None:
     b = snapshot("b*", runs={seed: Run(value, 0.1) for seed, value in enumerate((0.90, 0.92, 0.91))})
     judged = judge(a, b)
     assert judged.difference == pytest.approx(-0.05)
-    assert judged.verdict.startswith("a difference of this size would hardly come about by the choice of")
+    assert judged.verdict.startswith("a significant difference between the settings")
     assert "96.00% ± 1.00 (n = 3) and 91.00% ± 1.00 (n = 3)" in judged.details
     assert "95 % interval −7.48 to −2.52 (paired by seed, n = 3); Student’s t test" in judged.details
     assert judged.p_value == pytest.approx(0.01307, abs=1e-5)
