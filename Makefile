@@ -50,6 +50,7 @@ bench: .venv/tune .venv/serve  ## measure speed; every figure in docs/benchmarks
 	python -m benchmarks.pipeline
 	python -m benchmarks.time_to_accuracy
 	python -m benchmarks.throughput
+	python -m benchmarks.layout
 	python -m benchmarks.workers
 	python -m benchmarks.seeds
 	python -m benchmarks.vectorized
