@@ -36,7 +36,7 @@ def study(clone: Clone) -> Clone:
         "digits-lenet5-plain": {},
         "digits-lenet5-tanh-avg": {"activation": "Tanh", "pooling": "avg"},
         "digits-convnet-plain": {"model": "convnet", "epochs": 4},
-        "kmnist-lenet5-plain": {"dataset": "KMNIST"},
+        "kmnist-lenet5-plain": {"dataset": "KMNIST", "val_fraction": 0.25},
     }
     YAML().dump(recipes, clone.path / "recipes.yaml")
     params = {
