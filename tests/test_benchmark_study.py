@@ -185,6 +185,7 @@ def test_a_recipe_is_an_experiment_with_the_result_of_the_study(clone: Clone) ->
             "digits: dataset: 'shapes' is invalid; expected one of Digits, ",
         ),
         ("epochs: 10", "epochs: 0", "recipes.yaml: digits: epochs: 0 is invalid; expected an integer ≥ 1"),
+        ("digits: {}", "digits: 5", "recipes.yaml: digits: 5 is invalid; expected `key: value` lines"),
         ("digits: {}", "digits:", None),
     ],
 )
@@ -202,6 +203,9 @@ def test_a_mistake_in_the_recipes_is_named(
     with pytest.raises(UserError) as error:
         read_recipes()
     assert message in str(error.value)
+    Path("recipes.yaml").write_text("")
+    with pytest.raises(UserError, match="defaults is missing"):
+        read_recipes()
 
 
 @pytest.mark.parametrize(

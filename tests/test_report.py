@@ -426,34 +426,10 @@ def with_predictions(name: str, table: pd.DataFrame, **held: object) -> Snapshot
 @pytest.mark.parametrize(
     ("only_a", "only_b", "difference", "details", "begins"),
     [
-        (
-            4,
-            13,
-            2.5,
-            "95 % interval +0.13 to +5.28 (paired); McNemar’s test: p = 0.039;",
-            "a significant difference",
-        ),
-        (
-            13,
-            4,
-            -2.5,
-            "95 % interval −5.28 to −0.13 (paired); McNemar’s test: p = 0.039;",
-            "a significant difference",
-        ),
-        (
-            4,
-            12,
-            2.22,
-            "95 % interval −0.11 to +4.94 (paired); McNemar’s test: p = 0.061;",
-            "no significant difference",
-        ),
-        (
-            12,
-            4,
-            -2.22,
-            "95 % interval −4.94 to +0.11 (paired); McNemar’s test: p = 0.061;",
-            "no significant difference",
-        ),
+        (4, 13, 2.5, "95 % interval +0.13 to +5.28 (paired); McNemar’s test: p = 0.039;", "a significant"),
+        (13, 4, -2.5, "95 % interval −5.28 to −0.13 (paired); McNemar’s test: p = 0.039;", "a significant"),
+        (4, 12, 2.22, "95 % interval −0.11 to +4.94 (paired); McNemar’s test: p = 0.061;", "no significant"),
+        (12, 4, -2.22, "95 % interval −4.94 to +0.11 (paired); McNemar’s test: p = 0.061;", "no significant"),
     ],
 )
 def test_the_verdict_and_its_numbers(

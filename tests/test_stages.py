@@ -283,7 +283,8 @@ def test_a_study_is_committed_as_it_was_made(study: str) -> None:
 
 
 def test_every_run_of_the_benchmark_is_committed_as_it_was_made() -> None:
-    study = committed.yaml("studies/benchmark/params.yaml")
+    study, recipes = committed.yaml("studies/benchmark/params.yaml"), committed.yaml("recipes.yaml")
+    is_old = "benchmark" in committed.outdated_studies()  # which fails on a CI service, see above
     pipeline, lock = committed_study("benchmark")
     assert set(pipeline) == {"recipes", "run", "crossval", "table"}
     assert {f"run@{recipe}" for recipe in study["seeds"]} == set(lock) - {"recipes", "crossval", "table"}
@@ -294,6 +295,7 @@ def test_every_run_of_the_benchmark_is_committed_as_it_was_made() -> None:
         assert [dep["path"] for dep in locked["deps"]] == [path]
         assert [out["path"] for out in locked["outs"]] == [f"studies/benchmark/runs/{recipe}.json"]
         described = json.loads(committed.text(path))
+        assert described["params"] == recipes["defaults"] | recipes["recipes"][recipe] or is_old
         codes.add(described["code"])
         runs = json.loads(committed.text(f"studies/benchmark/runs/{recipe}.json"))
         assert runs["made_by"] == hashlib.sha256(committed.text(path).encode()).hexdigest()

@@ -32,8 +32,11 @@ def read_recipes() -> dict[str, dict[str, Any]]:
     """
     written: Any = read_yaml(RECIPES)
     for key in ("defaults", "recipes"):
-        if not isinstance(written.get(key), dict):
+        if not isinstance(written, dict) or not isinstance(written.get(key), dict):
             raise UserError(f"{RECIPES}: {key} is missing; expected `{key}:` with a mapping below it")
+    for name, changes in written["recipes"].items():
+        if not isinstance(changes, dict | None):
+            raise UserError(f"{RECIPES}: {name}: {changes!r} is invalid; expected `key: value` lines")
     recipes = {name: written["defaults"] | (changes or {}) for name, changes in written["recipes"].items()}
     for name, values in recipes.items():
         parsed = parse(complete(values, seed=0), RunParams, whole=RunParams, source=f"{RECIPES}: {name}")
