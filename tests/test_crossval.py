@@ -77,6 +77,8 @@ def test_another_draw_of_folds_resumes_no_checkpoint_of_this_one() -> None:
     assert measure.digest(fold) != measure.digest(replace(fold, held_out=fold.val))
     relabelled = replace(fold.train, labels=fold.train.labels[::-1].copy())
     assert measure.digest(fold) != measure.digest(replace(fold, train=relabelled))
+    mirrored = replace(fold.train, mirror_symmetric=not fold.train.mirror_symmetric)
+    assert measure.digest(fold) != measure.digest(replace(fold, train=mirrored))
 
 
 def test_more_folds_than_images_of_a_class_are_refused() -> None:

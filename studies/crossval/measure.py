@@ -83,11 +83,11 @@ def cross_validation(
 
 
 def digest(fold: Fold) -> str:
-    """SHA-256 of what a fold trains on, is chosen by, and is tested on."""
+    """SHA-256 of all facts of what a fold trains on, is chosen by, and is tested on."""
     content = hashlib.sha256()
     for split in (fold.train, fold.val, fold.held_out):
-        content.update(split.images.data)
-        content.update(split.labels.data)
+        for value in vars(split).values():
+            content.update(value.data if isinstance(value, np.ndarray) else repr(value).encode())
     return content.hexdigest()
 
 
