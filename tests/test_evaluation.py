@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import brier_score_loss, confusion_matrix, precision_recall_fscore_support
 
 from src.evaluation.metrics import (
     calibration_bins,
@@ -11,6 +13,7 @@ from src.evaluation.metrics import (
     expected_calibration_error,
     first_correct_of_each_class,
     most_confident_mistakes,
+    wilson_interval,
 )
 
 NAMES = ["cat", "dog", "owl"]
@@ -57,6 +60,44 @@ def test_calibration_worked_out_by_hand() -> None:
     assert table["accuracy_high"].tolist()[1:] == pytest.approx([1, 1, one, 1])
     gaps = [2 * (shared - 0.5), *(1 - CONFIDENCE[[1, 4, 3]]), CONFIDENCE[2]]
     assert evaluation.metrics["ece"] == pytest.approx(sum(gaps) / 6)
+
+
+@pytest.mark.parametrize(("images", "classes", "seed"), [(1, 2, 0), (7, 5, 1), (300, 10, 2), (4_000, 40, 3)])
+def test_metrics_are_those_of_scikit_learn(images: int, classes: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(images, classes)).astype(np.float32)
+    # The last class never occurs, the first is never predicted, and both of few images leave others out.
+    labels, logits[:, 0] = generator.integers(0, classes - 1, images), -9
+    logits[np.arange(images), labels] += 1
+    evaluation = evaluate(logits, labels, [f"class {number}" for number in range(classes)])
+
+    codes, predicted = np.arange(classes), logits.argmax(axis=1)
+    probabilities = np.exp(logits.astype(float))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    brier = brier_score_loss(labels, probabilities, labels=codes, scale_by_half=False)
+    assert evaluation.metrics["brier"] == pytest.approx(brier, rel=1e-12)
+    for average in (None, "macro", "weighted"):
+        expected = precision_recall_fscore_support(
+            labels, predicted, labels=codes, average=average, zero_division=0
+        )
+        found = evaluation.metrics[average] if average else evaluation.per_class
+        for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
+            assert np.asarray(found[name]) == pytest.approx(values, rel=1e-12), (average, name)
+    counts = np.zeros((classes, classes), int)
+    for actual, chosen, count in evaluation.confusion.to_numpy():
+        counts[int(actual.split()[1]), int(chosen.split()[1])] = count
+    assert (counts == confusion_matrix(labels, predicted, labels=codes)).all()
+    assert evaluation.per_class["support"].tolist() == counts.sum(axis=1).tolist()
+
+
+def test_wilsons_interval_is_that_of_scipy() -> None:
+    pairs = [
+        (hits, count) for count in (1, 2, 15, 360, 10_000) for hits in {0, 1, count // 3, count - 1, count}
+    ]
+    low, high = wilson_interval(*map(np.array, zip(*pairs, strict=True)))
+    for (hits, count), *found in zip(pairs, low, high, strict=True):
+        expected = binomtest(hits, count).proportion_ci(method="wilson")
+        assert found == pytest.approx([expected.low, expected.high], rel=1e-12, abs=1e-15), (hits, count)
 
 
 def test_a_bin_holds_its_upper_end_and_the_first_both() -> None:

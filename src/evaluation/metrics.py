@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
-from scipy.stats import binomtest
-from sklearn.metrics import (
-    accuracy_score,
-    brier_score_loss,
-    confusion_matrix,
-    precision_recall_fscore_support,
-)
+
+# What follows is a few lines of NumPy, as scikit-learn's metrics and SciPy's binomial test have it (tests
+# compare them): importing these two takes as long as everything else that `evaluate` does.
 
 CALIBRATION_BINS = 15
 
@@ -58,28 +55,25 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, class_names: list[str]) -> 
     calibration = calibration_bins(confidence, predicted == labels)
     loss = float(-log_probabilities[rows, labels].mean())
 
-    def scores(average: str | None) -> dict[str, Any]:
-        values = precision_recall_fscore_support(
-            labels, predicted, labels=codes, average=average, zero_division=0
-        )
-        return dict(zip(("precision", "recall", "f1", "support"), values, strict=True))
-
+    counts = np.zeros((len(codes), len(codes)), dtype=np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    scores = _scores(counts)
+    support = counts.sum(axis=1)
     metrics: dict[str, Any] = {
-        "accuracy": float(accuracy_score(labels, predicted)),
+        "accuracy": float((predicted == labels).mean()),
         "loss": loss,
         "nll": loss,
-        "brier": float(brier_score_loss(labels, probabilities, labels=codes, scale_by_half=False)),
+        "brier": float(((probabilities - np.eye(len(codes))[labels]) ** 2).sum(axis=1).mean()),
         "ece": expected_calibration_error(calibration),
     }
-    for average in ("macro", "weighted"):
+    for average, weights in (("macro", None), ("weighted", support)):
         metrics[average] = {
-            name: float(value) for name, value in scores(average).items() if name != "support"
+            name: float(np.average(values, weights=weights)) for name, values in scores.items()
         }
-    counts = confusion_matrix(labels, predicted, labels=codes)
     pairs = np.nonzero((counts > 0) | np.eye(len(codes), dtype=bool))
     return Evaluation(
         metrics=metrics,
-        per_class=pd.DataFrame({"class": names, **scores(None)}),
+        per_class=pd.DataFrame({"class": names, **scores, "support": support}),
         confusion=pd.DataFrame(
             {
                 "actual": names[pairs[0]],
@@ -97,6 +91,34 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, class_names: list[str]) -> 
         ),
         calibration=calibration,
     )
+
+
+def _scores(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 of each class, float [C], from a confusion matrix, int [actual, predicted]."""
+    right, actual, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+
+    def share(part: np.ndarray, of: np.ndarray) -> np.ndarray:
+        return np.divide(part, of, out=np.zeros(len(counts)), where=of > 0)
+
+    return {
+        "precision": share(right, predicted),
+        "recall": share(right, actual),
+        "f1": share(2 * right, actual + predicted),
+    }
+
+
+def wilson_interval(hits: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 95 % interval of a share of `hits` in `count` > 0 trials, integers [N]: two floats [N] in [0, 1].
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
+    American Statistical Association 22(158), 1927.
+    """
+    z = NormalDist().inv_cdf(0.975)
+    share = hits / count
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    # Rounding alone would put the end at no hits just above 0, and at all hits just below 1.
+    return np.where(hits == 0, 0.0, centre - half), np.where(hits == count, 1.0, centre + half)
 
 
 def calibration_bins(
@@ -121,12 +143,9 @@ def calibration_bins(
     means.insert(0, "upper", (means.index + 1) / bins)
     means.insert(0, "lower", means.index / bins)
     right = grouped["accuracy"].sum().astype(int)
-    intervals = [
-        binomtest(hits, count).proportion_ci(method="wilson")
-        for hits, count in zip(right, means["count"], strict=True)
-    ]
-    means["accuracy_low"] = [interval.low for interval in intervals]
-    means["accuracy_high"] = [interval.high for interval in intervals]
+    means["accuracy_low"], means["accuracy_high"] = wilson_interval(
+        right.to_numpy(), means["count"].to_numpy()
+    )
     return means.reset_index(drop=True)
 
 
