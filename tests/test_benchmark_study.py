@@ -51,6 +51,11 @@ def study(clone: Clone) -> Clone:
     return clone
 
 
+def rows(study: Clone, kind: str, recipe: str) -> dict[str, dict[str, float]]:
+    """The `runs` or the `times` of a recipe, by seed."""
+    return json.loads(study.read(f"studies/benchmark/{kind}/{recipe}.json"))["rows"]
+
+
 def ran(text: str) -> list[str]:
     start = "> python -m studies.benchmark."
     return [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
@@ -87,16 +92,19 @@ def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None
     assert summary["test_accuracy_mean"][0] == pytest.approx(
         runs[runs["recipe"] == "digits-lenet5-plain"]["test_accuracy"].mean()
     )
-    times = json.loads(study.read("studies/benchmark/times/digits-convnet-plain.json"))["rows"]
-    assert times["0"]["wall_seconds"] > 0
+    assert rows(study, "times", "digits-lenet5-plain")["0"]["wall_seconds"] > 0
+    resumed = rows(study, "times", "digits-convnet-plain")["0"]
+    assert "wall_seconds" not in resumed, "the time of its last part alone would say too little"
     assert "times" not in study.read("studies/benchmark/dvc.lock")
 
     study.run("python", "-m", "studies.benchmark.page")
     table = study.read(str(PAGE)).split(BEGIN)[1].split(END)[0]
     row = f"| Digits | `lenet5` | {100 * summary['test_accuracy_mean'][0]:.2f} % ± "
     assert row in table
-    assert "(n = 2) | 1 of 1 | " in table
-    assert "x86-64 AVX2 | `make recipe NAME=digits-lenet5-plain` |" in table
+    assert re.search(
+        r"\(n = 2\) \| 1 of 1 \| \d+ s \| x86-64 AVX2 \| `make recipe NAME=digits-lenet5-plain", table
+    )
+    assert "| not measured | x86-64 AVX2 | `make recipe NAME=digits-convnet-plain` |" in table
     assert "| KMNIST | `lenet5` | waiting for data | " in table
     assert re.search(r"^\| ReLU and max pooling over the others: .* \| 2 \|$", table, re.MULTILINE)
 
@@ -110,6 +118,29 @@ def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None
     assert output(refused).startswith(
         "error: 'no-such-recipe' is no recipe; expected one of digits-convnet-plain, digits-lenet5-plain"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("new", "trained"), [("SHARE_OF_RISE = 0.3", "0"), ("SHARE_OF_RISE = 0.2", "01")])
+def test_after_a_change_of_code_the_first_seed_decides_about_the_others(
+    study: Clone, new: str, trained: str
+) -> None:
+    name = "digits-lenet5-tanh-avg"
+
+    def run() -> str:
+        study.run("python", "-m", "studies.benchmark.recipes")
+        return output(study.run("python", "-m", "studies.benchmark.run", name, "2"))
+
+    assert re.findall(r"seed (\d)", run()) == ["0", "1"]
+    before, code = rows(study, "runs", name), study.read(f"studies/benchmark/recipes/{name}.json")
+    study.replace("src/training/optimization.py", "ONECYCLE_RISE = 0.3", new)
+    study.replace("src/training/optimization.py", "else ONECYCLE_RISE", f"else {new.split()[0]}")
+    said = run()
+    assert study.read(f"studies/benchmark/recipes/{name}.json") != code
+    assert re.findall(r"seed (\d)", said) == list(trained)
+    assert ("other results than before; every seed is run again" in said) == (trained != "0")
+    assert (rows(study, "runs", name) == before) == (trained == "0")
+    assert run() == "", "the others were made by this code, too"
 
 
 @pytest.mark.slow

@@ -51,12 +51,16 @@ def expected(name: str, recipe: dict[str, Any]) -> Expected | None:
     return Expected(
         accuracy=f"{100 * row['test_accuracy_mean']:.2f} %{half} (n = {row['n']})",
         best_epoch=f"{row['best_epoch']:.0f} of {row['epochs']}",
-        time=_duration(statistics.median(time["processor_seconds"] for time in times)),
+        time=_duration([time["processor_seconds"] for time in times if "processor_seconds" in time]),
         bits=", ".join(sorted({time["bits"] for time in times})),
     )
 
 
-def _duration(seconds: float) -> str:
+def _duration(of_runs: list[float]) -> str:
+    # A run that was interrupted and resumed has none.
+    if not of_runs:
+        return "not measured"
+    seconds = statistics.median(of_runs)
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
