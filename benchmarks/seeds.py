@@ -120,8 +120,8 @@ def main() -> None:
         record(
             "python -m benchmarks.seeds",
             f"the best of {len(SETTINGS)} settings on Digits, chosen by {way}",
-            f"{runs:.1f} runs; the same as by the full grid with {FULL} seeds in {same:.1%} of the draws, false in "
-            f"{false:.1%}; {points:.3f} points below the best on average",
+            f"{runs:.1f} runs; the same as by the full grid with {FULL} seeds in {same:.1%} of the draws, "
+            f"false in {false:.1%}; {points:.3f} points below the best on average",
         )
 
 
