@@ -134,7 +134,7 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     of_classes = "each class" if len(right_at) == classes else f"{len(right_at)} classes"
     figure = Figure(figsize=(1.45 * columns, 2.05 * len(bands) + 0.7), layout="constrained")
     figure.suptitle(
-        ("Most confident mistakes on the test split (red)" if len(wrong_at) else "No mistake to show")
+        ("Most confident mistakes on the test split (orange)" if len(wrong_at) else "No mistake to show")
         + f"\nand a correct prediction of {of_classes} (blue): actual → predicted, confidence"
     )
     grid = figure.subplots(len(bands), squeeze=False)[:, 0]
