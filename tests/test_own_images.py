@@ -167,13 +167,15 @@ def test_size_and_colour_are_guessed(
     assert own_dataset("shells").format == expected
 
 
-def test_pictures_that_could_hold_colours_and_hold_none_are_grey(folder: Path) -> None:
+@pytest.mark.parametrize("side", [28, 40])
+def test_pictures_that_could_hold_colours_and_hold_none_are_grey(folder: Path, side: int) -> None:
     for number, name in enumerate("abababab"):
         (folder / name).mkdir(exist_ok=True)
-        picture(number).convert("RGB").save(folder / name / f"{number}.png")
+        picture(number, (side, side)).convert("RGB").save(folder / name / f"{number}.png")
     facts = own_dataset("shells")
     assert facts.format == ImageFormat(28, 1)
-    assert np.array_equal(facts.load().train.images[0], np.asarray(picture(0)))
+    scaled = picture(0, (side, side)).resize((28, 28), Image.Resampling.BILINEAR)
+    assert np.array_equal(facts.load().train.images[0], np.asarray(scaled))
 
 
 def test_sizes_found_are_named() -> None:
@@ -326,6 +328,11 @@ def spoil_with_a_linked_class(folder: Path) -> None:
     (folder / "whelk").symlink_to((folder.parent.parent / "elsewhere/whelk").resolve())
 
 
+def become_a_link(folder: Path) -> None:
+    folder.rename(folder.parent.parent / "elsewhere")
+    folder.symlink_to((folder.parent.parent / "elsewhere").resolve())
+
+
 def spoil_with_unknown_class(folder: Path) -> None:
     for name in THREE:
         (folder / "train").mkdir(exist_ok=True)
@@ -386,6 +393,7 @@ def blank(folder: Path) -> None:
         (spoil_with_text, "data/own/shells: 3 of 30 pictures cannot be read; expected at most 1%: data/own/"),
         (spoil_with_a_link, "cockle/link.png: a link out of the dataset's folder; expected the file itself"),
         (spoil_with_a_linked_class, "data/own/shells/whelk: a link out of the dataset's folder; expected"),
+        (become_a_link, "data/own/shells: a link; expected the folder itself"),
         (spoil_with_unknown_class, "data/own/shells/test/whelk: a class without training pictures; expected"),
         (
             spoil_with_an_empty_part,
@@ -433,6 +441,7 @@ GOOD = arrays({"train": 30, "test": 12})
         (GOOD | {"train_images": np.zeros((30, 28, 28, 4), np.uint8)}, "expected uint8 [N, H, W] or"),
         (GOOD | {"test_images": np.zeros((0, 28, 28), np.uint8), "test_labels": np.zeros(0, int)}, "0 for 0"),
         (GOOD | {"train_labels": np.array([None] * 30)}, "not an archive of arrays"),
+        (GOOD | {"train_labels": np.full(30, 10**15)}, "holds the label 1000000000000000; expected 0 to 999"),
     ],
 )
 def test_archives_of_arrays_that_are_refused(folder: Path, held: dict[str, np.ndarray], said: str) -> None:
@@ -445,6 +454,16 @@ def test_archives_of_arrays_that_are_refused(folder: Path, held: dict[str, np.nd
 
 def test_archives_that_are_refused(folder: Path) -> None:
     (folder / "images.npz").write_bytes(b"PK no archive")
+    with pytest.raises(UserError, match=r"images\.npz: not an archive of arrays"):
+        divided()
+    with (folder / "images.npz").open("wb") as file:
+        np.save(file, GOOD["train_images"])
+    with pytest.raises(UserError, match=r"images\.npz: not an archive of arrays"):
+        divided()
+    np.savez_compressed(folder / "images.npz", **GOOD)
+    content = bytearray((folder / "images.npz").read_bytes())
+    content[200:220] = bytes(20)
+    (folder / "images.npz").write_bytes(content)
     with pytest.raises(UserError, match=r"images\.npz: not an archive of arrays"):
         divided()
     np.savez(folder / "more.npz", **GOOD)

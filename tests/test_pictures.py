@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import itertools
 import struct
+import tracemalloc
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,26 @@ def test_what_is_transparent_is_background(ink: int, paper: int) -> None:
         np.testing.assert_array_equal(prepared.image, expected.image)
 
 
+def test_half_transparent_pixels_are_mixed_with_the_background() -> None:
+    bands = np.random.default_rng(0).integers(0, 256, (7, 9, 4), dtype=np.uint8)
+    bands[..., 3] |= 1
+    share = bands[..., 3:] / 255
+    for paper, bright in ((255, 0.3), (0, 1.0)):
+        shades = (bands[..., :3] * bright).astype(np.uint8)
+        expected = np.round(shades * share + paper * (1 - share))
+        picture = Image.fromarray(np.concatenate([shades, bands[..., 3:]], axis=2))
+        np.testing.assert_array_equal(read_picture(encoded(picture, "PNG"), channels=3), expected)
+
+
+def test_a_large_transparent_picture_takes_little_memory() -> None:
+    content = encoded(Image.new("RGBA", (3000, 3000), (9, 9, 9, 128)), "PNG")
+    tracemalloc.start()
+    read_picture(content, channels=3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * 3000 * 3000, "of which the pixels are four bytes each, and the result three"
+
+
 def test_sixteen_bits_and_a_turned_photograph() -> None:
     deep = Image.fromarray(GREY.astype(np.uint16) * 257)
     np.testing.assert_array_equal(read_picture(encoded(deep, "PNG")), GREY)
@@ -138,6 +159,16 @@ def bomb(size: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
 
 
+def strange_exif() -> bytes:
+    """A JPEG that is to be turned, and whose EXIF data give its width as a text."""
+    exif = Image.Exif()
+    exif[0x0100], exif[0x0112] = 60, 6
+    content = encoded(seven(), "JPEG", exif=exif)
+    width, text = (struct.pack(">HH", 0x0100, kind) for kind in (4, 2))
+    assert content.count(width) == 1
+    return content.replace(width, text)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -148,8 +179,9 @@ def bomb(size: int) -> bytes:
         (bomb(30_000), "too many pixels; expected 89,478,485 in all"),
         (bomb(10_000), "10,000 × 10,000 pixels; expected 89,478,485 in all"),
         (encoded(seven(), "PPM"), "not a picture"),
+        (strange_exif(), r"damaged \(required argument is not an integer\)"),
     ],
-    ids=["text", "empty", "cut PNG", "cut JPEG", "bomb", "smaller bomb", "another format"],
+    ids=["text", "empty", "cut PNG", "cut JPEG", "bomb", "smaller bomb", "another format", "strange EXIF"],
 )
 def test_what_cannot_be_read_is_refused_with_a_reason(content: bytes, said: str, tmp_path: Path) -> None:
     file = tmp_path / "picture.png"

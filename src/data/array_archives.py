@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from src.data.dataset import Images, Parts, Source
+from src.data.dataset import MAX_CLASSES, Images, Parts, Source
 from src.data.idx import read_idx
 from src.data.pictures import prepare_picture
 from src.data.splits import ImageFormat, label_type
@@ -47,11 +46,11 @@ def read(folder: Path, class_names: list[str] | None) -> Source:
         raise UserError(f"{folder}: {len(npz)} .npz files; expected one")
     arrays = _read_npz(npz[0]) if npz else _read_idx_archives(folder)
     highest = max(int(labels.max()) for _, labels in arrays.values())
+    most = len(class_names) if class_names else MAX_CLASSES
+    if highest >= most:
+        named = ", as class_names says" if class_names else ""
+        raise UserError(f"{folder}: holds the label {highest}; expected 0 to {most - 1}{named}")
     names = class_names or [str(label) for label in range(highest + 1)]
-    if highest >= len(names):
-        raise UserError(
-            f"{folder}: holds the label {highest}; expected 0 to {len(names) - 1}, as class_names says"
-        )
     sizes = Counter(images.shape[1:3] for images, _ in arrays.values())
     colour = any(images.ndim == 4 for images, _ in arrays.values())
     return Source(names, dict(sizes), colour, partial(_load, arrays, len(names)))
@@ -64,7 +63,7 @@ def _read_npz(path: Path) -> Arrays:
             arrays = {part: (content[f"{part}_images"], content[f"{part}_labels"]) for part in parts}
     except KeyError as error:
         raise UserError(f"{path}: {error.args[0]}; expected labels for each array of images") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zip, zlib, NumPy's header parser: each raises its own for a damaged file
         raise UserError(f"{path}: not an archive of arrays ({reason(error)})") from None
     if "train" not in arrays:
         raise UserError(f"{path}: train_images is missing; expected train_images and train_labels")

@@ -10,6 +10,8 @@ import numpy as np
 
 from src.data.splits import ImageFormat
 
+MAX_CLASSES = 1000
+
 DIGITS = [str(digit) for digit in range(10)]
 
 

@@ -10,14 +10,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from src.data import array_archives, class_folders
-from src.data.dataset import Dataset, Images, Parts
+from src.data.dataset import MAX_CLASSES, Dataset, Images, Parts
 from src.data.splits import ImageFormat, Placement
 from src.runtime.errors import UserError
 from src.runtime.paths import OWN_DATA
 from src.runtime.yaml_text import read_yaml
 
 FACTS_FILE = "dataset.yaml"
-MIN_CLASSES, MAX_CLASSES = 2, 1000
+MIN_CLASSES = 2
 # One each for training, validation and test.
 MIN_IMAGES = 3
 
@@ -63,8 +63,9 @@ def own_dataset(name: str) -> Dataset:
     image_format = choose_format(found.sizes, found.colour, facts)
     parts = found.load(image_format)
     if facts.colour is None and image_format.channels == 3 and is_grey(parts):
-        image_format = ImageFormat(image_format.size, 1, image_format.placement)
-        parts = without_colour(parts)
+        # Files that could hold colours hold none.
+        image_format = choose_format(found.sizes, False, facts)
+        parts = found.load(image_format)
     refuse_small_classes(parts, found.class_names, folder)
     notes = (f"{folder}: {len(found.class_names):,} classes, {describe_sizes(found.sizes)}", *parts.notes)
     parts = replace(parts, notes=notes)
@@ -101,8 +102,10 @@ def read_facts(path: Path) -> Facts:
 
 
 def refuse_links_out(folder: Path) -> None:
-    """Raise a `UserError` for a link out of the dataset's folder: DVC would not see a change there."""
+    """Raise a `UserError` for a link elsewhere: neither DVC nor a copy of the folder follows it."""
     inside = folder.resolve()
+    if folder.is_symlink():
+        raise UserError(f"{folder}: a link; expected the folder itself")
     for path in folder.rglob("*"):
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
             raise UserError(f"{path}: a link out of the dataset's folder; expected the file itself")
@@ -142,16 +145,6 @@ def is_grey(parts: Parts) -> bool:
 def existing(parts: Parts) -> list[Images]:
     """The parts that a dataset comes in."""
     return [images for images in (parts.train, parts.val, parts.test) if images is not None]
-
-
-def without_colour(parts: Parts) -> Parts:
-    """The same images with one channel of three that are equal."""
-    train, val, test = (
-        images and Images(np.ascontiguousarray(images.images[..., 0]), images.labels, images.names)
-        for images in (parts.train, parts.val, parts.test)
-    )
-    assert train is not None
-    return Parts(train, test, val, parts.notes)
 
 
 def refuse_small_classes(parts: Parts, class_names: list[str], folder: Path) -> None:

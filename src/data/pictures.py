@@ -72,7 +72,9 @@ def read_picture(source: Path | bytes, channels: int = 1) -> np.ndarray:
         raise UserError(f"not a picture; expected {', '.join(FORMATS)}") from None
     except OSError as error:
         raise UserError(error.strerror or reason(error)) from None
-    except (SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for damaged files
+    except UserError:
+        raise
+    except Exception as error:  # of a damaged file each of Pillow's readers raises its own
         raise UserError(f"damaged ({reason(error)})") from None
 
 
@@ -84,10 +86,15 @@ def _pixels(picture: Image.Image, channels: int) -> np.ndarray:
         return grey if channels == 1 else np.repeat(grey[..., None], 3, axis=2)
     if "A" not in picture.getbands() and "transparency" not in picture.info:
         return np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    bands = np.asarray(picture.convert("LA" if channels == 1 else "RGBA"), dtype=np.float64)
-    shades, alpha = bands[..., :-1], bands[..., -1:] / 255
-    dark = (shades * alpha).sum() < 127.5 * alpha.sum() * channels
-    pixels = np.round(shades * alpha + (255 if dark else 0) * (1 - alpha)).astype(np.uint8)
+    bands = np.asarray(picture.convert("LA" if channels == 1 else "RGBA"))
+    shades, alpha = bands[..., :-1], bands[..., -1]
+    seen = np.einsum("hwc,hw->", shades, alpha, dtype=np.int64)
+    background = 255 if seen < 127.5 * channels * alpha.sum(dtype=np.int64) else 0
+    pixels = np.empty_like(shades)
+    # Row by row: a small file can hold many pixels, and fractions take eight times the room of shades.
+    for row, opacity in enumerate(alpha):
+        share = opacity[:, None] / 255
+        pixels[row] = np.round(shades[row] * share + background * (1 - share))
     return pixels[..., 0] if channels == 1 else pixels
 
 
