@@ -161,7 +161,7 @@ def main() -> None:
             (str(number), clean(image) if options is None else photograph(image, generator, **options))  # type: ignore[arg-type]
             for number, image in enumerate(images)
         ]
-        answers = list(predict(pictures, classifier, classifier.format))
+        answers = list(predict(pictures, classifier))
         found = [None if one.probabilities is None else int(one.probabilities.argmax()) for one in answers]
         right = sum(answer == label for answer, label in zip(found, labels, strict=True))
         refused = sum(answer is None for answer in found)

@@ -50,7 +50,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             for path, classifier in classifiers.items():
                 started = time.perf_counter()
-                answered = sum(1 for _ in predict(pictures, classifier, classifier.format))
+                answered = sum(1 for _ in predict(pictures, classifier))
                 rates[path].append(answered / (time.perf_counter() - started))
                 started = time.perf_counter()
                 command = (sys.executable, "-m", "src.predict", "--model", str(path), file.name)

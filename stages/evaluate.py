@@ -3,6 +3,7 @@
 The only stage that opens the test split.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from src.runtime.paths import (
     EXAMPLES,
     MODEL,
     PLOTS,
+    PREDICTIONS,
     TEST_METRICS,
     TEST_SPLIT,
     VAL_PREDICTIONS,
@@ -38,6 +40,15 @@ def load_split_of(trained: TrainedModel, path: Path) -> Split:
     if trained.dataset != split.dataset:
         raise UserError(f"{MODEL} was trained on {trained.dataset}, {path} holds {split.dataset}")
     return split
+
+
+def with_images(predictions: pd.DataFrame, split: Split) -> pd.DataFrame:
+    """Predictions with a column `image`: eight hexadecimal digits of a hash of each image's pixels.
+
+    By them `src.compare` knows that two revisions were evaluated on the same images.
+    """
+    hashes = [hashlib.blake2b(image.tobytes(), digest_size=4).hexdigest() for image in split.images]
+    return predictions.assign(image=hashes)
 
 
 def choose_examples(
@@ -76,9 +87,10 @@ def main() -> None:
     )
 
     save_examples(choose_examples(tested.predictions, test, test_inputs, network), EXAMPLES)
-    for name in ("per_class", "confusion", "predictions", "calibration"):
+    for name in ("per_class", "confusion", "calibration"):
         write_table(PLOTS / f"{name}.csv", getattr(tested, name))
-    write_table(VAL_PREDICTIONS, validation.predictions)
+    write_table(PREDICTIONS, with_images(tested.predictions, test))
+    write_table(VAL_PREDICTIONS, with_images(validation.predictions, val))
     write_json(TEST_METRICS, tested.metrics)
     accuracy = tested.metrics["accuracy"]
     print(f"{test.dataset}: test accuracy {accuracy:.2%} on {len(test.labels):,} images")

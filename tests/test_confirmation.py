@@ -66,6 +66,14 @@ def test_the_best_are_trained_again_and_compared(problem: Problem, engine: Vecto
     assert repeats[0].val_loss == pytest.approx(alone.best.val_loss, rel=1e-2)
 
 
+def test_a_setting_that_was_tried_twice_is_one_candidate(problem: Problem, engine: VectorizedEngine) -> None:
+    trials = engine.search(problem, samples=4, seed=0)
+    best = best_first(trials)[0]
+    twice = [*trials, replace(best, trial=5), replace(best, trial=6)]
+    repeats = confirm(engine, problem, twice, 1)
+    assert [repeat.confirms for repeat in repeats] == [each.trial for each in best_first(trials)[:CANDIDATES]]
+
+
 def test_killed_between_rounds_it_resumes(
     problem: Problem, engine: VectorizedEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:

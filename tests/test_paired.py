@@ -137,3 +137,8 @@ def test_other_images_are_refused() -> None:
     other["actual"] = other["actual"][::-1].reset_index(drop=True)
     with pytest.raises(UserError, match="different images: 100 each"):
         compare(predictions(100, 0), other)
+    hashed = predictions(100, 0).assign(image=[f"{number:08x}" for number in range(100)])
+    assert compare(hashed, predictions(100, 0)).identical, "an older revision has no hashes"
+    other = hashed.assign(image=["ffffffff", *hashed["image"][1:]])
+    with pytest.raises(UserError, match="different images: 1 of 100 are not the same"):
+        compare(hashed, other)

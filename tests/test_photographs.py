@@ -40,8 +40,8 @@ def rendered(image: np.ndarray, name: str) -> bytes:
 @pytest.mark.parametrize("name", LIGHTS)
 def test_light_table_and_printed_lines_are_no_ink(digits: Split, name: str) -> None:
     for image in digits.images[:4]:
-        even = open_picture(rendered(image, "even light"), FORMAT)[1].image.astype(float)
-        pixels, prepared = open_picture(rendered(image, name), FORMAT)
+        even = open_picture(rendered(image, "even light"), FORMAT, "MNIST")[1].image.astype(float)
+        pixels, prepared = open_picture(rendered(image, name), FORMAT, "MNIST")
         assert is_photograph(pixels)
         assert (prepared.inverted, len(prepared.turned)) == (True, len(TURNS))
         assert np.corrcoef(even.ravel(), prepared.image.ravel())[0, 1] > 0.95
@@ -50,11 +50,23 @@ def test_light_table_and_printed_lines_are_no_ink(digits: Split, name: str) -> N
 def test_a_clean_drawing_is_made_as_before(digits: Split) -> None:
     for image in digits.images[:20]:
         drawing = clean(image)
-        pixels, prepared = open_picture(drawing, FORMAT)
+        pixels, prepared = open_picture(drawing, FORMAT, "MNIST")
         expected = prepare_picture(read_picture(drawing), FORMAT)
         assert prepared.turned == ()
         assert (pixels == read_picture(drawing)).all()
         assert (prepared.image == expected.image).all()
+
+
+def test_a_photograph_is_made_as_prepare_made_those_of_a_dataset_of_ones_own(digits: Split) -> None:
+    class Own(Undecided):
+        dataset = "homework"
+
+    photograph = rendered(digits.images[0], "pencil")
+    (found,) = predict([("photograph", photograph)], Own())
+    assert found.pixels is not None
+    assert is_photograph(found.pixels)
+    assert found.prepared is not None
+    assert (found.prepared.image == prepare_picture(read_picture(photograph), FORMAT).image).all()
 
 
 def encoded(pixels: np.ndarray) -> bytes:
@@ -66,10 +78,10 @@ def encoded(pixels: np.ndarray) -> bytes:
 def test_what_cannot_be_read_is_refused(digits: Split) -> None:
     noise = np.random.default_rng(0).normal(0, 4, (*SIZE, 3))
     with pytest.raises(UserError, match=r"^nothing to be seen that stands out from the paper$"):
-        open_picture(encoded((220 + noise).clip(0, 255).astype(np.uint8)), FORMAT)
+        open_picture(encoded((220 + noise).clip(0, 255).astype(np.uint8)), FORMAT, "MNIST")
     clutter = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
     with pytest.raises(UserError, match=r"^many things are dark; expected one digit or the like on paper$"):
-        open_picture(encoded(clutter), FORMAT)
+        open_picture(encoded(clutter), FORMAT, "MNIST")
 
 
 class Undecided:
@@ -83,7 +95,7 @@ class Undecided:
 
 def test_a_photograph_of_which_the_network_is_unsure_is_not_answered(digits: Split) -> None:
     pictures = [("photograph", rendered(digits.images[0], "pencil")), ("drawing", clean(digits.images[0]))]
-    photographed, drawn = predict(pictures, Undecided(), FORMAT)
+    photographed, drawn = predict(pictures, Undecided())
     assert photographed.problem == "not read: the best guess is 0, with 10%"
     assert photographed.probabilities is None
     assert photographed.pixels is not None
@@ -109,7 +121,7 @@ def test_nine_of_ten_are_read_in_every_condition(params: Params, tmp_path: Path)
             (str(number), photograph(image, generator, **CONDITIONS[name]))  # type: ignore[arg-type]
             for number, image in enumerate(test.images[:100])
         ]
-        answers = [one.probabilities for one in predict(pictures, classifier, FORMAT)]
+        answers = [one.probabilities for one in predict(pictures, classifier)]
         right = sum(
             answer is not None and answer.argmax() == label
             for answer, label in zip(answers, test.labels, strict=False)

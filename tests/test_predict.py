@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from src.data.dataset import dataset
+from src.data.pictures import Prepared
 from src.data.splits import ImageFormat
 from src.data.splitting import split_dataset
 from src.networks.build import build_model
@@ -139,6 +140,25 @@ def test_a_split_has_the_numbers_of_evaluate(clone: Clone, predict: Predict) -> 
     assert predict(clone, "--split", "test").stdout == clone.read("metrics/test.json")
     validation = json.loads(predict(clone, "--split", "val").stdout)
     assert validation["accuracy"] == json.loads(clone.read("metrics/train.json"))["val_accuracy"]
+    trained = torch.load(clone.path / "models/model.pt", weights_only=True)
+    trained["class_names"] = [*trained["class_names"][1:], "zero"]
+    torch.save(trained, clone.path / "other.pt")
+    refused = predict(clone, "--split", "val", "--model", "other.pt", check=False)
+    assert output(refused) == (
+        "error: other.pt was trained on other classes or another format of Digits than "
+        "data/prepared/val.npz holds\n"
+    )
+
+
+def test_a_class_may_be_called_as_a_column_is() -> None:
+    prepared = Prepared(np.zeros((28, 28), np.uint8), inverted=False)
+    good = Prediction("a.png", prepared=prepared, probabilities=np.array([0.9, 0.1]))
+    heading, *lines = csv.reader(as_csv([good, Prediction("b.png", problem="damaged")], ["ok", "error"]))
+    assert heading[-3:] == ["error", "ok", "error"]
+    assert lines == [
+        ["a.png", "ok", "0.9", "error", "0.1", "False", "", "0.9", "0.1"],
+        ["b.png", "", "", "", "", "", "damaged", "", ""],
+    ]
 
 
 def test_before_training_every_answer_is_near_ten_percent(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WORKSPACE = "workspace"
 SPLITS = {"validation": VAL_PREDICTIONS, "test": PREDICTIONS}
+TEXTS = {"actual": str, "predicted": str, "image": str}
 # Revisions in which one of these differs have other images.
 IMAGES_DEPEND_ON = {"validation": ("dataset", "val_fraction", "split_seed"), "test": ("dataset",)}
 
@@ -99,7 +100,7 @@ def resolve(repo: Repo, name: str) -> Revision:
 
 
 def read_predictions(revision: Revision, split: str = "validation") -> pd.DataFrame:
-    """The predictions of a split: index, actual, predicted, confidence.
+    """The predictions of a split: index, actual, predicted, confidence, and image, but for older revisions.
 
     Args:
         split: a key of `SPLITS`.
@@ -113,8 +114,8 @@ def read_predictions(revision: Revision, split: str = "validation") -> pd.DataFr
     path = SPLITS[split]
     try:
         text = dvc.api.read(str(path), rev=revision.commit)
-        table = pd.read_csv(io.StringIO(text), dtype={"actual": str, "predicted": str}, keep_default_na=False)
-        return table[["index", "actual", "predicted", "confidence"]]
+        table = pd.read_csv(io.StringIO(text), dtype=TEXTS, keep_default_na=False)
+        return table[["index", "actual", "predicted", "confidence", *table.columns.intersection(["image"])]]
     except (FileNotFoundError, PathMissingError):
         raise UserError(f"{revision.name}: {missing_predictions(revision, split)}") from None
     except Exception as error:  # dvc, git and pandas each raise their own
@@ -172,7 +173,8 @@ def is_same(
         trained: what trained both.
     """
     differs = parameters or differing_environment(*trained) or differing_code(*trained)
-    return not differs and tables[0].equals(tables[1])
+    common = tables[0].columns.intersection(tables[1].columns)
+    return not differs and tables[0][common].equals(tables[1][common])
 
 
 def nothing_differs(a: str, b: str) -> str:

@@ -40,7 +40,7 @@ class Comparison:
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
-    """Compare two tables of predictions: index, actual, predicted (see `src.evaluation.metrics.Evaluation`).
+    """Compare two tables of predictions: index, actual, predicted, and perhaps image, a hash of the pixels.
 
     Raises:
         UserError: they are not of the same images.
@@ -49,6 +49,9 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
         raise UserError(f"different images: {len(a):,} in A, {len(b):,} in B")
     if not (a["index"].equals(b["index"]) and a["actual"].equals(b["actual"])):
         raise UserError(f"different images: {len(a):,} each, but not of the same classes in order")
+    if "image" in a and "image" in b and not a["image"].equals(b["image"]):
+        changed = int((a["image"] != b["image"]).sum())
+        raise UserError(f"different images: {changed:,} of {len(a):,} are not the same")
     right_a, right_b = (table["actual"] == table["predicted"] for table in (a, b))
     images, only_a, only_b = len(a), int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     return Comparison(

@@ -51,7 +51,7 @@ def evaluate_split(name: str, classifier: Classifier, model: Path) -> None:
     """Print what `evaluate` would write of a split of the prepared data into `metrics/test.json`.
 
     Raises:
-        UserError: the data is of another dataset than the model's.
+        UserError: the data is of another dataset than the model's, or of another state of it.
     """
     from src.data.splits import load_split
     from src.evaluation.metrics import evaluate
@@ -60,6 +60,10 @@ def evaluate_split(name: str, classifier: Classifier, model: Path) -> None:
     split = load_split(path)
     if split.dataset != classifier.dataset:
         raise UserError(f"{model} was trained on {classifier.dataset}, {path} holds {split.dataset}")
+    if (split.class_names, split.format) != (classifier.class_names, classifier.format):
+        raise UserError(
+            f"{model} was trained on other classes or another format of {split.dataset} than {path} holds"
+        )
     logits = classifier.logits(split.images)
     print(json_text(evaluate(logits, split.labels, split.class_names).metrics), end="")
 
@@ -102,7 +106,7 @@ def main() -> None:
         return
     pictures = find_pictures(options.pictures)
     names = [name for name, _ in pictures]
-    predictions = predict(pictures, classifier, classifier.format)
+    predictions = predict(pictures, classifier)
     if len(pictures) > BATCH:
         predictions = with_progress(predictions, len(pictures), "pictures")
     failed, kept = 0, list[Prediction]()

@@ -36,12 +36,17 @@ LEAST_SHARE = 0.5
 TURNS = (-30, -15, 15, 30)
 
 
-def open_picture(source: Path | bytes, image_format: ImageFormat) -> tuple[np.ndarray, Prepared]:
+def open_picture(
+    source: Path | bytes, image_format: ImageFormat, dataset: str
+) -> tuple[np.ndarray, Prepared]:
     """Read a picture and make it like the images of a dataset; of a photograph, what is written on the paper.
+
+    Not so for a dataset of the user's own: `prepare` has not cleaned its photographs either.
 
     Args:
         source: a file, or the bytes of one.
         image_format: of the dataset.
+        dataset: its name.
 
     Returns:
         The pixels as read, uint8 [H, W] or [H, W, 3], and what is made of them.
@@ -50,11 +55,17 @@ def open_picture(source: Path | bytes, image_format: ImageFormat) -> tuple[np.nd
         UserError: why it cannot be read, or that nothing is to be seen.
     """
     pixels = read_picture(source, image_format.channels)
-    if image_format.placement is None or image_format.channels > 1 or not is_photograph(pixels):
+    if image_format.placement is None or not is_photograph(pixels) or _is_own(dataset):
         return pixels, prepare_picture(pixels, image_format)
     ink = ink_of(read_picture(source, channels=3))
     image, *turned = (_placed(ink, degrees, image_format) for degrees in (0, *TURNS))
     return pixels, Prepared(image, inverted=True, turned=tuple(turned))
+
+
+def _is_own(dataset: str) -> bool:
+    from src.params import BUILT_IN  # here, since most pictures do without its tenth of a second
+
+    return dataset not in BUILT_IN
 
 
 def _placed(ink: np.ndarray, degrees: float, image_format: ImageFormat) -> np.ndarray:

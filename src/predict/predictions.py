@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from src.data.pictures import Prepared, read_picture
-from src.data.splits import ImageFormat
 from src.predict.classifiers import Classifier
 from src.predict.photographs import open_picture
 from src.runtime.errors import UserError
@@ -54,19 +53,16 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def predict(
-    pictures: Iterable[tuple[str, Path | bytes]], classifier: Classifier, image_format: ImageFormat
-) -> Iterator[Prediction]:
+def predict(pictures: Iterable[tuple[str, Path | bytes]], classifier: Classifier) -> Iterator[Prediction]:
     """Ask a model what is in pictures, in order, some hundred at a time.
 
     Args:
         pictures: a name for each, and its file or the bytes of one.
         classifier: the model.
-        image_format: of the images that it was trained on.
     """
     remaining = iter(pictures)
     while batch := list(itertools.islice(remaining, BATCH)):
-        read = [_read(name, source, image_format) for name, source in batch]
+        read = [_read(name, source, classifier) for name, source in batch]
         images = [one.prepared.image for one in read if one.prepared]
         answers = iter(softmax(classifier.logits(np.stack(images))) if images else ())
         for one in read:
@@ -78,12 +74,12 @@ def predict(
                 yield replace(one, probabilities=next(answers))
 
 
-def _read(name: str, source: Path | bytes, image_format: ImageFormat) -> Prediction:
+def _read(name: str, source: Path | bytes, classifier: Classifier) -> Prediction:
     try:
-        return Prediction(name, *open_picture(source, image_format))
+        return Prediction(name, *open_picture(source, classifier.format, classifier.dataset))
     except UserError as error:
         with suppress(UserError):  # nothing to be seen in it, which a person may want to see
-            return Prediction(name, read_picture(source, image_format.channels), problem=str(error))
+            return Prediction(name, read_picture(source, classifier.format.channels), problem=str(error))
         return Prediction(name, problem=str(error))
 
 
@@ -199,15 +195,16 @@ def as_csv(predictions: Iterable[Prediction], class_names: list[str]) -> Iterato
     """A table with a column for each class, and one for what went wrong."""
     keys = ["file", "class", "confidence", "runner_up", "runner_up_confidence", "inverted", "error"]
     line = io.StringIO()
-    writer = csv.DictWriter(line, [*keys, *class_names], lineterminator="")
-    writer.writeheader()
+    writer = csv.writer(line, lineterminator="")
+    writer.writerow([*keys, *class_names])
     yield line.getvalue()
     for one in predictions:
         record: dict[str, Any] = {"file": one.file, "error": one.problem}
         if one.prepared is not None and one.probabilities is not None:
             record |= choices(one, class_names) | {"inverted": one.prepared.inverted}
-            record |= dict(zip(class_names, one.probabilities.tolist(), strict=True))
+        shares = [""] * len(class_names) if one.probabilities is None else one.probabilities.tolist()
         line.seek(0)
         line.truncate()
-        writer.writerow(record)
+        # By position: a class may be called `error`.
+        writer.writerow([*(record.get(key, "") for key in keys), *shares])
         yield line.getvalue()

@@ -47,8 +47,10 @@ COLUMNS: dict[str, dict[str, type]] = {
         "val_accuracy": float,
     },
     CONFUSION: {"actual": str, "predicted": str, "count": int},
-    PREDICTIONS: {"index": int, "actual": str, "predicted": str, "confidence": float},
+    PREDICTIONS: {"index": int, "actual": str, "predicted": str, "confidence": float, "image": str},
 }
+# Columns that older revisions lack.
+OPTIONAL = ("image",)
 
 Parsed = TypeVar("Parsed")
 
@@ -226,7 +228,7 @@ def range_of_histories(histories: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def parse_table(content: bytes, columns: dict[str, type]) -> pd.DataFrame:
-    """Read these columns of a CSV file.
+    """Read these columns of a CSV file, of `OPTIONAL` ones those that it has.
 
     Raises:
         ValueError, KeyError: one is missing, or holds something else; there are no rows.
@@ -234,7 +236,8 @@ def parse_table(content: bytes, columns: dict[str, type]) -> pd.DataFrame:
     table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
     if table.empty:
         raise ValueError("no rows")
-    return table[list(columns)].astype(columns)
+    wanted = {name: kind for name, kind in columns.items() if name in table or name not in OPTIONAL}
+    return table[list(wanted)].astype(wanted)
 
 
 def parse_parameters(content: bytes) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def main() -> None:
 
     listening = listen(arguments.host, arguments.port)
     application = Server(open_models(arguments.models), arguments.host).application()
-    address = f"http://{arguments.host}:{arguments.port}"
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    address = f"http://{host}:{arguments.port}"
     print(f"{address} (Ctrl-C ends it)", flush=True)
     if arguments.open:
         threading.Timer(1, webbrowser.open, [address]).start()

@@ -57,4 +57,4 @@ class Batcher:
                         request.answer.set_exception(error)
 
     def _predict(self, pictures: Pictures) -> list[Prediction]:
-        return list(predict(pictures, self._classifier, self._classifier.format))
+        return list(predict(pictures, self._classifier))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -32,7 +33,9 @@ def confirm(engine: Engine, problem: Problem, trials: list[Trial], seeds: int) -
     Returns:
         The new trials, numbered from the last one of the search; see `Trial.confirms`.
     """
-    candidates = best_first(trials)[:CANDIDATES]
+    # A search may try one setting twice, which would be compared with itself.
+    different = {json.dumps(trial.values, sort_keys=True): trial for trial in reversed(best_first(trials))}
+    candidates = best_first(list(different.values()))[:CANDIDATES]
     first = problem.base["seed"] + 1
     repeats = [
         (trial, trial.values | {"seed": (first + number) % 2**32})

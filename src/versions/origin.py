@@ -43,8 +43,9 @@ def origins(path: Path) -> tuple[list[Origin], list[str]]:
     md5, lock = _model_md5(path), str(LOCK_FILE)
     found = git("log", "--all", "--reverse", "--format=%H", f"-S{md5}", "--", lock).splitlines()
     brought = [_origin(commit) for commit in found if _holds(commit, md5)]
+    # An experiment is refs/exps/<2 digits>/<38 digits>/<name>; DVC keeps other references there for itself.
     references = git(
-        "for-each-ref", "--format=%(refname)", "refs/tags", "refs/heads", "refs/exps"
+        "for-each-ref", "--format=%(refname)", "refs/tags", "refs/heads", "refs/exps/??/*/*"
     ).splitlines()
     return brought, [_short(name) for name in references if brought and _holds(name, md5)]
 

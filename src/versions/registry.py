@@ -74,7 +74,8 @@ def fetch(name: str, version: str | None, stage: str | None, repository: str, ou
             f"{wanted}: {found['path']} of commit {found['rev'][:7]} is in no remote; expected `dvc push`"
         ) from None
     except DvcException as error:
-        raise UserError(f"{wanted}: {reason(error)}") from None
+        why = reason(error.__cause__ or error)
+        raise UserError(f"{wanted}: {repository}: {why}") from None
     return Path(target)
 
 
