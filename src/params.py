@@ -116,8 +116,8 @@ class OptimizationParams(_Group):
     )
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(description="Passes over the training images.")
     warmup_epochs: Annotated[int, Field(ge=0)] = Field(
-        description="Epochs in which the learning rate rises from nearly 0, fewer than `epochs` (Goyal et "
-        "al. 2017); for `onecycle`, 0 means three tenths of all epochs."
+        description="Epochs in which the learning rate rises, from nearly 0 (for `onecycle`, from a 25th of "
+        "`lr`), fewer than `epochs` (Goyal et al. 2017); for `onecycle`, 0 means three tenths of all epochs."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="Share of the target that is spread over all classes (Szegedy et al. 2016)."
@@ -129,7 +129,8 @@ class OptimizationParams(_Group):
     augment: Literal["none", "affine", "shift_flip"] = Field(
         description="Random changes of every training image, drawn anew in each epoch: `affine` rotates by "
         "up to 10°, scales, shears and shifts a little; `shift_flip` shifts by at most one "
-        "pixel, and mirrors where that keeps the class (`FashionMNIST`)."
+        "pixel, and mirrors where that keeps the class (`FashionMNIST`, and images of your own with "
+        "`mirror_symmetric: true`)."
     )
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="Decay of a moving average of the weights, or 0 for none; the average (Polyak & "

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from src.data.splits import load_split
 from src.evaluation.examples import load_examples, save_examples
 from src.evaluation.metrics import evaluate
 from src.networks.network import Network
@@ -20,12 +21,17 @@ from tests.conftest import Clone, coloured_squares
 
 
 def test_each_table_of_predictions_is_of_its_split(reproduced: Clone) -> None:
-    for path, images, metrics, key in (
-        ("plots/val_predictions.csv", 240, "metrics/train.json", "val_accuracy"),
-        ("plots/predictions.csv", 360, "metrics/test.json", "accuracy"),
+    for name, path, images, metrics, key in (
+        ("val", "plots/val_predictions.csv", 240, "metrics/train.json", "val_accuracy"),
+        ("test", "plots/predictions.csv", 360, "metrics/test.json", "accuracy"),
     ):
-        table = pd.read_csv(reproduced.path / path)
-        assert list(table.columns) == ["index", "actual", "predicted", "confidence"]
+        table = pd.read_csv(reproduced.path / path, dtype={"image": str})
+        assert list(table.columns) == ["index", "actual", "predicted", "confidence", "image"]
+        split = load_split(reproduced.path / f"data/prepared/{name}.npz")
+        (first, *_) = np.unique(split.images, axis=0)
+        places = (split.images == first).all(axis=(1, 2))
+        assert table["image"].str.fullmatch("[0-9a-f]{8}").all()
+        assert (table["image"] == table["image"][int(places.argmax())]).tolist() == places.tolist()
         assert len(table) == images
         right = (table["actual"] == table["predicted"]).mean()
         assert right == pytest.approx(json.loads(reproduced.read(metrics))[key], abs=1e-6)

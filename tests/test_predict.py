@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-from src.data.dataset import dataset
 from src.data.pictures import Prepared
 from src.data.splits import ImageFormat
 from src.data.splitting import split_dataset
@@ -233,7 +232,7 @@ def test_enlarged_inverted_mnist_pictures_are_recognised(params: Params, tmp_pat
         file = tmp_path / f"{index}.png"
         Image.fromarray(255 - image).resize((84, 84), Image.Resampling.NEAREST).save(file)
         files.append((str(index), file))
-    found = list(predict_pictures(files, TorchClassifier(tmp_path / "model.pt"), dataset("MNIST").format))
+    found = list(predict_pictures(files, TorchClassifier(tmp_path / "model.pt")))
     assert all(one.prepared is not None and one.prepared.inverted for one in found)
     right = [one.probabilities.argmax() == label for one, label in zip(found, test.labels, strict=False)]
     assert np.mean(right) >= 0.97
