@@ -292,7 +292,7 @@ def test_what_else_than_parameters_may_explain_a_difference(clone: Clone, compar
 
 
 def test_markdown_shows_the_numbers_of_the_metrics_files(clone: Clone, compared: Compare) -> None:
-    names = "index,actual,predicted,confidence"
+    names = "index,actual,predicted,confidence,image"
     rows = clone.read("plots/val_predictions.csv").splitlines()
     assert rows[0] == names
     # Of the first images the class that is right, or the next one.

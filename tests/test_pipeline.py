@@ -53,7 +53,7 @@ def test_results_have_their_documented_shape(reproduced: Clone) -> None:
         "steps": "epoch,step,train_loss",
         "per_class": "class,precision,recall,f1,support",
         "confusion": "actual,predicted,count",
-        "predictions": "index,actual,predicted,confidence",
+        "predictions": "index,actual,predicted,confidence,image",
         "calibration": "lower,upper,count,confidence,accuracy,accuracy_low,accuracy_high",
     }
     tables = {}
@@ -92,7 +92,7 @@ def test_what_changes_decides_what_runs(clone: Clone) -> None:
         ("params.yaml", "lr:", "lr: 0.01 #", STAGES[1:]),
         ("params.yaml", "split_seed:", "split_seed: 5 #", STAGES),
         ("src/figures/style.py", "GREY", "GRAY", ["plot"]),
-        ("src/evaluation/metrics.py", "zero_division=0", "zero_division=1", ["evaluate", "plot"]),
+        ("src/evaluation/metrics.py", "CALIBRATION_BINS = 15", "CALIBRATION_BINS = 10", ["evaluate", "plot"]),
         ("src/training/loop.py", "background=0.0", "background=0.5", STAGES[1:]),
         ("src/data/archives.py", "TIMEOUT_SECONDS = 30.0", "TIMEOUT_SECONDS = 31.0", STAGES),
     ]
