@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from studies.benchmark.figure import accuracies_by_recipe
 from studies.benchmark.results import differences, summarise
 
 
@@ -81,3 +82,16 @@ def test_intervals_cover_the_truth_together_as_often_as_they_say(count: int) -> 
         found = differences(table, [("a", name) for name in names])
         covered += all(each and each.interval[0] <= 0.01 <= each.interval[1] for each in found)
     assert 370 <= covered <= 395  # 95 % of 400 is 380, give or take 2.5 standard deviations; or a few more
+
+
+def test_equal_accuracies_of_a_recipe_do_not_hide_each_other() -> None:
+    accuracies = {"plain": [0.9, 0.91, 0.9, 0.9, 0.91], "affine": [0.9, 0.95]}
+    (axes,) = accuracies_by_recipe(runs(**accuracies)).axes
+    dots, means = axes.lines[::2], axes.lines[1::2]
+    for line, (dot, mean, values) in enumerate(zip(dots, means, accuracies.values(), strict=True)):
+        places = np.asarray(dot.get_xydata())
+        assert len(np.unique(places.round(9), axis=0)) == len(values)
+        assert np.abs(places[:, 1] - line).max() < 0.5, "within the line of its recipe"
+        for value in set(values):
+            assert places[np.isclose(places[:, 0], 100 * value), 1].mean() == pytest.approx(line)
+        assert np.asarray(mean.get_xydata()).tolist() == [[pytest.approx(100 * np.mean(values)), line]]

@@ -34,8 +34,10 @@ def confirm(engine: Engine, problem: Problem, trials: list[Trial], seeds: int) -
         The new trials, numbered from the last one of the search; see `Trial.confirms`.
     """
     # A search may try one setting twice, which would be compared with itself.
-    different = {json.dumps(trial.values, sort_keys=True): trial for trial in reversed(best_first(trials))}
-    candidates = best_first(list(different.values()))[:CANDIDATES]
+    different: dict[str, Trial] = {}
+    for trial in best_first(trials):
+        different.setdefault(json.dumps(trial.values, sort_keys=True), trial)
+    candidates = list(different.values())[:CANDIDATES]
     first = problem.base["seed"] + 1
     repeats = [
         (trial, trial.values | {"seed": (first + number) % 2**32})
