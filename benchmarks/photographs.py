@@ -1,29 +1,54 @@
-"""What `src.predict` makes of photographs: `python -m benchmarks.photographs MODEL`, with MNIST at hand.
+"""What `src.predict` makes of photographs, by the model of MNIST in the workspace.
 
-Test images of MNIST, drawn with a pen on paper and photographed under several conditions; 100 of each, and
-the clean drawings. The model is one of MNIST, such as `dvc exp run -S dataset=MNIST` makes. A second
-argument is the number of the first image; those from 1,000 on are what the method was made with.
+    python -m benchmarks.photographs val        the validation split
+    python -m benchmarks.photographs settings   the same, with each setting of the method changed in turn
+    python -m benchmarks.photographs test       the test split: the table in docs/using-the-model.md
+
+The first images of a split, drawn with a pen on paper and photographed under several conditions, and as clean
+drawings. The settings are chosen on the validation split. Such a model and its splits are made by
+`dvc exp run -S dataset=MNIST -S epochs=4 -S batch_size=128 -S lr=0.01`.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from src.data.torchvision_archives import data_root, read_images
-from src.predict.classifiers import open_classifier
-from src.predict.predictions import predict
-from src.runtime.errors import run
+from src.data.splits import Split, load_split
+from src.predict import photographs, predictions
+from src.predict.classifiers import Classifier, open_classifier
+from src.runtime.errors import UserError, run
+from src.runtime.paths import MODEL, TEST_SPLIT, VAL_SPLIT
 
 COUNT = 100
 SIZE = (480, 640)
+
+# Other values for each setting, which the same number of images is read with.
+OTHER_SETTINGS: list[tuple[ModuleType, str, list[object]]] = [
+    (photographs, "EVEN_BORDER", [1, 4]),
+    (photographs, "WORKING_SIDE", [320, 640]),
+    (photographs, "WIDEST_STROKE", [0.14, 0.28]),
+    (photographs, "FAINTEST_INK", [0.04, 0.09]),
+    (photographs, "CERTAIN", [0.4, 0.6]),
+    (photographs, "POSSIBLE", [0.2, 0.4]),
+    (photographs, "RULING_WIDTH", [7, 13]),
+    (photographs, "FEWEST_RULINGS", [2, 5]),
+    (photographs, "STROKE", [0.07, 0.11]),
+    (photographs, "REACH", [0.2, 0.45]),
+    (photographs, "SMALLEST_PART", [0.015, 0.06]),
+    (photographs, "LEAST_SHARE", [0.35, 0.7]),
+    (photographs, "TURNS", [(), (-15, 15), (-20, 20), (-40, -20, 20, 40)]),
+    (predictions, "CERTAIN", [0.9, 0.999]),
+    (predictions, "LEAST", [0.4, 0.8]),
+]
 
 
 @dataclass(frozen=True)
@@ -147,25 +172,82 @@ def clean(image: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def main() -> None:
-    classifier = open_classifier(Path(sys.argv[1]))
-    folder = data_root() / "MNIST/raw"
-    mnist = read_images(folder / "t10k-images-idx3-ubyte.gz", folder / "t10k-labels-idx1-ubyte.gz", 1, 10)
-    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    chosen = slice(first, first + COUNT)
-    images, labels = mnist.images[chosen], mnist.labels[chosen]
-    print(f"{'condition':30} right  wrong  refused, of {COUNT}")
-    for name, options in {"clean drawings": None, **CONDITIONS}.items():
+@dataclass
+class Count:
+    """What became of some pictures."""
+
+    right: int = 0
+    wrong: int = 0
+    refused: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.right + other.right, self.wrong + other.wrong, self.refused + other.refused)
+
+    def __str__(self) -> str:
+        return f"{self.right:5}  {self.wrong:5}  {self.refused:7}"
+
+
+def rendered(images: np.ndarray) -> dict[str, list[bytes]]:
+    """Pictures of images, uint8 [N, 28, 28], under each condition."""
+    pictures = {"clean drawings": [clean(image) for image in images]}
+    for name, options in CONDITIONS.items():
         generator = np.random.default_rng(0)
-        pictures = [
-            (str(number), clean(image) if options is None else photograph(image, generator, **options))  # type: ignore[arg-type]
-            for number, image in enumerate(images)
-        ]
-        answers = list(predict(pictures, classifier))
-        found = [None if one.probabilities is None else int(one.probabilities.argmax()) for one in answers]
-        right = sum(answer == label for answer, label in zip(found, labels, strict=True))
-        refused = sum(answer is None for answer in found)
-        print(f"{name:30} {right:5}  {COUNT - right - refused:5}  {refused:7}", flush=True)
+        pictures[name] = [photograph(image, generator, **options) for image in images]  # type: ignore[arg-type]
+    return pictures
+
+
+def read(pictures: list[bytes], labels: np.ndarray, classifier: Classifier) -> Count:
+    """How many pictures are read correctly."""
+    named = [(str(number), picture) for number, picture in enumerate(pictures)]
+    answers = [one.probabilities for one in predictions.predict(named, classifier)]
+    right = sum(
+        answer is not None and answer.argmax() == label for answer, label in zip(answers, labels, strict=True)
+    )
+    refused = sum(answer is None for answer in answers)
+    return Count(right, len(answers) - right - refused, refused)
+
+
+@contextmanager
+def changed(module: ModuleType, setting: str, value: object) -> Iterator[None]:
+    """Within it, a setting of a module has another value."""
+    before = getattr(module, setting)
+    setattr(module, setting, value)
+    try:
+        yield
+    finally:
+        setattr(module, setting, before)
+
+
+def compare_settings(pictures: dict[str, list[bytes]], labels: np.ndarray, classifier: Classifier) -> None:
+    """Print what becomes of all pictures with each setting changed in turn."""
+
+    def total() -> Count:
+        return sum((read(each, labels, classifier) for each in pictures.values()), Count())
+
+    print(f"{'setting':45} right  wrong  refused, of {len(labels) * len(pictures):,}")
+    print(f"{'as they are':45} {total()}", flush=True)
+    for module, setting, values in OTHER_SETTINGS:
+        for value in values:
+            with changed(module, setting, value):
+                name = f"{module.__name__.rpartition('.')[2]}.{setting} = {value}"
+                print(f"{name:45} {total()}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", choices=("val", "settings", "test"))
+    what = parser.parse_args().what
+    classifier = open_classifier(MODEL)
+    split: Split = load_split(TEST_SPLIT if what == "test" else VAL_SPLIT)
+    if {classifier.dataset, split.dataset} != {"MNIST"}:
+        raise UserError(f"{MODEL} and {split.dataset}: expected a model and the splits of MNIST")
+    labels, pictures = split.labels[:COUNT], rendered(split.images[:COUNT])
+    if what == "settings":
+        compare_settings(pictures, labels, classifier)
+        return
+    print(f"{'condition':30} right  wrong  refused, of {COUNT}")
+    for name, each in pictures.items():
+        print(f"{name:30} {read(each, labels, classifier)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -85,8 +85,8 @@ class NetworkParams(_Group):
     activation: Activation = Field(description="Activation function of `lenet5`.")
     pooling: Pooling = Field(description="2×2 pooling of `lenet5`: maximum or average.")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        description="Probability that `lenet5` drops a unit after fc1 and fc2 while training; 0 for no "
-        "dropout (Srivastava et al. 2014)."
+        description="Probability that `lenet5` and `convnet` drop a unit after fc1 and fc2 while training; 0 "
+        "for no dropout (Srivastava et al. 2014)."
     )
     init: Literal["default", "kaiming_normal"] = Field(
         description="Initial weights of `lenet5`: PyTorch's own, or those of He et al. 2015."

@@ -38,7 +38,8 @@ def set_up(threads: str) -> subprocess.CompletedProcess[str]:
     program = (
         "import torch; from src.runtime.devices import set_up_process; from src.runtime.errors import run;"
         "run(set_up_process);"
-        "print(torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())"
+        "print(torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(),"
+        " float(torch.tensor(1e-39) / 2))"
     )
     return subprocess.run(
         [sys.executable, "-c", program],
@@ -49,12 +50,12 @@ def set_up(threads: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_one_thread_unless_a_variable_asks_for_more_which_is_said() -> None:
+def test_deterministic_without_denormals_on_one_thread_unless_a_variable_asks_for_more() -> None:
     by_default = set_up("")
-    assert by_default.stdout.split() == ["1", "True"]
+    assert by_default.stdout.split() == ["1", "True", "0.0"]
     assert "threads" not in by_default.stderr
     more = set_up("3")
-    assert more.stdout.split() == ["3", "True"]
+    assert more.stdout.split() == ["3", "True", "0.0"]
     said = r"note: on .*, 3 threads, the last bits of results are not those of x86-64 AVX2 on one thread\n"
     assert re.fullmatch(said, more.stderr)
 

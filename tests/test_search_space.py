@@ -93,8 +93,8 @@ def test_mistakes_are_refused_in_one_line(
         ),
         (
             {},
-            "model: {choice: [lenet5_1998, convnet]}\ndropout: {uniform: [0.0, 0.3]}",
-            "dropout: lenet5_1998 does not read it",
+            "model: {choice: [lenet5_1998, convnet]}\npooling: {choice: [max, avg]}",
+            "pooling: lenet5_1998 does not read it",
         ),
         (
             {"model": "convnet"},

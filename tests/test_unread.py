@@ -102,7 +102,7 @@ def test_the_reasons(params: Params) -> None:
     assert reasons(optimizer="Adam") == study | {"momentum": "Adam does not read it"}
     assert reasons(optimizer="SGD", model="convnet") == study | {
         "input": "convnet is fed the images in their own size"
-    } | dict.fromkeys(("activation", "pooling", "dropout", "init"), "convnet does not read it")
+    } | dict.fromkeys(("activation", "pooling", "init"), "convnet does not read it")
     assert reasons(optimizer="SGD", model="lenet5_1998") == study | dict.fromkeys(
         ("activation", "pooling", "dropout", "init"), "lenet5_1998 does not read it"
     )

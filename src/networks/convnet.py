@@ -14,12 +14,21 @@ class ConvNet(Network):
 
     Convolutions of 32, 64 and 64 channels, each with batch norm (Ioffe & Szegedy 2015) and ReLU, the first
     two followed by 2×2 max pooling; dense layers of 256 and 128 units with batch norm, ReLU and dropout
-    (Srivastava et al. 2014) of 0.5 and 0.4; and `num_classes` logits.
+    (Srivastava et al. 2014); and `num_classes` logits.
+
+    Args:
+        dropout: the probability, in [0, 1), that a unit after fc1 and fc2 is dropped while training.
+        num_classes: the number of logits.
+        channels: of the images, 1 for grey and 3 for colour.
+        image_size: their height and width.
     """
 
     input_size = None
+    accepts = ("dropout",)
 
-    def __init__(self, *, num_classes: int = 10, channels: int = 1, image_size: int = 28) -> None:
+    def __init__(
+        self, *, dropout: float = 0.0, num_classes: int = 10, channels: int = 1, image_size: int = 28
+    ) -> None:
         super().__init__()
 
         # Batch norm takes the mean away again: a bias before it would be a parameter without effect.
@@ -44,10 +53,9 @@ class ConvNet(Network):
             nn.BatchNorm1d(256),
             nn.ReLU(),
         )
-        self.dropout1 = nn.Dropout(0.5)
         self.fc2, self.norm5, self.act5 = nn.Linear(256, 128, bias=False), nn.BatchNorm1d(128), nn.ReLU()
-        self.dropout2 = nn.Dropout(0.4)
         self.fc3 = nn.Linear(128, num_classes)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, float [N, num_classes], of normalised images, float [N, channels, size, size]."""
@@ -55,8 +63,8 @@ class ConvNet(Network):
         x = self.act1(self.pool1(self.norm1(self.conv1(images))))
         x = self.act2(self.pool2(self.norm2(self.conv2(x))))
         x = self.act3(self.norm3(self.conv3(x)))
-        x = self.dropout1(self.act4(self.norm4(self.fc1(x.flatten(1)))))
-        x = self.dropout2(self.act5(self.norm5(self.fc2(x))))
+        x = self.dropout(self.act4(self.norm4(self.fc1(x.flatten(1)))))
+        x = self.dropout(self.act5(self.norm5(self.fc2(x))))
         return self.fc3(x)
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:

@@ -41,8 +41,9 @@ def set_up_process() -> torch.device:
     """Prepare this process for repeatable, fast computing and return the device to use.
 
     Deterministic kernels only; `LENET_THREADS` threads, by default one, however many cores there are: a sum
-    over several threads is added up in another order. On Linux also an allocator that keeps the memory it is
-    given back. Where results are not those of every x86-64 processor, one line on standard error says so.
+    over several threads is added up in another order. Denormal numbers count as zero. On Linux also an
+    allocator that keeps the memory it is given back. Where results are not those of every x86-64 processor,
+    one line on standard error says so.
 
     Raises:
         UserError: `LENET_DEVICE` or `LENET_THREADS` holds something unusable.
@@ -59,6 +60,9 @@ def set_up_process() -> torch.device:
     # It also fills memory that is about to be overwritten, in case a program reads it first; none does.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+    # Late in a training, gradients fall below the normal numbers of float32, and Intel's processors take
+    # several times as long for a step. Threads that are started later inherit this.
+    torch.set_flush_denormal(True)
     if sys.platform == "linux":
         _keep_freed_memory()
     device = select_device()
