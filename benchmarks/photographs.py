@@ -28,10 +28,9 @@ from src.predict.classifiers import Classifier, open_classifier
 from src.runtime.errors import UserError, run
 from src.runtime.paths import MODEL, TEST_SPLIT, VAL_SPLIT
 
-COUNT = 100
 SIZE = (480, 640)
 
-# Other values for each setting, which the same number of images is read with.
+# Other values of each setting of the method.
 OTHER_SETTINGS: list[tuple[ModuleType, str, list[object]]] = [
     (photographs, "EVEN_BORDER", [1, 4]),
     (photographs, "WORKING_SIDE", [320, 640]),
@@ -236,16 +235,18 @@ def compare_settings(pictures: dict[str, list[bytes]], labels: np.ndarray, class
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("what", choices=("val", "settings", "test"))
-    what = parser.parse_args().what
+    parser.add_argument("--images", type=int, default=100, help="how many of the split (default: 100)")
+    arguments = parser.parse_args()
+    what, count = arguments.what, arguments.images
     classifier = open_classifier(MODEL)
     split: Split = load_split(TEST_SPLIT if what == "test" else VAL_SPLIT)
     if {classifier.dataset, split.dataset} != {"MNIST"}:
         raise UserError(f"{MODEL} and {split.dataset}: expected a model and the splits of MNIST")
-    labels, pictures = split.labels[:COUNT], rendered(split.images[:COUNT])
+    labels, pictures = split.labels[:count], rendered(split.images[:count])
     if what == "settings":
         compare_settings(pictures, labels, classifier)
         return
-    print(f"{'condition':30} right  wrong  refused, of {COUNT}")
+    print(f"{'condition':30} right  wrong  refused, of {count}")
     for name, each in pictures.items():
         print(f"{name:30} {read(each, labels, classifier)}", flush=True)
 
