@@ -38,7 +38,7 @@ lint: .venv/installed  ## ruff and mypy
 	mypy
 
 # make sweep GRID='lr=0.01,0.05 optimizer=SGD,Adam' [SEEDS=5|auto] [BUDGET=40] [WORKERS=2 | ADDRESS=head:6379]
-sweep: .venv/installed $(if $(ADDRESS),.venv/tune)  ## GRID='lr=0.01,0.05 seed=0..4' [SEEDS=5|auto] [WORKERS=2] [ADDRESS=head:6379]: a grid of experiments
+sweep: .venv/installed $(if $(ADDRESS),.venv/tune)  ## GRID='lr=0.01,0.05 seed=0..4' [SEEDS=5|auto] [BUDGET=40] [WORKERS=2] [ADDRESS=head:6379]: a grid of experiments
 	@python -m src.sweep $(if $(WORKERS),--workers $(WORKERS)) $(if $(ADDRESS),--address $(ADDRESS)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUDGET),--budget $(BUDGET)) $(GRID)
 
@@ -64,7 +64,7 @@ bench: .venv/tune .venv/serve  ## measure speed; every figure in docs/benchmarks
 repro-check: .venv/installed .venv/tune  ## prove that this commit gives the same bytes, however it is run
 	python -m benchmarks.repeatability
 
-same-results: .venv/installed  ## A=main B=HEAD: two revisions give the same bytes, after a refactoring
+same-results: .venv/installed  ## A=main B=HEAD: check that two revisions give the same bytes, after a refactoring
 	@python -m benchmarks.same_results $(A) $(B)
 
 # The environment is complete once this file is there; a changed requirements.txt brings it up to date.

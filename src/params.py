@@ -80,7 +80,7 @@ class NetworkParams(_Group):
     )
     input: InputMode = Field(
         description="How 28×28 images become 32×32: enlarged by bilinear interpolation, or padded with "
-        "two background pixels on each side; `convnet` takes 28×28 and ignores it."
+        "two background pixels on each side; `convnet` takes images in their own size and ignores it."
     )
     activation: Activation = Field(description="Activation function of `lenet5`.")
     pooling: Pooling = Field(description="2×2 pooling of `lenet5`: maximum or average.")

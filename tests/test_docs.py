@@ -128,13 +128,26 @@ def test_the_modules_that_readers_are_shown_work(tmp_path: Path, monkeypatch: py
     assert f"\n{count_parameters(network):,} trainable parameters\n" in text
 
 
-def commands(name: str) -> list[str]:
-    """The commands after `$ ` in the blocks of a page, but for those that cannot run here."""
-    found = []
+def commands(name: str) -> list[tuple[str, list[str]]]:
+    """The commands after `$ ` in the blocks of a page, but for those that cannot run here.
+
+    Each with the lines that the page quotes of its output.
+    """
+    found: list[tuple[str, list[str]]] = []
     for before, block in re.findall(r"([^\n]*)\n```console\n(.*?)^```$", read(name), flags=re.M | re.S):
-        if not before.startswith(SKIPPED):
-            found += [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
+        if before.startswith(SKIPPED):
+            continue
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line.removeprefix("$ "), []))
+            elif line != "⋮":
+                found[-1][1].append(line)
     return found
+
+
+def shape(line: str) -> str:
+    """A line of an output without what differs from run to run: numbers, and how wide a column is."""
+    return re.sub(r"\d+([.,:e+-]+\d+)*", "#", " ".join(line.split()))
 
 
 def experiments(clone: Clone) -> list[str]:
@@ -174,10 +187,12 @@ def wait_for_the_queue(clone: Clone) -> None:
 def test_the_commands_of_the_readme_and_of_experiments_run_in_their_order(clone: Clone, queue: bool) -> None:
     printed: dict[str, str] = {}
     for page in ("README.md", "docs/experiments.md"):
-        for command in commands(page):
+        for command, quoted in commands(page):
             if not queue and re.match("dvc (exp run --queue|queue)", command):
                 continue
             printed[command] = run_as_written(clone, command)
+            shapes = {shape(line) for line in printed[command].splitlines()}
+            print(command, [line for line in quoted if shape(line) not in shapes])
             if command.startswith("dvc exp run -n"):
                 assert "params.yaml" in clone.git("status", "--short"), "the text says so"
             if command.startswith("git checkout . "):

@@ -184,7 +184,9 @@ def compare_names(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m src.compare", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("rev_a", nargs="?", default="HEAD", metavar="REV_A")
     parser.add_argument("rev_b", nargs="?", default=WORKSPACE, metavar="REV_B")
     parser.add_argument("--test", action="store_true", help="the last look: at the test split")

@@ -1,9 +1,9 @@
 """What is in a picture? `python -m src.predict IMAGE…`
 
 Takes PNG, JPEG, BMP, GIF, WebP and TIFF of any size, and folders of them; `-` is a picture on standard input.
-Each is made like the pictures of the dataset that the model was trained on (see --plot), and gets a line: the
-class, how sure the model is of it, and the second choice. What cannot be read gets a line that says why, and
-the exit code is then 1.
+Each is converted to the format of the dataset that the model was trained on (--plot shows the result) and gets
+a line: the class, how sure the model is of it, and the second choice. What cannot be read gets a line that
+says why, and the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def evaluate_split(name: str, classifier: Classifier, model: Path) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m src.predict", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("pictures", nargs="*", metavar="IMAGE", help="a picture, a folder of them, or -")
     parser.add_argument("--model", type=Path, default=MODEL, help=".pt or .onnx (%(default)s)")
     shown = parser.add_mutually_exclusive_group()

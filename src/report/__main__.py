@@ -44,9 +44,13 @@ def load_all(repo: Repo, names: list[str]) -> list[Snapshot]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m src.report", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("revisions", nargs="*", default=["HEAD", WORKSPACE], metavar="REV")
-    parser.add_argument("--out", default="report.html", help="%(default)s", metavar="FILE.html")
+    parser.add_argument(
+        "--out", default="report.html", help="where to write the report (%(default)s)", metavar="FILE.html"
+    )
     arguments = parser.parse_args()
     if not arguments.out.endswith(".html"):
         raise UserError(f"--out: {arguments.out!r} is invalid; expected a name that ends in .html")

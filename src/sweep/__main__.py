@@ -48,7 +48,9 @@ def refuse_full_disk() -> None:
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, or `words`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m src.sweep", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument(
         "grid",
         nargs="+",

@@ -54,7 +54,9 @@ def arguments() -> argparse.Namespace:
     Raises:
         UserError: one of them is invalid.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m src.tune", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--samples", type=int, default=20, help="how many trials (%(default)s)")
     parser.add_argument("--space", type=Path, default=SPACE_FILE, help="the search space (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the proposals (%(default)s)")

@@ -15,7 +15,9 @@ from src.runtime.paths import MODEL
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m src.versions", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     register = commands.add_parser("register", help="tag a commit as a version of an artifact")
     register.add_argument("name", help="of an artifact in dvc.yaml")

@@ -117,9 +117,9 @@ def results_text(test: dict[str, Any], predictions: dict[str, pd.DataFrame]) -> 
         rows.append((split, n, percent(accuracy), f"{percent(low)} to {percent(high)}"))
     shown = pd.DataFrame(rows, columns=["split", "images", "accuracy", "95 % interval (Wilson)"])
     return (
-        f"{table_of(shown)}\n\nThe epoch was chosen by the validation split; the test split chose "
-        f"nothing. Test split: macro F1 {test['macro']['f1']:.4f}, cross-entropy {test['loss']:.4f} nats per "
-        f"image, Brier score {test['brier']:.4f}, expected calibration error {test['ece']:.4f} "
+        f"{table_of(shown)}\n\nThe epoch was chosen by the validation split; the training did not read "
+        f"the test split. Test split: macro F1 {test['macro']['f1']:.4f}, cross-entropy {test['loss']:.4f} "
+        f"nats per image, Brier score {test['brier']:.4f}, expected calibration error {test['ece']:.4f} "
         f"({CALIBRATION_BINS} bins)."
     )
 
