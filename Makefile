@@ -12,7 +12,7 @@ help:  ## this list
 
 repro: .venv/installed  ## install what is missing and run the pipeline
 	dvc repro
-	@changed=$$(git status --porcelain); commit=$$(git rev-parse --short HEAD); if [ -z "$$changed" ]; \
+	@changed=$$(git status --porcelain) && commit=$$(git rev-parse --short HEAD) || exit 1; if [ -z "$$changed" ]; \
 	then echo "every file is as in commit $$commit"; else echo "not as in commit $$commit:"; echo "$$changed"; fi
 
 # The best model as models/model.onnx and models/model.pt2, and its model card, in which its robustness is.

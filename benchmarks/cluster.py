@@ -102,6 +102,7 @@ def sleep_through() -> None:
     from src.cluster.connection import ray_runtime
     from src.experiments.lock import output_digests
     from src.params import Params, read
+    from src.sweep.baseline import Baseline
     from src.sweep.cluster_sweep import ClusterSweep
     from src.sweep.grid import parse_grid
     from src.sweep.pipeline_copy import Results, Shipment
@@ -115,7 +116,7 @@ def sleep_through() -> None:
 
     grid = parse_grid([f"seed=0..{SLEEPING - 1}"], read(Params).model_dump())
     with ray_runtime(sys.argv[1]):
-        sweep = ClusterSweep(any_bits=False, runner=sleep)
+        sweep = ClusterSweep(Baseline.now(), any_bits=False, runner=sleep)
         before, started = _cpu(), time.perf_counter()
         sweep.run(grid)
         taken, cpu = time.perf_counter() - started, _cpu() - before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -32,6 +33,16 @@ def test_datasets_that_neither_git_nor_dvc_has_are_found(
     subprocess.run(("git", "init", "--quiet"), check=True)
     subprocess.run(("git", "add", "data/own/in git", "data/own/partly/a/00000.png"), check=True)
     assert untracked_datasets() == {"in neither", "partly", "ignored"}
+
+
+def test_file_names_in_any_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pictures(Path("data/own/zip"), {"a": 2})
+    first = Path("data/own/zip/a/00000.png")
+    first.rename(os.fsdecode(b"data/own/zip/a/caf\xe9.png"))  # as an old archive has it
+    subprocess.run(("git", "init", "--quiet"), check=True)
+    assert untracked_datasets() == {"zip"}
+    assert len(fingerprint({"zip"})) == 64
 
 
 def test_the_fingerprint_is_of_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,6 +35,25 @@ def test_with_uncommitted_code_nothing_is_trained_or_recorded(clone: Clone, engi
     assert not (clone.path / ".dvc/tmp/tune").exists()
 
 
+def test_who_records_is_asked_before_anything_is_trained(clone: Clone) -> None:
+    nobody = {
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "user.useConfigOnly",
+        "GIT_CONFIG_VALUE_0": "true",
+    }
+    clone.git("config", "--unset-all", "user.name")
+    clone.git("config", "--unset-all", "user.email")
+    command = ("python", "-m", "src.tune", "--engine", "vectorized", "--record")
+    refused = clone.run(*command, check=False, **nobody)
+    assert refused.returncode == 1
+    assert output(refused) == (
+        "error: git does not know who you are; expected `git config --global user.name NAME` and "
+        "`git config --global user.email ADDRESS`\n"
+    )
+    assert not (clone.path / ".dvc/tmp/tune").exists()
+
+
 def test_trials_of_other_code_are_not_recorded(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     from src.tune.recording import refuse_other_code
 
@@ -50,6 +70,7 @@ def test_a_recorded_trial_has_its_own_results_alone(clone: Clone, monkeypatch: p
     from src.tune.recording import record
 
     monkeypatch.chdir(clone.path)
+    clone.replace("params.yaml", "val_fraction: 0.16667", "val_fraction: 1/6")
     values = parse(read_yaml(Path("params.yaml")), RunParams).model_dump() | {"lr": 0.03}
     measured = {"train_loss": 0.5, "train_accuracy": 0.8, "val_loss": 0.4, "val_accuracy": 0.9}
     finished = Trial(1, "finished", values, 2, 0.1, **measured, best_epoch=2)
@@ -64,5 +85,7 @@ def test_a_recorded_trial_has_its_own_results_alone(clone: Clone, monkeypatch: p
     assert list(lock["stages"]) == ["prepare"], "whose images are those of the trial"
     assert not [name for name in files if name.startswith(("plots/", "models/"))]
     assert json.loads(clone.git("show", f"{reference}:metrics/train.json"))["val_accuracy"] == 0.9
-    assert "lr: 0.03" in clone.git("show", f"{reference}:params.yaml")
+    params = clone.git("show", f"{reference}:params.yaml")
+    assert "lr: 0.03" in params
+    assert "val_fraction: 1/6 " in params
     assert clone.git("rev-parse", f"{reference}^").strip() == clone.git("rev-parse", "HEAD").strip()

@@ -12,8 +12,10 @@ from ruamel.yaml import YAML
 from src.evaluation.seeds import MoreSeeds, Run
 from src.params import Params, parse, read
 from src.runtime.errors import UserError
-from src.sweep.__main__ import parse_arguments, uncommitted_code
+from src.sweep.__main__ import parse_arguments
+from src.sweep.baseline import Baseline, uncommitted_code
 from src.sweep.grid import Combination, as_ranges, parse_grid, without_repetitions
+from src.sweep.queue_sweep import QueueSweep
 from src.sweep.table import advice, conclusion
 from src.sweep.workers import queue_workers
 from tests.conftest import Clone, output
@@ -183,6 +185,8 @@ def test_the_names_follow_the_code_of_the_pipeline(clone: Clone, monkeypatch: py
         names.append(name())
     assert len(set(names)) == 4
     (clone.path / "README.md").write_text("changed")
+    with (clone.path / "src/serve/server.py").open("a") as file:
+        file.write("# no stage runs it\n")
     assert name() == names[-1]
     # What an earlier version of the code has found is not taken for a result of this one.
     accuracies = zip(names, (0.1, 0.2, 0.3, 0.4), strict=True)
@@ -192,6 +196,24 @@ def test_the_names_follow_the_code_of_the_pipeline(clone: Clone, monkeypatch: py
     assert "1 of 1 were done before" in found
     assert "40.00%" in found
     assert "10.00%" not in found
+
+
+def test_experiments_are_queued_from_one_workspace(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone.path)
+    baseline = Baseline.now()
+    baseline.refuse_changes()
+    grid = parse_grid(["lr=0.01"], read(Params).model_dump(), baseline.code)
+    sweep = QueueSweep(baseline, workers=1)
+    clone.set_params(batch_size=32)
+    clone.replace("stages/train.py", "import asdict", "import asdict  # edited")
+    clone.git("commit", "--quiet", "--message=Later", "--allow-empty")
+    with pytest.raises(UserError) as refusal:
+        sweep.run(grid)
+    assert str(refusal.value) == (
+        "the commit and params.yaml and the code changed while experiments were still to be queued; expected "
+        "no change before all are; those in the queue go on"
+    )
+    assert clone.dvc("queue", "status").stdout.splitlines()[0].startswith("No experiment tasks")
 
 
 def test_seeds_where_they_decide(clone: Clone) -> None:

@@ -75,11 +75,11 @@ def test_an_interrupted_search_counts_what_is_left_and_names_no_best(
             report(given, SPACE, samples)
         assert ended.value.code == 130
         printed = capsys.readouterr()
-        assert printed.err == f"interrupted with {left} trials unfinished; the same command resumes\n"
+        assert printed.err == f"interrupted; trials unfinished: {left}; the same command resumes\n"
     none = replace(trial(1, "unfinished", None), epochs=0)
     with pytest.raises(SystemExit):
         report([none], SPACE, 3)
-    assert capsys.readouterr() == ("", "interrupted with 3 trials unfinished; the same command resumes\n")
+    assert capsys.readouterr() == ("", "interrupted; trials unfinished: 3; the same command resumes\n")
     assert report(trials, SPACE, 5).trial == 4
 
 

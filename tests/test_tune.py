@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from src.runtime.errors import UserError
+from src.tune.__main__ import arguments
 from tests.conftest import ROOT, Clone, output
 from tests.ray_clusters import kill, ray_cluster
 
@@ -152,7 +155,7 @@ def test_an_interrupted_search_says_what_is_unfinished_and_resumes(clone: Clone,
     unfinished = trials[trials["status"] == "unfinished"]
     assert "Traceback" not in said
     left = 3 - len(trials) + len(unfinished)  # also what had not begun
-    assert said.endswith(f"interrupted with {left} trials unfinished; the same command resumes\n")
+    assert said.endswith(f"interrupted; trials unfinished: {left}; the same command resumes\n")
     assert 1 <= len(unfinished) <= len(trials) <= 3
     assert trials["confirms"].isna().all(), "the best is not known yet"
     assert (unfinished["epochs"] >= 0).all()
@@ -342,12 +345,29 @@ def test_a_vectorized_search_is_killed_and_goes_on(clone: Clone) -> None:
     )
 
 
-def test_a_cluster_that_is_not_there_and_options_out_of_range(clone: Clone) -> None:
-    refused = tune(clone, "--samples", "0", check=False)
-    assert refused.returncode == 1
-    assert output(refused) == "error: --samples: 0 is invalid; expected 1 to 1,000,000\n"
-    refused = tune(clone, "--name", "../mine", check=False)
-    assert output(refused) == ("error: --name: '../mine' is invalid; expected letters, digits, . _ and -\n")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--samples", "0"], "--samples: 0 is invalid; expected 1 to 1,000,000"),
+        (["--name", "../mine"], "--name: '../mine' is invalid; expected letters, digits, . _ and -"),
+        # Git accepts it in no reference.
+        (["--name", "a..b"], "--name: 'a..b' is invalid; expected letters, digits, . _ and -"),
+        (
+            ["--engine", "vectorized", "--gpus-per-trial", "1"],
+            "--gpus-per-trial: 1.0 is invalid; expected only with --engine ray",
+        ),
+        (["--at-once", "4"], "--at-once: 4 is invalid; expected only with --engine vectorized"),
+    ],
+)
+def test_options_that_are_refused(words: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["tune", *words])
+    with pytest.raises(UserError) as refusal:
+        arguments()
+    assert str(refusal.value) == said
+
+
+def test_a_refused_search_is_one_line(clone: Clone) -> None:
     (clone.path / "search_space.yaml").write_text("lr: {choice: [-1]}\n")
     refused = tune(clone, check=False)
+    assert refused.returncode == 1
     assert output(refused) == ("error: search_space.yaml: lr: -1 is invalid; expected a number > 0\n")

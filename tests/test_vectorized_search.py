@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from src.params import Params, RunParams
+from src.runtime.processor import cores
 from src.tune.engine import Problem
 from src.tune.search_space import Domain
 from src.tune.trials import DIVERGED_ACCURACY, Trial, best_first, table
@@ -34,6 +35,20 @@ def problem(params: Params, tmp_path: Path) -> Problem:
     base |= {"epochs": 2, "batch_size": 10, "optimizer": "SGD", "dropout": 0.0}
     splits = (bright_squares(20), bright_squares(25, seed=1))
     return Problem({"lr": Domain("log_uniform", (1e-4, 1e6))}, base, splits, tmp_path)
+
+
+def test_its_threads_are_those_of_its_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.delenv("LENET_THREADS", raising=False)
+        VectorizedEngine.set_up(at_once=1)
+        assert torch.get_num_threads() == cores()
+        assert "LENET_THREADS" not in os.environ, "an experiment that --apply starts would have them, too"
+        monkeypatch.setenv("LENET_THREADS", "1")
+        VectorizedEngine.set_up(at_once=1)
+        assert (torch.get_num_threads(), os.environ["LENET_THREADS"]) == (1, "1")
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_search_climbs_and_keeps_away_from_what_diverged(problem: Problem) -> None:

@@ -83,6 +83,11 @@ def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path
         assert refusal(shared, "get", "lenet5", *words, "--repo", bare) == said
     nowhere = str(tmp_path / "nowhere.git")
     assert nowhere in refusal(shared, "get", "lenet5", "--repo", nowhere).partition(nowhere)[2]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert refusal(shared, "get", "lenet5", "--repo", str(empty)) == (
+        f"--repo: '{empty}' is invalid; expected a git repository with DVC"
+    )
 
     # As a sweep leaves it, of DVC's own use.
     shared.git("update-ref", "refs/exps/exec/EXEC_HEAD", "HEAD")
@@ -93,7 +98,7 @@ def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path
     assert found[-1] == "in main, lenet5#prod#1, lenet5@v1.0.0"
     (elsewhere.path / "other.pt").write_bytes(b"another model")
     assert refusal(shared, "find", str(elsewhere.path / "other.pt")).endswith(
-        "is of no commit of this repository, and of none of its experiments"
+        "is in no commit and no experiment of this repository"
     )
     (elsewhere.path / "other.onnx").write_bytes(b"It was a dark and stormy night")
     assert "other.onnx: not a model written by this project" in refusal(

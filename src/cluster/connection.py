@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import src
@@ -84,6 +84,12 @@ def refuse_other_nodes(any_bits: bool, checked: frozenset[str] = frozenset()) ->
         there = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
         try:
             facts = ray.get(there.remote())
+        except RayTaskError as error:
+            cause = f"{type(error.cause).__name__}: {reason(error.cause)}"
+            raise UserError(
+                f"--address: the node {node['NodeManagerAddress']} cannot run the pipeline ({cause}); "
+                "expected the packages of this machine"
+            ) from None
         except RayError:  # lost since
             continue
         if why := difference(here, facts, any_bits):

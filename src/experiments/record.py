@@ -18,6 +18,17 @@ def head() -> str:
     return git("rev-parse", "HEAD")
 
 
+def refuse_unknown_author() -> None:
+    """Raise a `UserError` where nobody has told git whose experiments these are."""
+    try:
+        git("var", "GIT_COMMITTER_IDENT")
+    except UserError:
+        raise UserError(
+            "git does not know who you are; expected `git config --global user.name NAME` and "
+            "`git config --global user.email ADDRESS`"
+        ) from None
+
+
 def workspace_tree() -> str:
     """The git tree of the workspace: every file that git tracks, as it is now, committed or not."""
     with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +44,7 @@ def changed_tree(tree: str, *, removed: Iterable[str] = (), changed: Mapping[str
     with tempfile.TemporaryDirectory() as folder:
         own = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         git("read-tree", tree, env=own)
-        git("update-index", "--force-remove", "-z", "--stdin", given="\0".join(removed).encode(), env=own)
+        git("update-index", "--force-remove", "-z", "--stdin", given=os.fsencode("\0".join(removed)), env=own)
         lines = []
         for name, content in changed.items():
             blob = git("hash-object", "-w", "--stdin", given=content)
@@ -65,5 +76,6 @@ def git(*words: str, given: bytes = b"", env: Mapping[str, str] = MappingProxyTy
     """
     result = subprocess.run(("git", *words), input=given, env={**os.environ, **env}, capture_output=True)
     if result.returncode:
-        raise UserError(f"git {words[0]}: {reason(Exception(result.stderr.decode()))}")
-    return result.stdout.decode().rstrip("\n")
+        raise UserError(f"git {words[0]}: {reason(Exception(os.fsdecode(result.stderr)))}")
+    # File names may be in any encoding.
+    return os.fsdecode(result.stdout).rstrip("\n")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,11 +17,10 @@ from pathlib import Path
 
 from src.params import Params, read
 from src.runtime.errors import UserError, run
-from src.runtime.paths import OWN_DATA
 from src.runtime.processor import cores
+from src.sweep.baseline import Baseline
 from src.sweep.experiments import Sweep
-from src.sweep.grid import SEED, Combination, parse_grid, without_repetitions
-from src.sweep.own_data import fingerprint, untracked_datasets
+from src.sweep.grid import MAX_RANGE, SEED, Combination, parse_grid, without_repetitions
 from src.sweep.queue import CommandError
 from src.sweep.queue_sweep import QueueSweep
 
@@ -85,21 +83,15 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     if arguments.any_bits and arguments.address is None:
         raise UserError("--any-bits is invalid; expected only with --address")
     seeds = arguments.seeds
-    if seeds not in (None, AUTO) and (not seeds.isdecimal() or int(seeds) < 1):
-        raise UserError(f"--seeds: {seeds!r} is invalid; expected an integer ≥ 1, or {AUTO}")
+    if seeds not in (None, AUTO) and not (seeds.isdecimal() and 1 <= int(seeds) <= MAX_RANGE):
+        raise UserError(
+            f"--seeds: {seeds!r} is invalid; expected an integer from 1 to {MAX_RANGE:,}, or {AUTO}"
+        )
     if seeds is not None and any(word.startswith(f"{SEED}=") for word in arguments.grid):
         raise UserError(f"--seeds: {seeds!r} is invalid with {SEED}=… in the grid; expected one of the two")
     if arguments.budget is not None and seeds != AUTO:
         raise UserError(f"--budget: {arguments.budget} is invalid; expected only with --seeds {AUTO}")
     return arguments
-
-
-def uncommitted_code() -> str:
-    """The changes of the pipeline's code, and of the user's own images, that no commit has."""
-    command = ("git", "diff", "HEAD", "--", "dvc.yaml", "src", "stages", str(OWN_DATA))
-    changes = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    untracked = untracked_datasets()
-    return changes + fingerprint(untracked) if untracked else changes
 
 
 def different(grid: list[Combination]) -> list[Combination]:
@@ -158,14 +150,18 @@ def run_by_halving(
 
 
 @contextmanager
-def open_sweep(arguments: argparse.Namespace) -> Iterator[Sweep]:
+def open_sweep(arguments: argparse.Namespace, baseline: Baseline) -> Iterator[Sweep]:
     """Where the experiments run: DVC's queue, or a Ray cluster.
+
+    Args:
+        arguments: of the command line.
+        baseline: what the experiments start from.
 
     Raises:
         UserError: there is no such cluster, or it is not to be used.
     """
     if arguments.address is None:
-        yield QueueSweep(arguments.workers or min(cores(), MAX_WORKERS))
+        yield QueueSweep(baseline, arguments.workers or min(cores(), MAX_WORKERS))
         return
     from src.cluster.protection import protect_ray
 
@@ -174,7 +170,7 @@ def open_sweep(arguments: argparse.Namespace) -> Iterator[Sweep]:
     from src.sweep.cluster_sweep import ClusterSweep
 
     with ray_runtime(arguments.address):
-        yield ClusterSweep(any_bits=arguments.any_bits)
+        yield ClusterSweep(baseline, any_bits=arguments.any_bits)
 
 
 def main() -> None:
@@ -182,11 +178,11 @@ def main() -> None:
     words = arguments.grid
     if arguments.seeds not in (None, AUTO):
         words = [*words, f"{SEED}=0..{int(arguments.seeds) - 1}"]
-    base, code = read(Params).model_dump(), uncommitted_code()
-    combinations = partial(parse_grid, base=base, code=code)
+    base, baseline = read(Params).model_dump(), Baseline.now()
+    combinations = partial(parse_grid, base=base, code=baseline.code)
     grid, chosen = different(combinations(words)), None
     refuse_full_disk()
-    with open_sweep(arguments) as sweep:
+    with open_sweep(arguments, baseline) as sweep:
         try:
             if arguments.seeds == AUTO:
                 grid, chosen = run_by_halving(sweep, combinations, words, arguments.budget)

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import ray
 from dvc.utils.hydra import apply_overrides
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from src.cluster.connection import refuse_other_nodes
 from src.experiments.lock import output_digests
-from src.experiments.record import changed_tree, record_experiment, workspace_tree
+from src.experiments.record import changed_tree, record_experiment, refuse_unknown_author, workspace_tree
 from src.params import PrepareParams
 from src.runtime.errors import UserError, reason
 from src.runtime.paths import LOCK_FILE, OWN_DATA, PARAMS_FILE, PIPELINE_FILE, TRAIN_METRICS
 from src.runtime.yaml_text import read_yaml
+from src.sweep.baseline import Baseline
 from src.sweep.experiments import ATTEMPTS, Sweep, end_of
 from src.sweep.pipeline_copy import Results, Shipment, pack, run_pipeline, store, with_prepared
 from src.sweep.queue import dvc
@@ -36,19 +37,22 @@ class ClusterSweep(Sweep):
     """Runs each experiment as a task of the Ray cluster that this process is connected to, on one core.
 
     Args:
+        baseline: see `Sweep`.
         any_bits: machines of another class of processors are welcome.
         runner: runs the pipeline; see `run_pipeline`.
 
     Raises:
-        UserError: a machine of the cluster computes in another way; see `refuse_other_nodes`.
+        UserError: git does not know whose experiments these are, or a machine of the cluster computes in
+            another way; see `refuse_other_nodes`.
     """
 
-    def __init__(self, *, any_bits: bool, runner: Runner = run_pipeline) -> None:
-        super().__init__()
+    def __init__(self, baseline: Baseline, *, any_bits: bool, runner: Runner = run_pipeline) -> None:
+        super().__init__(baseline)
+        refuse_unknown_author()
         self._any_bits, self._checked = any_bits, refuse_other_nodes(any_bits)
         self._task = ray.remote(num_cpus=1, max_retries=RETRIES)(_run_experiment)
         self._runner = ray.put(runner)
-        self._tree = workspace_tree()
+        self._tree, self._lock = workspace_tree(), LOCK_FILE.read_text(encoding="utf-8")
         self._cache = Path(dvc("cache", "dir").strip())
         self._in_git = _outputs_in_git()
         self._shipments: dict[str, ray.ObjectRef] = {}
@@ -76,7 +80,7 @@ class ClusterSweep(Sweep):
         """The `params.yaml` of an experiment, as `dvc exp run -S` would write it."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, PARAMS_FILE)
-            path.write_bytes(PARAMS_FILE.read_bytes())
+            path.write_bytes(self._baseline.params)
             apply_overrides(path, [f"{key}={value}" for key, value in self._todo[name].values.items()])
             return path.read_text(encoding="utf-8")
 
@@ -87,8 +91,7 @@ class ClusterSweep(Sweep):
         if images not in self._shipments:
             dataset = values["dataset"]
             own = [dataset] if (OWN_DATA / dataset).is_dir() else []
-            lock = LOCK_FILE.read_text(encoding="utf-8")
-            prepared = with_prepared(pack(self._tree, lock, own), params, self._cache)
+            prepared = with_prepared(pack(self._tree, self._lock, own), params, self._cache)
             self._shipments[images] = ray.put(prepared)
         return self._shipments[images]
 
@@ -101,6 +104,8 @@ class ClusterSweep(Sweep):
                 self._checked = refuse_other_nodes(self._any_bits, self._checked)
             if node not in self._checked:
                 results = Results(failure="its machine was lost before it could be asked for its versions")
+        except RayTaskError as error:
+            results = Results(failure=f"{type(error.cause).__name__}: {reason(error.cause)}")
         except RayError as error:
             results = Results(failure=f"its machine or process was lost: {reason(error)}")
         if results.outputs is not None:
@@ -120,7 +125,7 @@ class ClusterSweep(Sweep):
             elif store(content, self._cache) != expected[path]:
                 raise UserError(f"{self._todo[name]}: {path} was damaged on its way; call again")
         tree = changed_tree(self._tree, changed=files)
-        record_experiment(self._baseline, name, tree, f"{name}: on a cluster")
+        record_experiment(self._baseline.commit, name, tree, f"{name}: on a cluster")
         self._finish(name, json.loads(results.outputs[str(TRAIN_METRICS)]))
 
 

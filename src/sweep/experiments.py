@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from src.evaluation.ranking import Run
-from src.experiments.record import git, head
+from src.experiments.record import git
 from src.runtime.paths import TRAIN_METRICS
+from src.sweep.baseline import Baseline
 from src.sweep.grid import Combination
 
 # Where a worker was killed under an experiment, or its machine was lost: once more, then it has failed.
@@ -16,19 +17,22 @@ ATTEMPTS = 2
 
 
 class Sweep(ABC):
-    """Runs combinations as experiments of HEAD.
+    """Runs combinations as experiments.
+
+    Args:
+        baseline: what they start from.
 
     Attributes:
         results: what has finished, by the names of the experiments.
         failed: the ends of the logs of those that have failed, by their names.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, baseline: Baseline) -> None:
         self.results: dict[str, Run] = {}
         self.failed: dict[str, str] = {}
         self._todo: dict[str, Combination] = {}
         self._attempts: dict[str, int] = {}
-        self._baseline = head()
+        self._baseline = baseline
 
     def run(self, combinations: Sequence[Combination]) -> None:
         """Run what is not done, and return when all is done or has failed."""
@@ -50,7 +54,7 @@ class Sweep(ABC):
         return [name for name in self._todo if name not in self.results and name not in self.failed]
 
     def _notice_finished(self) -> None:
-        for name, commit in _experiments(self._baseline).items():
+        for name, commit in _experiments(self._baseline.commit).items():
             if name in self._todo and name not in self.results:
                 metrics = json.loads(git("show", f"{commit}:{TRAIN_METRICS}"))
                 self._finish(name, metrics)

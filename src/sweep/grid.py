@@ -94,7 +94,9 @@ def _combination(values: dict[str, str], base: dict[str, Any], code: str) -> Com
     changed = base | {key: _scalar(value) for key, value in values.items()}
     params = parse(changed, Params, source="grid")
     decides = json.dumps([params.model_dump(), code], sort_keys=True)
-    readable = re.sub(r"[^A-Za-z0-9.+-]+", "-", "_".join(f"{key}-{value}" for key, value in values.items()))
+    readable = re.sub(
+        r"[^A-Za-z0-9.+-]+|\.{2,}", "-", "_".join(f"{key}-{value}" for key, value in values.items())
+    )
     digest = hashlib.sha256(decides.encode()).hexdigest()[:6]
     unread = unread_keys(params)
     return Combination(

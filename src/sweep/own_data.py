@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from src.experiments.record import git
 from src.runtime.paths import OWN_DATA
 
 
 def untracked_datasets() -> set[str]:
     """The names of the datasets of which some file is known neither to git nor to DVC."""
     # Those that git is told to ignore are among them: DVC copies what git has, and no more.
-    command = ("git", "ls-files", "--others", "-z", "--", str(OWN_DATA))
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+    listed = git("ls-files", "--others", "-z", "--", str(OWN_DATA)).split("\0")
     paths = [Path(name).relative_to(OWN_DATA) for name in listed if name]
     names = {path.parts[0] for path in paths if len(path.parts) > 1}
     return {name for name in names if not OWN_DATA.joinpath(f"{name}.dvc").exists()}
@@ -26,5 +26,5 @@ def fingerprint(datasets: Iterable[str]) -> str:
     for name in sorted(datasets):
         for path in sorted((OWN_DATA / name).rglob("*")):
             state = path.stat()
-            digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+            digest.update(os.fsencode(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n"))
     return digest.hexdigest()

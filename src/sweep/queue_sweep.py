@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from src.runtime.paths import OWN_DATA
 from src.sweep import queue
+from src.sweep.baseline import Baseline
 from src.sweep.experiments import ATTEMPTS, Sweep
 from src.sweep.own_data import untracked_datasets
 from src.sweep.queue import Task, dvc
@@ -28,21 +29,25 @@ LOCK = Path(".dvc/tmp/sweep.lock")
 class QueueSweep(Sweep):
     """Keeps the workers of DVC's queue at work.
 
+    DVC queues an experiment with the workspace as it is at that moment; see `Baseline.refuse_changes`.
+
     Args:
+        baseline: see `Sweep`.
         workers: how many at once.
     """
 
-    def __init__(self, workers: int) -> None:
-        super().__init__()
+    def __init__(self, baseline: Baseline, workers: int) -> None:
+        super().__init__(baseline)
         self.workers = workers
         self._untracked = untracked_datasets()
+        self._lock = FileLock(LOCK)  # two sweeps at once share what both of them want
         self._ended_before: set[str] = set()  # tasks of earlier sweeps, or given up
         self._workers_started = 0.0
         self._unseen = 0  # how often in a row no worker was alive
 
     def _run_the_rest(self) -> None:
         """Queue what is neither done nor queued, and wait."""
-        with FileLock(LOCK):  # two sweeps at once share what both of them want
+        with self._lock:
             known = queue.tasks()
             self._ended_before |= {task.id for task in known if not task.is_waiting}
             waiting = {task.name for task in known if task.is_waiting}
@@ -75,7 +80,9 @@ class QueueSweep(Sweep):
         words = [word for text in changes for word in ("-S", text)]
         if (dataset := json.loads(self._todo[name].params)["dataset"]) in self._untracked:
             words += ["--copy-paths", str(OWN_DATA / dataset)]
-        dvc("exp", "run", "--queue", "--name", name, *words)
+        with self._lock:  # while it queues, DVC writes the experiment's parameters into the workspace
+            self._baseline.refuse_changes()
+            dvc("exp", "run", "--queue", "--name", name, *words)
         print(f"queued: {self._todo[name]}", flush=True)
 
     def _start_workers(self) -> None:

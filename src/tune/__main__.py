@@ -45,7 +45,13 @@ BOUNDS = {
     "gpus_per_trial": (0, 1024),
     "at_once": (1, 1024),
 }
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
+# Of each engine the options that the other one does not have, with their defaults.
+ENGINE_OPTIONS: dict[str, dict[str, Any]] = {
+    "ray": {"address": None, "cpus_per_trial": 1, "gpus_per_trial": 0.0},
+    "vectorized": {"at_once": 8},
+}
+# The beginning of names that git accepts.
+NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 
 
 def arguments() -> argparse.Namespace:
@@ -78,16 +84,23 @@ def arguments() -> argparse.Namespace:
     with_ray = parser.add_argument_group("with Ray")
     with_ray.add_argument(
         "--address",
-        default=os.environ.get("RAY_ADDRESS"),
         help="of a running Ray cluster (RAY_ADDRESS); without one, Ray runs here for the time of the search",
     )
-    with_ray.add_argument("--cpus-per-trial", type=int, default=1, help="cores and threads (%(default)s)")
-    with_ray.add_argument("--gpus-per-trial", type=float, default=0.0, help="may be a fraction (%(default)s)")
+    with_ray.add_argument("--cpus-per-trial", type=int, help="cores and threads (1)")
+    with_ray.add_argument("--gpus-per-trial", type=float, help="may be a fraction (0)")
     vectorized = parser.add_argument_group("vectorized")
-    vectorized.add_argument("--at-once", type=int, default=8, help="trials trained in one go (%(default)s)")
+    vectorized.add_argument("--at-once", type=int, help="trials trained in one go (8)")
     parser.add_argument("--record", action="store_true", help="record every trial as a DVC experiment")
     parser.add_argument("--apply", action="store_true", help="run the best trial as a DVC experiment")
     options = parser.parse_args()
+    for engine, defaults in ENGINE_OPTIONS.items():
+        for name, default in defaults.items():
+            value = getattr(options, name)
+            if value is None:
+                setattr(options, name, default)
+            elif engine != options.engine:
+                option = "--" + name.replace("_", "-")
+                raise UserError(f"{option}: {value!r} is invalid; expected only with --engine {engine}")
     for name, (lowest, highest) in BOUNDS.items():
         value = getattr(options, name)
         if not lowest <= value <= highest:
@@ -108,7 +121,9 @@ def build_engine(options: argparse.Namespace) -> tuple[Engine, torch.device, int
             return engine, engine.device, torch.get_num_threads()
         from src.cluster.protection import protect_ray
 
-        address = None if options.address == "local" else options.address
+        # Ray's own variable; empty is as good as unset.
+        address = options.address or os.environ.get("RAY_ADDRESS") or None
+        address = None if address == "local" else address
         protect_ray(address)
         from src.tune.ray_search import RayEngine
 
@@ -127,8 +142,10 @@ def main() -> None:
     if options.confirm:
         refuse_searched_seed(space)
     if options.record:
+        from src.experiments.record import refuse_unknown_author
         from src.tune.recording import refuse_uncommitted_code
 
+        refuse_unknown_author()
         refuse_uncommitted_code()
     engine, device, threads = build_engine(options)
     if subprocess.run(("dvc", "repro", "--quiet", "prepare"), check=False).returncode:
@@ -136,7 +153,9 @@ def main() -> None:
     identity = search_identity(
         base, space, _decisive(options), device=device, threads=threads, packages=_packages(options)
     )
-    name = options.name or f"{base['dataset']}-{short_digest(identity)}"
+    # A folder of images may have a name that git accepts in no reference.
+    dataset = re.sub(r"[^A-Za-z0-9-]+", "-", base["dataset"])
+    name = options.name or f"{dataset}-{short_digest(identity)}"
     folder = (repository() / SEARCHES / name).resolve()
     claim(folder, identity)
     problem = Problem(space, base, (load_split(TRAIN_SPLIT), load_split(VAL_SPLIT)), folder)
@@ -148,9 +167,9 @@ def main() -> None:
     write_table(TABLE, table(trials))
     with replacing(FIGURE) as path:
         search_figure(trials, space).savefig(path, dpi=150, format="png")
+    best = report(trials, space, options.samples)
     if options.record:
         record_trials(trials, name, identity)
-    best = report(trials, space, options.samples)
     words = command(best, list(space))
     print(f"\nthe best of {options.samples}:\n{shlex.join(words)}", flush=True)
     if options.apply:
@@ -199,7 +218,10 @@ def report(trials: list[Trial], space: dict[str, Domain], samples: int) -> Trial
         shown = table(ranked[:5])[["trial", "status", *space, "epochs", "val_loss", "val_accuracy"]]
         print(shown.to_string(index=False, formatters={"val_accuracy": "{:.2%}".format}))
     if unfinished := _unfinished(trials, samples):
-        print(f"interrupted with {unfinished} trials unfinished; the same command resumes", file=sys.stderr)
+        print(
+            f"interrupted; trials unfinished: {unfinished}; the same command resumes",
+            file=sys.stderr,
+        )
         sys.exit(130)
     if not ranked:
         raise UserError(f"none of {len(trials)} trials finished; {TABLE} says why")

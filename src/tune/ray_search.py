@@ -93,7 +93,8 @@ class RayEngine:
                 ),
                 {"cpu": self.cpus, "gpu": self.gpus},
             )
-            if tune.Tuner.can_restore(str(folder)):
+            # Ray writes the second file a moment after the first one, and restores nothing without it.
+            if tune.Tuner.can_restore(str(folder)) and any(folder.glob("experiment_state-*.json")):
                 tuner = tune.Tuner.restore(
                     str(folder), trainable=trainable, resume_unfinished=True, param_space=grid
                 )
@@ -113,10 +114,13 @@ class RayEngine:
         return [_as_trial(number, trial, problem) for number, trial in enumerate(trials, 1)]
 
     def _refuse_lack(self) -> None:
-        offered = ray.cluster_resources()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         for name, wanted in (("CPU", self.cpus), ("GPU", self.gpus)):
-            if wanted > offered.get(name, 0):
-                raise UserError(f"a trial wants {wanted:g} {name}, of which Ray has {offered.get(name, 0):g}")
+            offered = max(node.get(name, 0) for node in nodes)
+            if wanted > offered:
+                raise UserError(
+                    f"a trial wants {wanted:g} {name}, of which no node of Ray has more than {offered:g}"
+                )
 
 
 def _scheduler(problem: Problem) -> TrialScheduler:

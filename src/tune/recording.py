@@ -9,6 +9,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from src.experiments.record import changed_tree, git, head, record_experiment
+from src.params import RunParams, read
 from src.runtime.errors import UserError
 from src.runtime.files import json_text
 from src.runtime.paths import LOCK_FILE, PARAMS_FILE, PIPELINE_FILE, TRAIN_METRICS
@@ -106,8 +107,9 @@ def _params(trial: Trial) -> str:
     yaml = YAML()
     yaml.preserve_quotes = True
     values = yaml.load(PARAMS_FILE.read_text(encoding="utf-8"))
+    before = read(RunParams).model_dump()
     for key, value in trial.values.items():
-        if values[key] != value:
+        if before[key] != value:  # a fraction such as 1/6 stays as it is written
             values[key] = value
     text = io.StringIO()
     yaml.dump(values, text)

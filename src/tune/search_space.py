@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -49,11 +50,20 @@ class Domain:
         return FloatDistribution(low, high, log=self.kind == "log_uniform")
 
     def rounded(self, value: object) -> object:
-        """A proposed value with 3 significant digits, within the bounds: one that a person can type."""
+        """A proposed value that a person can type, within the bounds.
+
+        With 3 significant digits; of `uniform` as fine as 3 digits of the range's width, so that a narrow one
+        such as 0.999 to 0.9999 keeps its values.
+        """
         if self.kind in ("choice", "integer"):
             return value
         low, high = self.values
-        return min(max(float(f"{value:.3g}"), low), high)
+        assert isinstance(value, float)
+        if self.kind == "uniform":
+            value = round(value, 2 - math.floor(math.log10(high - low)))
+        else:
+            value = float(f"{value:.3g}")
+        return min(max(value, low), high)
 
 
 def read_space(path: Path, base: dict[str, Any]) -> dict[str, Domain]:

@@ -48,9 +48,14 @@ class VectorizedEngine:
     @classmethod
     def set_up(cls, at_once: int) -> VectorizedEngine:
         """An engine on the device of this machine, with a thread for each core, which trains on its own."""
-        os.environ.setdefault(THREADS_VARIABLE, str(cores()))
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        return cls(at_once, set_up_process())
+        given = os.environ.get(THREADS_VARIABLE)
+        os.environ[THREADS_VARIABLE] = given or str(cores())
+        device = set_up_process()
+        if not given:
+            # For this process alone: an experiment that it starts has one thread, as always.
+            del os.environ[THREADS_VARIABLE]
+        return cls(at_once, device)
 
     def search(self, problem: Problem, samples: int, seed: int) -> list[Trial]:
         for key in ("model", "activation"):

@@ -55,7 +55,7 @@ def find(path: Path) -> None:
 
     brought, names = origins(path)
     if not brought:
-        raise UserError(f"{path} is of no commit of this repository, and of none of its experiments")
+        raise UserError(f"{path} is in no commit and no experiment of this repository")
     for origin in brought:
         print(f"commit {origin.commit[:7]}: {origin.params}")
         for what, accuracy in (("validation", origin.val_accuracy), ("test", origin.test_accuracy)):

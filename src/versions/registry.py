@@ -59,6 +59,7 @@ def fetch(name: str, version: str | None, stage: str | None, repository: str, ou
     from dvc.api import artifacts_show
     from dvc.exceptions import ArtifactNotFoundError, DvcException
     from dvc.repo import Repo
+    from gto.exceptions import GTOException
 
     wanted = f"{name}@{version}" if version else f"{name}#{stage}" if stage else name
     try:
@@ -73,6 +74,8 @@ def fetch(name: str, version: str | None, stage: str | None, repository: str, ou
         raise UserError(
             f"{wanted}: {found['path']} of commit {found['rev'][:7]} is in no remote; expected `dvc push`"
         ) from None
+    except GTOException:
+        raise UserError(f"--repo: {repository!r} is invalid; expected a git repository with DVC") from None
     except DvcException as error:
         why = reason(error.__cause__ or error)
         raise UserError(f"{wanted}: {repository}: {why}") from None

@@ -1,0 +1,60 @@
+"""What all experiments of a sweep start from, besides the parameters that they set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from src.experiments.record import git, head
+from src.runtime.digests import stage_dependencies
+from src.runtime.errors import UserError
+from src.runtime.paths import OWN_DATA, PARAMS_FILE, PIPELINE_FILE
+from src.sweep.own_data import fingerprint, untracked_datasets
+
+# The stages that an experiment of a sweep runs.
+STAGES = ("prepare", "train", "evaluate", "plot")
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The workspace when a sweep begins.
+
+    Attributes:
+        commit: of HEAD.
+        params: the bytes of `params.yaml`.
+        code: the changes of the pipeline's code, and of the user's own images, that no commit has.
+    """
+
+    commit: str
+    params: bytes
+    code: str
+
+    @classmethod
+    def now(cls) -> Baseline:
+        return cls(head(), PARAMS_FILE.read_bytes(), uncommitted_code())
+
+    def refuse_changes(self) -> None:
+        """Raise a `UserError` where an experiment that began now would start from something else."""
+        now = Baseline.now()
+        changed = [
+            name
+            for name, before, after in (
+                ("the commit", self.commit, now.commit),
+                (str(PARAMS_FILE), self.params, now.params),
+                ("the code", self.code, now.code),
+            )
+            if before != after
+        ]
+        if changed:
+            raise UserError(
+                f"{' and '.join(changed)} changed while experiments were still to be queued; expected no "
+                "change before all are; those in the queue go on"
+            )
+
+
+def uncommitted_code() -> str:
+    """The changes of the pipeline's code, and of the user's own images, that no commit has."""
+    deps = {dep.as_posix() for stage in STAGES for dep in stage_dependencies(PIPELINE_FILE, stage)}
+    code = sorted(dep for dep in deps if dep.startswith(("src", "stages")))
+    changes = git("diff", "HEAD", "--", str(PIPELINE_FILE), *code, str(OWN_DATA))
+    untracked = untracked_datasets()
+    return changes + fingerprint(untracked) if untracked else changes
