@@ -5,7 +5,7 @@
     python -m benchmarks.photographs test       the test split: the table in docs/using-the-model.md
 
 The first images of a split, drawn with a pen on paper and photographed under several conditions, and as clean
-drawings. The settings are chosen on the validation split. Such a model and its splits are made by
+drawings. The settings are compared on the validation split. Such a model and its splits are made by
 `dvc exp run -S dataset=MNIST -S epochs=4 -S batch_size=128 -S lr=0.01`.
 """
 
