@@ -59,6 +59,8 @@ def measured(model: Path, batch: int, script: Path) -> tuple[float, float]:
                     break
                 except OSError:
                     time.sleep(0.1)
+            else:
+                raise UserError("the server does not answer")
             command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", "-s", str(script)]
             said = subprocess.run(
                 [*command, f"http://127.0.0.1:{port}/predict"], check=True, capture_output=True, text=True

@@ -194,6 +194,11 @@ def test_what_cannot_be_compared_is_refused_in_one_line(clone: Clone, compared: 
     assert result.returncode != 0
     assert "unrecognized arguments: --jsn" in output(result)
     clone.git("checkout", "--quiet", "HEAD~", "--", "plots")
+    header = clone.read("plots/val_predictions.csv").splitlines()[0]
+    (clone.path / "plots/val_predictions.csv").write_text(header)
+    said = "workspace: cannot read plots/val_predictions.csv (no rows)"
+    assert compared.refused(clone, "HEAD~", "workspace") == said
+    clone.git("checkout", "--quiet", "HEAD~", "--", "plots")
     for key, value, ours in (("split_seed", 7, 0), ("dataset", "MNIST", "Digits")):
         clone.set_params(**{key: value})
         expected = f"different validation images: {key} is {ours} in HEAD~, {value} in workspace"
@@ -246,6 +251,17 @@ def test_a_group_of_more_than_seeds_is_refused(groups: Clone, compared: Compare)
         ("slower*", "'slower*' matches no experiment; `dvc exp list --all-commits` lists their names"),
     ):
         assert compared.refused(groups, "slow*", pattern) == refused
+
+
+def test_groups_with_other_images_of_ones_own_are_refused(groups: Clone, compared: Compare) -> None:
+    for dataset in ("shells", "Digits"):
+        for fraction in (0.1, 0.2):
+            values = {"dataset": dataset, "test_fraction": fraction, "seed": 0}
+            add_experiment(groups, f"{dataset}-{fraction}-0", values, {"val_accuracy": 0.9})
+    assert compared.refused(groups, "shells-0.1*", "shells-0.2*") == (
+        "different validation images: test_fraction is 0.1 in shells-0.1*, 0.2 in shells-0.2*"
+    )
+    compared(groups, "Digits-0.1*", "Digits-0.2*")  # which comes with a test split
 
 
 def test_what_else_than_parameters_may_explain_a_difference(clone: Clone, compared: Compare) -> None:

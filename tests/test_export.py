@@ -18,6 +18,7 @@ from src.data.splits import ImageFormat
 from src.export.formats import OPSET, Agreement, agreement, checked, export_program, onnx_bytes, program_bytes
 from src.networks.build import build_model
 from src.networks.model_file import TrainedModel, save_model
+from src.predict import classifiers
 from src.predict.classifiers import OnnxClassifier, TorchClassifier
 from src.runtime.errors import UserError
 from tests.conftest import ROOT, Clone, bright_squares, output
@@ -50,7 +51,10 @@ def trained(**network: str) -> TrainedModel:
     ],
     ids=lambda network: "-".join(network.values()) or "default",
 )
-def test_answers_as_the_model_for_batches_of_any_size(network: dict[str, str], tmp_path: Path) -> None:
+def test_answers_as_the_model_for_batches_of_any_size(
+    network: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classifiers, "BATCH", 64)
     model = trained(**network)
     save_model(model, tmp_path / "model.pt")
     program = export_program(model)

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from scipy.stats import binom
 
 from src.runtime.paths import MODEL_CARD, PREDICTIONS, TEST_METRICS, TRAIN_METRICS, VAL_PREDICTIONS
-from studies.export.card import interval
+from studies.export.card import interval, literal, mistakes_text
 from tests import committed
 
 
@@ -71,3 +71,14 @@ def test_the_interval_covers_the_truth() -> None:
     )
     assert 0.93 <= covered <= 0.99
     assert interval(360, 360)[0] < 1 == interval(360, 360)[1]
+
+
+def test_a_class_may_have_any_name() -> None:
+    assert literal("T-shirt/top") == "T-shirt/top"
+    name = "a|<b>*c*\n"
+    counts = {"actual": [name, name, "d"], "predicted": [name, "d", "d"], "count": [3, 2, 4]}
+    scores = {"class": [name, "d"], "precision": [1.0, 0.7], "recall": [0.6, 1.0], "f1": [0.75, 0.8]}
+    text = mistakes_text(pd.DataFrame(counts), pd.DataFrame(scores))
+    shown = "a&#124;&#60;b&#62;&#42;c&#42;&#92;n"
+    assert f"- {shown} taken for d: 2\n" in text
+    assert f"\n| {shown} | 1.0000 | 0.6000 | 0.7500 |" in text

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 
 from src.data.pictures import Prepared
-from src.data.splits import ImageFormat
+from src.data.splits import ImageFormat, load_split
 from src.data.splitting import split_dataset
 from src.networks.build import build_model
 from src.networks.model_file import TrainedModel, save_model
@@ -108,6 +109,29 @@ def test_what_cannot_be_read_has_its_line_and_the_rest_is_predicted(
     assert set(wrong) == {"none.png", "pictures/text.png", "pictures/cut.png"}
     assert "not a picture" in wrong["pictures/text.png"]
     assert len(lines) == 23
+
+
+def test_a_file_name_in_any_encoding(clone: Clone, pictures: Path) -> None:
+    first, second, *_ = sorted(pictures.iterdir())
+    strange = pictures / os.fsdecode(b"caf\xe9\x1b.png")
+    first.rename(strange)
+    # Where the terminal's encoding is UTF-8, Python refuses to print what is none.
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}
+    command = ("python", "-m", "src.predict", str(strange), str(second), "--json")
+    records = json.loads(clone.run(*command, **strict).stdout)
+    assert [record["file"] for record in records] == [f"{pictures}/caf\\xe9\\x1b.png", str(second)]
+
+
+def test_a_large_picture_is_not_kept_whole(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone.path)
+    digit = load_split(Path("data/prepared/test.npz")).images[0]
+    content = io.BytesIO()
+    Image.fromarray(digit).resize((2800, 1400)).save(content, "PNG")
+    (found,) = predict_pictures([("large", content.getvalue())], TorchClassifier(Path("models/model.pt")))
+    assert found.pixels is not None
+    assert found.pixels.shape == (280, 560)
+    assert found.pixels.base is None, "a view would keep all of it"
+    assert found.probabilities is not None
 
 
 def test_standard_input_and_an_empty_folder(clone: Clone, pictures: Path, predict: Predict) -> None:

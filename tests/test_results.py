@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from studies.benchmark.figure import accuracies_by_recipe
+from studies.benchmark.page import expected
+from studies.benchmark.recipes import FOLDER
 from studies.benchmark.results import differences, summarise
 
 
@@ -95,3 +99,19 @@ def test_equal_accuracies_of_a_recipe_do_not_hide_each_other() -> None:
         for value in set(values):
             assert places[np.isclose(places[:, 0], 100 * value), 1].mean() == pytest.approx(line)
         assert np.asarray(mean.get_xydata()).tolist() == [[pytest.approx(100 * np.mean(values)), line]]
+
+
+def test_what_is_expected_of_a_recipe_is_what_these_parameters_came_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = {str(row["seed"]): row for row in runs(a=[0.99, 0.98]).to_dict("records")}
+    times = {seed: {"processor_seconds": 90.0, "bits": "x86-64 AVX2"} for seed in rows}
+    for folder, found in (("runs", rows), ("times", times)):
+        (FOLDER / folder).mkdir(parents=True)
+        (FOLDER / folder / "a.json").write_text(json.dumps({"params": {"lr": 0.05}, "rows": found}))
+    found = expected("a", {"lr": 0.05})
+    assert found is not None
+    assert (found.accuracy, found.best_epoch, found.time) == ("98.50 % ± 6.35 (n = 2)", "8 of 11", "90 s")
+    assert expected("a", {"lr": 0.06}) is None
+    assert expected("b", {"lr": 0.05}) is None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
+import io
 import json
 import os
 import random
@@ -13,7 +15,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,13 +25,19 @@ from PIL import Image
 
 from src.data.splits import load_split
 from src.runtime.errors import UserError
-from src.serve.guards import MAX_BODY
-from src.serve.models import open_models
 from tests.browser import Browser
 from tests.conftest import Clone
 
 if find_spec("starlette") is None or find_spec("uvicorn") is None:
     pytest.skip("pip install -r requirements-serve.txt", allow_module_level=True)
+
+from starlette.requests import Request
+
+from src.serve.__main__ import listen
+from src.serve.batching import Batcher
+from src.serve.guards import MAX_BODY, RefusedError, refuse_foreign
+from src.serve.models import open_models
+from src.serve.server import _test_examples
 
 LAYERS = ["conv1: 6 channels of 28×28", "act1: 6 channels of 28×28"]
 LAYERS += ["conv2: 16 channels of 10×10", "act2: 16 channels of 10×10"]
@@ -132,9 +140,21 @@ def test_the_answers_are_those_of_the_command(served: Served, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("headers", "status", "said"),
     [
-        ({"Host": "evil.example"}, 421, "Host: 'evil.example' is not this server"),
-        ({"Host": "192.0.2.1"}, 421, "Host: '192.0.2.1' is not this server"),
-        ({"Host": "[::1"}, 421, "Host: '[::1' is not this server"),
+        (
+            {"Host": "evil.example"},
+            421,
+            "Host: 'evil.example' is not this server; expected its address, or the name given as --host",
+        ),
+        (
+            {"Host": "192.0.2.1"},
+            421,
+            "Host: '192.0.2.1' is not this server; expected its address, or the name given as --host",
+        ),
+        (
+            {"Host": "[::1"},
+            421,
+            "Host: '[::1' is not this server; expected its address, or the name given as --host",
+        ),
         ({"Origin": "http://[::1"}, 403, "Origin: 'http://[::1' is another site"),
         ({"Origin": "http://evil.example"}, 403, "Origin: 'http://evil.example' is another site"),
         ({"Origin": "null"}, 403, "Origin: 'null' is another site"),
@@ -166,10 +186,68 @@ def test_it_listens_on_loopback_alone_and_a_used_port_is_said(served: Served) ->
     refused = served.clone.run("python", "-m", "src.serve", "--port", str(served.port), check=False)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
-        f"error: 127.0.0.1:{served.port}: Address already in use; expected a free --port, and an own --host\n"
+        f"error: 127.0.0.1:{served.port}: Address already in use; expected a free --port, and a "
+        "--host that is an address of this machine\n"
     )
     missing = served.clone.run("python", "-m", "src.serve", "nothing", "--port", "1", check=False)
     assert missing.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "bound_to", "own"),
+    [
+        ("localhost", "127.0.0.1", True),
+        (socket.gethostname(), "127.0.0.1", False),
+        (socket.gethostname(), "0.0.0.0", True),
+        ("host.lan", "Host.lan", True),  # as --host names it, and so does the address that is printed
+        ("evil.example", "0.0.0.0", False),
+    ],
+)
+def test_the_names_of_the_server(name: str, bound_to: str, own: bool) -> None:
+    request = Request({"type": "http", "headers": [(b"host", f"{name}:8000".encode())]})
+    with nullcontext() if own else pytest.raises(RefusedError, match="is not this server"):
+        refuse_foreign(request, bound_to)
+
+
+@pytest.mark.parametrize("host", ["a..b", "nowhere.invalid"])
+def test_a_host_that_is_none_is_one_line(host: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"^{host}:8000: .+; expected a free --port, and a --host that is an "
+    ):
+        listen(host, 8000)
+
+
+def test_examples_of_a_damaged_table_are_none(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone.path)
+    found = _test_examples()
+    assert len(found) > 1
+    table = clone.path / "plots/predictions.csv"
+    lines = table.read_text().splitlines()
+    for damaged in ("", lines[0], "\n".join([lines[0].replace("actual", "real"), *lines[1:]])):
+        table.write_text(damaged)
+        assert _test_examples() == []
+
+
+def test_what_is_being_answered_ends_with_the_server(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone.path)
+    (model,) = open_models(["models/model.pt"])
+    content = io.BytesIO()
+    Image.new("L", (3000, 3000), 255).save(content, "PNG")
+    pictures = [(str(number), content.getvalue()) for number in range(256)]
+
+    async def asked_and_cancelled() -> None:
+        batcher = Batcher(model.classifier, 64)
+        working = asyncio.create_task(batcher.work())
+        answer = asyncio.create_task(batcher.ask(pictures))
+        await asyncio.sleep(0.5)
+        working.cancel()
+        answer.cancel()
+        await asyncio.gather(working, answer, return_exceptions=True)
+        batcher._thread.shutdown()  # as Python does at its end: waits for the thread
+
+    started = time.monotonic()
+    asyncio.run(asked_and_cancelled())
+    assert time.monotonic() - started < 15, "all of them take half a minute"
 
 
 def test_models_of_commits_and_experiments(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +255,9 @@ def test_models_of_commits_and_experiments(clone: Clone, monkeypatch: pytest.Mon
     head = clone.git("rev-parse", "HEAD").strip()
     clone.git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/wide-net", head)
     images = load_split(clone.path / "data/prepared/val.npz").images[:20]
-    by_file, by_commit, by_name = open_models(["models/model.pt", head[:10], "wide-net"])
+    (by_file,) = open_models(["models/model.pt"])
+    (clone.path / "models/model.pt").unlink()  # DVC's cache alone has it now
+    by_commit, by_name = open_models([head[:10], "wide-net"])
     expected = by_file.classifier.logits(images)
     assert (by_commit.classifier.logits(images) == expected).all()
     assert (by_name.classifier.logits(images) == expected).all()

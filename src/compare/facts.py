@@ -72,7 +72,7 @@ def group_facts(a: Group, b: Group, split: str) -> Facts[GroupComparison]:
         UserError: they have other images, or no results.
     """
     parameters = differing(a.parameters, b.parameters)
-    check_images(parameters, split, a.name, b.name)
+    check_images(parameters, split, a.name, b.name, dataset=a.parameters.get("dataset"))
     result = compare_groups(read_runs(a, split), read_runs(b, split))
     return Facts(a.name, b.name, split, result, parameters, (group_provenance(a), group_provenance(b)))
 

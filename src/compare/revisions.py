@@ -18,6 +18,7 @@ from src.compare.provenance import (
     differing_environment,
     read_provenance,
 )
+from src.params import BUILT_IN
 from src.runtime.errors import UserError, reason
 from src.runtime.paths import PARAMS_FILE, PREDICTIONS, VAL_PREDICTIONS
 
@@ -115,6 +116,8 @@ def read_predictions(revision: Revision, split: str = "validation") -> pd.DataFr
     try:
         text = dvc.api.read(str(path), rev=revision.commit)
         table = pd.read_csv(io.StringIO(text), dtype=TEXTS, keep_default_na=False)
+        if table.empty:
+            raise ValueError("no rows")
         return table[["index", "actual", "predicted", "confidence", *table.columns.intersection(["image"])]]
     except (FileNotFoundError, PathMissingError):
         raise UserError(f"{revision.name}: {missing_predictions(revision, split)}") from None
@@ -147,14 +150,19 @@ def provenance(revision: Revision) -> Provenance:
     return read_provenance(revision.read)
 
 
-def check_images(parameters: Mapping[str, tuple[Any, Any]], split: str, a: str, b: str) -> None:
+def check_images(
+    parameters: Mapping[str, tuple[Any, Any]], split: str, a: str, b: str, dataset: str | None = None
+) -> None:
     """Raise a `UserError` where two revisions do not have the same images.
 
     Args:
         parameters: those that differ, with both values.
         a, b: the names of the revisions.
+        dataset: of both, where no hash of the images will be compared: of one's own, the share that becomes
+            the test split then has to be the same.
     """
-    for key in IMAGES_DEPEND_ON[split]:
+    of_own_images = ("test_fraction",) if dataset is not None and dataset not in BUILT_IN else ()
+    for key in (*IMAGES_DEPEND_ON[split], *of_own_images):
         if key in parameters:
             value_a, value_b = parameters[key]
             raise UserError(f"different {split} images: {key} is {value_a} in {a}, {value_b} in {b}")

@@ -9,6 +9,7 @@ that says why, and the exit code is then 1.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,11 +41,17 @@ def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
         elif path.is_dir():
             inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES)
             if not inside:
-                raise UserError(f"{word}: no pictures in it; expected {', '.join(SUFFIXES)}")
-            found += [(str(one), one) for one in inside]
+                raise UserError(f"{shown(word)}: no pictures in it; expected {', '.join(SUFFIXES)}")
+            found += [(shown(one), one) for one in inside]
         else:
-            found.append((word, path))
+            found.append((shown(word), path))
     return found
+
+
+def shown(path: Path | str) -> str:
+    """A path as text that any output can hold: what is no printable UTF-8 is escaped."""
+    text = os.fsencode(path).decode(errors="backslashreplace")
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def evaluate_split(name: str, classifier: Classifier, model: Path) -> None:
@@ -74,11 +81,14 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("pictures", nargs="*", metavar="IMAGE", help="a picture, a folder of them, or -")
     parser.add_argument("--model", type=Path, default=MODEL, help=".pt or .onnx (%(default)s)")
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--json", action="store_true", help="JSON in place of the table")
-    shown.add_argument("--csv", action="store_true", help="CSV in place of the table")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="JSON in place of the table")
+    form.add_argument("--csv", action="store_true", help="CSV in place of the table")
     parser.add_argument(
-        "--plot", type=Path, metavar="PNG", help="draw the pictures beside what the model saw"
+        "--plot",
+        type=Path,
+        metavar="PNG",
+        help=f"draw the first {MOST_PLOTTED} pictures beside what the model saw",
     )
     parser.add_argument("--split", choices=SPLITS, help="evaluate a split of the prepared data instead")
     parser.add_argument(
@@ -132,6 +142,8 @@ def main() -> None:
         print(line, flush=True)
     if options.plot:
         draw(kept, classifier.class_names, options.plot)
+        if len(pictures) > MOST_PLOTTED:
+            print(f"{options.plot}: the first {MOST_PLOTTED} of {len(pictures):,} pictures", file=sys.stderr)
     if failed:
         sys.exit(1)
 

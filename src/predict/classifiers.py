@@ -12,6 +12,9 @@ import numpy as np
 from src.data.splits import ImageFormat
 from src.runtime.errors import UserError, reason
 
+# Images in one pass of ONNX Runtime: the activations of a whole split would take gigabytes.
+BATCH = 1000
+
 
 class Classifier(Protocol):
     """What answers.
@@ -51,7 +54,7 @@ class TorchClassifier:
         self.dataset, self.class_names = self._trained.dataset, self._trained.class_names
         self.format = self._trained.format
         network = self._trained.build_untrained() if untrained else self._trained.build()
-        self._network = network.to(self._device)
+        self._network = network.to(self._device).eval()  # for good: the server asks it from two threads
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         import torch
@@ -67,7 +70,7 @@ class TorchClassifier:
 
         inputs = self._trained.prepare_input(torch.from_numpy(image[None].copy()).to(self._device))
         with torch.inference_mode():
-            maps = self._network.eval().feature_maps(inputs)
+            maps = self._network.feature_maps(inputs)
         return {name: channels[0].float().cpu().numpy() for name, channels in maps.items()}
 
 
@@ -102,7 +105,8 @@ class OnnxClassifier:
             raise UserError(f"{path}: not a model written by this project ({reason(error)})") from None
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        return self._session.run(["logits"], {"images": images})[0]
+        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        return np.concatenate([self._session.run(["logits"], {"images": each})[0] for each in batches])
 
 
 def open_classifier(path: Path) -> Classifier:

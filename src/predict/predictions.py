@@ -24,6 +24,9 @@ BATCH = 256
 # Of a photograph: how sure a network is that needs no second look, and with how much less it is not believed.
 CERTAIN, LEAST = 0.99, 0.6
 
+# Of a picture that is kept to be drawn: its longer side at most, in pixels.
+KEPT_SIDE = 640
+
 # In a table for a person: columns for so many classes at most, or else so many of the most probable ones.
 MAX_COLUMNS, BEST_SHOWN = 20, 5
 
@@ -34,7 +37,8 @@ class Prediction:
 
     Attributes:
         file: the picture, as given.
-        pixels: uint8 [H, W] or [H, W, 3], as it was read; none for one that could not be.
+        pixels: uint8 [H, W] or [H, W, 3], as it was read; of a large one every n-th pixel each way;
+            none for one that could not be.
         prepared: as the model saw it.
         probabilities: float64 [C], softmax.
         problem: why there is none.
@@ -61,8 +65,7 @@ def predict(pictures: Iterable[tuple[str, Path | bytes]], classifier: Classifier
         classifier: the model.
     """
     remaining = iter(pictures)
-    while batch := list(itertools.islice(remaining, BATCH)):
-        read = [_read(name, source, classifier) for name, source in batch]
+    while read := [_read(name, source, classifier) for name, source in itertools.islice(remaining, BATCH)]:
         images = [one.prepared.image for one in read if one.prepared]
         answers = iter(softmax(classifier.logits(np.stack(images))) if images else ())
         for one in read:
@@ -76,11 +79,19 @@ def predict(pictures: Iterable[tuple[str, Path | bytes]], classifier: Classifier
 
 def _read(name: str, source: Path | bytes, classifier: Classifier) -> Prediction:
     try:
-        return Prediction(name, *open_picture(source, classifier.format, classifier.dataset))
+        pixels, prepared = open_picture(source, classifier.format, classifier.dataset)
+        return Prediction(name, _kept(pixels), prepared)
     except UserError as error:
         with suppress(UserError):  # nothing to be seen in it, which a person may want to see
-            return Prediction(name, read_picture(source, classifier.format.channels), problem=str(error))
+            pixels = read_picture(source, classifier.format.channels)
+            return Prediction(name, _kept(pixels), problem=str(error))
         return Prediction(name, problem=str(error))
+
+
+def _kept(pixels: np.ndarray) -> np.ndarray:
+    """A picture small enough to be kept beside some hundred others."""
+    step = -(-max(pixels.shape[:2]) // KEPT_SIDE)
+    return pixels[::step, ::step].copy() if step > 1 else pixels
 
 
 def _second_look(one: Prediction, classifier: Classifier) -> Prediction:

@@ -41,9 +41,11 @@ def judge(baseline: Snapshot, other: Snapshot) -> Judgement:
     """Ask `src.compare` whether two revisions' validation accuracies differ by more than noise."""
     try:
         changed = differing(baseline.parameters, other.parameters)
+        by_seed = baseline.is_group or other.is_group
         if baseline.parameters and other.parameters:
-            check_images(changed, "validation", baseline.name, other.name)
-        if baseline.is_group or other.is_group:
+            dataset = baseline.parameters.get("dataset") if by_seed else None
+            check_images(changed, "validation", baseline.name, other.name, dataset)
+        if by_seed:
             return _judge_groups(baseline, other)
         return _judge_predictions(baseline, other, changed)
     except UserError as error:

@@ -41,9 +41,10 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.socket(family)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of what cannot be a name
+        why = getattr(error, "strerror", None) or "not a host name"
         raise UserError(
-            f"{host}:{port}: {error.strerror}; expected a free --port, and an own --host"
+            f"{host}:{port}: {why}; expected a free --port, and a --host that is an address of this machine"
         ) from None
     return found
 

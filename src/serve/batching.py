@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -30,6 +32,7 @@ class Batcher:
         self._classifier, self._most = classifier, most
         self._waiting: asyncio.Queue[_Request] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1)
+        self._has_ended = threading.Event()
 
     async def ask(self, pictures: Pictures) -> list[Prediction]:
         """The predictions of some pictures, in their order."""
@@ -38,7 +41,13 @@ class Batcher:
         return await request.answer
 
     async def work(self) -> None:
-        """Answer requests until this is cancelled."""
+        """Answer requests until this is cancelled; a batch of many pictures then ends at the next of them."""
+        try:
+            await self._answer()
+        finally:
+            self._has_ended.set()
+
+    async def _answer(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             batch = [await self._waiting.get()]
@@ -57,4 +66,5 @@ class Batcher:
                         request.answer.set_exception(error)
 
     def _predict(self, pictures: Pictures) -> list[Prediction]:
-        return list(predict(pictures, self._classifier))
+        wanted = itertools.takewhile(lambda _: not self._has_ended.is_set(), pictures)
+        return list(predict(wanted, self._classifier))

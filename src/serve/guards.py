@@ -46,7 +46,9 @@ def refuse_foreign(request: Request, bound_to: str) -> None:
     """
     host = request.headers.get("host", "")
     if not _is_own(_parts(f"//{host}").hostname or "", bound_to):
-        raise RefusedError(421, f"Host: {host!r} is not this server")
+        raise RefusedError(
+            421, f"Host: {host!r} is not this server; expected its address, or the name given as --host"
+        )
     origin = request.headers.get("origin")
     if origin is not None and _parts(origin).netloc != host:
         raise RefusedError(403, f"Origin: {origin!r} is another site")
@@ -63,7 +65,8 @@ def _is_own(name: str, bound_to: str) -> bool:
     try:
         address = ipaddress.ip_address(name)
     except ValueError:  # a name, which whoever owns it can let point anywhere
-        return name == "localhost" or (not is_loopback(bound_to) and name == socket.gethostname().lower())
+        own = set() if is_loopback(bound_to) else {socket.gethostname().lower()}
+        return name in {"localhost", bound_to.lower(), *own}
     return address.is_loopback or not is_loopback(bound_to)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -148,21 +147,20 @@ async def _pictures(request: Request) -> Pictures:
     return [(file.filename or "picture", await file.read()) for file in files]
 
 
-@cache
 def _test_examples() -> list[dict[str, Any]]:
     """The test images that `evaluate` chose, the most confident mistakes first; none where there are none."""
     try:
         examples = load_examples(EXAMPLES)
         text = {"actual": str, "predicted": str}
         rows = pd.read_csv(PREDICTIONS, dtype=text, keep_default_na=False).set_index("index")
-    except (UserError, FileNotFoundError):
+        return [
+            {
+                "index": int(index),
+                "actual": rows.loc[index, "actual"],
+                "wrong": bool(rows.loc[index, "actual"] != rows.loc[index, "predicted"]),
+                "image": data_url(np.asarray(image)),
+            }
+            for index, image in zip(examples.indices, examples.images, strict=True)
+        ]
+    except (UserError, FileNotFoundError, KeyError, ValueError):  # damaged, or just being written
         return []
-    return [
-        {
-            "index": int(index),
-            "actual": rows.loc[index, "actual"],
-            "wrong": bool(rows.loc[index, "actual"] != rows.loc[index, "predicted"]),
-            "image": data_url(np.asarray(image)),
-        }
-        for index, image in zip(examples.indices, examples.images, strict=True)
-    ]

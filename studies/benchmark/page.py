@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from src.runtime.errors import UserError, run
-from src.runtime.files import write_text
+from src.runtime.files import rounded, write_text
 from studies.benchmark.recipes import FOLDER, read_recipes
-from studies.benchmark.results import differences
+from studies.benchmark.results import differences, summarise
 from studies.benchmark.study import CrossValidated, read_study, refuse_unknown_recipes
 from studies.crossval.folds import SCORES
 
@@ -41,11 +41,11 @@ class Expected:
 
 def expected(name: str, recipe: dict[str, Any]) -> Expected | None:
     """What the study has found of a recipe; None where it has not run it, or has before it was changed."""
-    summary = pd.read_csv(FOLDER / "summary.csv")
-    rows = summary[summary["recipe"] == name].to_dict("records")
-    if not rows or json.loads((FOLDER / "recipes" / f"{name}.json").read_text())["params"] != recipe:
+    path = FOLDER / "runs" / f"{name}.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if found.get("params") != rounded(recipe):
         return None
-    (row,) = rows
+    (row,) = summarise(pd.DataFrame(found["rows"].values())).to_dict("records")
     times = json.loads((FOLDER / "times" / f"{name}.json").read_text())["rows"].values()
     half = f" ± {100 * row['test_accuracy_interval']:.2f}" if row["n"] > 1 else ""
     return Expected(

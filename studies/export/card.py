@@ -9,12 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from scipy.stats import binomtest
 
 from src.data.splits import load_split
-from src.evaluation.metrics import CALIBRATION_BINS
+from src.evaluation.metrics import CALIBRATION_BINS, wilson_interval
 from src.evaluation.mistakes import most_frequent_mistakes
 from src.params import Params, RunParams, read
 from src.runtime.files import write_text
@@ -43,8 +43,8 @@ LIMITS = """- It answers with one of its classes whatever it is shown, even a ph
 
 def interval(correct: int, n: int) -> tuple[float, float]:
     """The 95 % interval of an accuracy (Wilson 1927)."""
-    found = binomtest(correct, n).proportion_ci(0.95, method="wilson")
-    return round(float(found.low), 6), round(float(found.high), 6)
+    low, high = wilson_interval(np.array([correct]), np.array([n]))
+    return round(float(low[0]), 6), round(float(high[0]), 6)
 
 
 def accuracy_of(predictions: pd.DataFrame) -> tuple[float, int, tuple[float, float]]:
@@ -99,10 +99,16 @@ def card_data(params: Params, test: dict[str, Any], predictions: dict[str, pd.Da
     )
 
 
+def literal(name: str) -> str:
+    """The name of a class, which may be anything, as Markdown that shows it and does nothing else."""
+    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in name)
+    return "".join(f"&#{ord(each)};" if each in "|<>&*_`[]\\~" else each for each in text)
+
+
 def table_of(rows: pd.DataFrame) -> str:
-    """A table in Markdown; a class may have any name."""
+    """A table in Markdown."""
     lines = [list(map(str, rows.columns)), ["---"] * len(rows.columns)]
-    lines += [[str(value).replace("|", "\\|") for value in row] for row in rows.itertuples(index=False)]
+    lines += [list(map(str, row)) for row in rows.itertuples(index=False)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -126,9 +132,15 @@ def results_text(test: dict[str, Any], predictions: dict[str, pd.DataFrame]) -> 
 
 def mistakes_text(confusion: pd.DataFrame, per_class: pd.DataFrame) -> str:
     mistakes = most_frequent_mistakes(confusion, MISTAKES)
-    listed = "\n".join(f"- {actual} taken for {predicted}: {count}" for actual, predicted, count in mistakes)
+    listed = "\n".join(
+        f"- {literal(actual)} taken for {literal(predicted)}: {count}"
+        for actual, predicted, count in mistakes
+    )
     worst = per_class.sort_values(["f1", "class"], kind="stable").head(MISTAKES)
-    shown = worst.assign(**{key: worst[key].map("{:.4f}".format) for key in ("precision", "recall", "f1")})
+    shown = worst.assign(
+        **{"class": worst["class"].map(literal)},
+        **{key: worst[key].map("{:.4f}".format) for key in ("precision", "recall", "f1")},
+    )
     return (
         f"The most frequent mistakes on the test split:\n\n{listed or '- none'}\n\n"
         f"The classes with the lowest F1:\n\n{table_of(shown)}"
