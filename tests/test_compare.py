@@ -237,6 +237,9 @@ def test_experiments_are_compared_by_their_seeds(groups: Clone, compared: Compar
     assert (found["split"], found["seeds"], found["verdict"]) == ("validation", [0, 1, 2], lines[4])
     assert found["parameters"] == {"lr": [0.0001, 0.005]}
     assert compared(groups, "slow*", "fast*", "--test")[0] == LAST_LOOK
+    tested = compared.json(groups, "slow*", "fast*", "--test")
+    accuracy = json.loads(groups.read("metrics/test.json"))["accuracy"]
+    assert tested["a"]["mean"] == pytest.approx(accuracy) == tested["b"]["mean"]
     assert "nothing can be said of other seeds: the groups have seed 1 alone in common" in compared(
         groups, "slow*", "fast-1"
     )

@@ -12,12 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.data.splits import load_split
+from src.data.splits import load_split, save_split
 from src.evaluation.examples import load_examples, save_examples
 from src.evaluation.metrics import evaluate
+from src.networks.model_file import load_model
 from src.networks.network import Network
-from stages.evaluate import choose_examples
-from tests.conftest import Clone, coloured_squares
+from src.runtime.errors import UserError
+from stages.evaluate import choose_examples, load_split_of
+from tests.conftest import Clone, bright_squares, coloured_squares
 
 
 def test_each_table_of_predictions_is_of_its_split(reproduced: Clone) -> None:
@@ -35,6 +37,13 @@ def test_each_table_of_predictions_is_of_its_split(reproduced: Clone) -> None:
         assert len(table) == images
         right = (table["actual"] == table["predicted"]).mean()
         assert right == pytest.approx(json.loads(reproduced.read(metrics))[key], abs=1e-6)
+
+
+def test_a_model_of_another_dataset_is_refused(reproduced: Clone, tmp_path: Path) -> None:
+    save_split(bright_squares(2), tmp_path / "val.npz")
+    model = load_model(reproduced.path / "models/model.pt")
+    with pytest.raises(UserError, match=r"was trained on Digits, .*val\.npz holds Squares$"):
+        load_split_of(model, tmp_path / "val.npz")
 
 
 def test_the_training_split_is_not_read(clone: Clone) -> None:

@@ -125,6 +125,11 @@ def test_another_answer_is_refused() -> None:
     assert checked("it", agreement(logits, logits)) == Agreement(largest_difference=0.0, same_class=1.0)
     with pytest.raises(UserError, match=r"^it does not answer as the model .* up to 0.25, 100.00% of the"):
         checked("it", agreement(logits, logits + 0.25))
+    for broken in (np.full_like(logits, np.nan), np.where(logits == 2, np.nan, logits)):
+        with pytest.raises(UserError, match=r"^it does not answer as the model"):
+            checked("it", agreement(logits, broken))
+    with pytest.raises(UserError, match=r"90\.00% of the classes are the same$"):
+        checked("it", Agreement(0.0, 0.9))
 
 
 @pytest.mark.parametrize("content", [b"", b"It was a dark and stormy night"])

@@ -262,6 +262,14 @@ def test_copies_of_an_image_stay_together() -> None:
     assert sorted([*rest, *drawn]) == list(range(120))
 
 
+def test_each_fraction_is_of_its_split(folder: Path) -> None:
+    write_pictures(folder, {"a": 300, "b": 300}, size=(4, 4))
+    params = PrepareParams(dataset="shells", val_fraction=0.5, split_seed=0, test_fraction=0.1)
+    train, val, test = (len(split.labels) for split in split_dataset(params))
+    assert 35 < test < 85
+    assert abs(val - train) <= 2
+
+
 @pytest.mark.parametrize("count", [3, 4, 5])
 @pytest.mark.parametrize("fraction", [0.01, 0.5])
 def test_of_the_smallest_classes_there_is_one_in_the_test_share_and_two_are_left(
@@ -307,6 +315,14 @@ def test_the_same_picture_in_two_classes_is_refused(folder: Path) -> None:
         "the same picture is in two classes: data/own/shells/cockle/00000.png (cockle) and "
         "data/own/shells/oyster/same.png (oyster); expected one of them"
     )
+
+
+def test_a_contradiction_between_parts_is_refused(folder: Path) -> None:
+    write_pictures(folder / "train", THREE)
+    write_pictures(folder / "test", THREE, first=100)
+    picture(0).save(folder / "test/oyster/same.png")
+    with pytest.raises(UserError, match=r"^the same picture is in two classes: .*train/cockle.*test/oyster"):
+        divided()
 
 
 # What is refused

@@ -35,6 +35,36 @@ def test_repro_writes_everything_that_dvc_yaml_declares(reproduced: Clone) -> No
             assert (reproduced.path / out["path"]).stat().st_size == out["size"]
 
 
+def test_stages_write_nothing_else(reproduced: Clone) -> None:
+    stages = YAML(typ="safe").load(reproduced.read("dvc.yaml"))["stages"].values()
+    declared = [
+        each for stage in stages for key in ("outs", "metrics", "plots") for each in stage.get(key, [])
+    ]
+    outs = {each if isinstance(each, str) else next(iter(each)) for each in declared}
+    made = reproduced.git("diff", "--name-only", "--diff-filter=A", "HEAD~", "HEAD").splitlines()
+    made += reproduced.git("ls-files", "--others", "--ignored", "--exclude-standard").splitlines()
+    unknown = {path for path in made if not path.startswith(".dvc/") and "__pycache__" not in path} - outs
+    assert {path for path in unknown if path not in ("dvc.lock",)} == set()
+
+
+def test_make_repro_says_whether_the_files_are_the_committed_ones(clone: Clone, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    nothing_to_do = tmp_path / "bin/dvc"
+    nothing_to_do.write_text("#!/bin/sh\n")
+    nothing_to_do.chmod(0o755)
+    # The Makefile puts the programs of its own environment first, and a clone has none.
+    command = ("make", "--assume-old=.venv/installed", "repro")
+    path = {"PATH": f"{nothing_to_do.parent}:{clone.environment['PATH']}"}
+    head = clone.git("rev-parse", "--short", "HEAD").strip()
+    assert clone.run(*command, **path).stdout.splitlines()[-1] == f"every file is as in commit {head}"
+    clone.set_params(lr=0.01)
+    assert clone.run(*command, **path).stdout.splitlines()[-1] == " M params.yaml"
+    (clone.path / ".git/HEAD").write_text("damaged")
+    broken = clone.run(*command, check=False, **path)
+    assert broken.returncode
+    assert "as in commit" not in broken.stdout
+
+
 def test_results_have_their_documented_shape(reproduced: Clone) -> None:
     train, test = (json.loads(reproduced.read(f"metrics/{name}.json")) for name in ("train", "test"))
     assert list(train) == [
@@ -203,8 +233,6 @@ def test_git_brings_the_parameters_back_after_a_refused_value_of_the_same_length
     ("change", "said"),
     [
         ("lr=-1", "error: params.yaml: lr: -1 is invalid; expected a number > 0"),
-        ("lr=fast", "error: params.yaml: lr: 'fast' is invalid; expected a number > 0"),
-        ("activation=relu", "error: params.yaml: activation: 'relu' is invalid; expected one of Tanh,"),
         ("+learning_rate=1", "error: params.yaml: unknown key 'learning_rate'; expected dataset,"),
     ],
 )

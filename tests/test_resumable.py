@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import stages.train
+from src.data.splits import save_split
 from src.params import Params, TrainParams
 from src.runtime.devices import environment
 from src.runtime.files import GrowingTable
+from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
 from src.training import resumable
 from src.training.history import Epoch, Step, TrainingResult
 from src.training.loop import Progress
@@ -103,6 +108,24 @@ def key(training: TrainParams, **changes: object) -> str:
         run(changed(training, **changes), [], stop_at=0)
     (folder,) = {path.parent for path in CHECKPOINTS.glob("*/*.ckpt")}
     return folder.name
+
+
+def test_the_stage_names_both_of_its_splits(
+    training: TrainParams, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("params.yaml").write_text(json.dumps(params.model_dump()))
+    for path in (TRAIN_SPLIT, VAL_SPLIT):
+        save_split(bright_squares(5), path)
+    named: list[object] = []
+
+    def key(_: object, files: Sequence[Path]) -> str:
+        named.extend(files)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(resumable, "training_key", key)
+    with pytest.raises(KeyboardInterrupt):
+        stages.train.main()
+    assert named == [TRAIN_SPLIT, VAL_SPLIT]
 
 
 @pytest.mark.parametrize("name", TrainParams.model_fields)

@@ -37,7 +37,7 @@ from src.serve.__main__ import listen
 from src.serve.batching import Batcher
 from src.serve.guards import MAX_BODY, RefusedError, refuse_foreign
 from src.serve.models import open_models
-from src.serve.server import _test_examples
+from src.serve.server import PAGE, _test_examples
 
 LAYERS = ["conv1: 6 channels of 28×28", "act1: 6 channels of 28×28"]
 LAYERS += ["conv2: 16 channels of 10×10", "act2: 16 channels of 10×10"]
@@ -191,6 +191,16 @@ def test_it_listens_on_loopback_alone_and_a_used_port_is_said(served: Served) ->
     )
     missing = served.clone.run("python", "-m", "src.serve", "nothing", "--port", "1", check=False)
     assert missing.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("path", PAGE)
+def test_the_page_may_load_nothing_from_elsewhere(served: Served, path: str) -> None:
+    status, content, sent = served.ask("GET", path)
+    assert status == 200
+    policy = dict(each.split(maxsplit=1) for each in sent["content-security-policy"].split("; "))
+    assert policy.pop("default-src") == "'none'"
+    assert set(" ".join(policy.values()).split()) <= {"'self'", "'none'", "data:", "blob:"}
+    assert path == "/openapi.json" or b"http" not in content
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
 import time
 
 import psutil
@@ -12,7 +13,8 @@ from ruamel.yaml import YAML
 from src.evaluation.seeds import MoreSeeds, Run
 from src.params import Params, parse, read
 from src.runtime.errors import UserError
-from src.sweep.__main__ import parse_arguments
+from src.sweep import queue_sweep
+from src.sweep.__main__ import main, parse_arguments
 from src.sweep.baseline import Baseline, uncommitted_code
 from src.sweep.grid import Combination, as_ranges, parse_grid, without_repetitions
 from src.sweep.queue_sweep import QueueSweep
@@ -247,8 +249,9 @@ def test_seeds_where_they_decide(clone: Clone) -> None:
     ("words", "said"),
     [
         (["--budget", "5", "--seeds", "2"], "--budget: 5 is invalid; expected only with --seeds auto"),
-        (["--seeds", "many"], "--seeds: 'many' is invalid; expected an integer ≥ 1, or auto"),
-        (["--seeds", "0"], "--seeds: '0' is invalid; expected an integer ≥ 1, or auto"),
+        (["--seeds", "many"], "--seeds: 'many' is invalid; expected an integer from 1 to 1,000, or auto"),
+        (["--seeds", "1001"], "--seeds: '1001' is invalid; expected an integer from 1 to 1,000, or auto"),
+        (["--seeds", "0"], "--seeds: '0' is invalid; expected an integer from 1 to 1,000, or auto"),
         (["--workers", "0"], "--workers: 0 is invalid; expected an integer ≥ 1"),
         (
             ["--seeds", "auto", "seed=1,2"],
@@ -406,3 +409,25 @@ def works_for(process: psutil.Process, clone: Clone) -> bool:
     return place.startswith(str(clone.path / ".dvc" / "tmp")) or (
         place == str(clone.path) and "queue-worker" in command
     )
+
+
+def test_ctrl_c_stops_the_queue_and_says_what_stays(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(clone.path)
+    queued: list[str] = []
+
+    def interrupted(self: QueueSweep, name: str) -> None:
+        queued.append(name)
+        raise KeyboardInterrupt
+
+    stopped: list[tuple[str, ...]] = []
+    monkeypatch.setattr(QueueSweep, "_queue", interrupted)
+    monkeypatch.setattr(queue_sweep, "dvc", lambda *words: stopped.append(words) or "")
+    monkeypatch.setattr(sys, "argv", ["sweep", "lr=0.01,0.02"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert len(queued) == 1
+    assert (end.value.code, stopped) == (130, [("queue", "stop")])
+    said = "the rest stays in the queue; the same command resumes\n"
+    assert capsys.readouterr().err.endswith(said)

@@ -125,7 +125,7 @@ def checked(name: str, found: Agreement) -> Agreement:
     Raises:
         UserError: a logit differs by more than `TOLERANCE`, or a class does.
     """
-    if found.largest_difference > TOLERANCE or found.same_class < 1:
+    if not (found.largest_difference <= TOLERANCE and found.same_class == 1):  # NaN is not close, either
         raise UserError(
             f"{name} does not answer as the model it was made of: logits differ by up to "
             f"{found.largest_difference:.2g}, {found.same_class:.2%} of the classes are the same"

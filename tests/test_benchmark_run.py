@@ -1,0 +1,92 @@
+"""What the study of the benchmark trains on, chooses by and tests with."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from src.data.splits import Split
+from src.params import Params, PrepareParams, TrainParams
+from src.training import resumable
+from studies.benchmark import crossval, page
+from studies.benchmark.recipes import FOLDER
+from studies.benchmark.run import _run
+from tests.conftest import ROOT, bright_squares
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def settings(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[PrepareParams, TrainParams]:
+    monkeypatch.chdir(tmp_path)
+    values = params.model_dump() | {"epochs": 3, "batch_size": 16}
+    data, training = (
+        group.model_validate({key: values[key] for key in group.model_fields})
+        for group in (PrepareParams, TrainParams)
+    )
+    assert isinstance(data, PrepareParams)
+    assert isinstance(training, TrainParams)
+    return data, training
+
+
+def test_a_run_is_not_chosen_by_its_test_images(settings: tuple[PrepareParams, TrainParams]) -> None:
+    train, val, test = bright_squares(20), bright_squares(5, seed=1), bright_squares(5, seed=2)
+    rows: list[dict[str, Any]] = []
+    for tested in (test, replace(test, labels=(test.labels + 1) % 4)):
+        with _run((train, val, tested), *settings, CPU) as (row, _):
+            rows.append(row)
+    for key in ("val_accuracy", "best_epoch"):
+        assert rows[0][key] == rows[1][key]
+    assert rows[0]["test_loss"] != rows[1]["test_loss"]
+
+
+def test_its_checkpoints_are_of_its_images(
+    settings: tuple[PrepareParams, TrainParams], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def key(facts: dict[str, Any], *_: object) -> str:
+        seen.append(facts)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(resumable, "training_key", key)
+    splits = bright_squares(20), bright_squares(5, seed=1), bright_squares(5, seed=2)
+    with pytest.raises(KeyboardInterrupt), _run(splits, *settings, CPU):
+        pass
+    assert {"dataset", "split_seed", "val_fraction", "lr"} <= seen[0].keys()
+
+
+def test_cross_validation_sees_no_test_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    splits, seen = [bright_squares(3, seed=seed) for seed in range(3)], list[Split]()
+
+    def folds(part: Split, *_: object) -> nullcontext[None]:
+        seen.append(part)
+        return nullcontext()
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(crossval, "split_dataset", lambda params: splits)
+    monkeypatch.setattr(crossval, "cross_validation", folds)
+    monkeypatch.setattr(crossval, "write", lambda *_: None)
+    crossval.main()
+    assert np.array_equal(seen[0].images, np.concatenate([split.images for split in splits[:2]]))
+
+
+def test_the_readme_shows_what_validation_prefers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    FOLDER.mkdir(parents=True)
+    (FOLDER / "summary.csv").write_text(
+        "dataset,model,recipe,val_accuracy_mean,test_accuracy_mean\n"
+        "MNIST,lenet5,preferred,0.99,0.98\nMNIST,lenet5,other,0.98,0.99\n"
+    )
+    recipe = {"dataset": "MNIST", "model": "lenet5"}
+    monkeypatch.setattr(page, "read_recipes", lambda: {"preferred": recipe, "other": recipe})
+    assert "NAME=preferred`" in page.best()
+    assert "NAME=other`" not in page.best()
