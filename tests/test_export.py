@@ -160,17 +160,19 @@ def test_the_stage_and_predictions_without_pytorch(clone: Clone) -> None:
     words = ("plots/samples_train.png", "--model")
     by_torch = clone.run("python", "-m", "src.predict", *words, "models/model.pt")
     command = ("python", "-m", "src.predict", *words, "models/model.onnx")
-    assert clone.run(*command).stdout == by_torch.stdout
-    imported = clone.run("python", "-X", "importtime", *command[1:]).stderr
-    assert "| onnxruntime" in imported.replace("  ", " ").replace("|  ", "| ")
-    assert "torch" not in {line.rpartition("|")[2].strip() for line in imported.splitlines()}
-    seconds = []
-    for _ in range(3):
+    by_onnx = clone.run("python", "-X", "importtime", *command[1:])
+    assert by_onnx.stdout == by_torch.stdout
+    assert "| onnxruntime" in by_onnx.stderr.replace("  ", " ").replace("|  ", "| ")
+    assert "torch" not in {line.rpartition("|")[2].strip() for line in by_onnx.stderr.splitlines()}
+
+    def seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         clone.run(*command)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 1, "of processor time, which other work on the machine hardly changes"
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    # Of processor time, which other work on the machine hardly changes.
+    assert any(seconds() < 1 for _ in range(3))
 
     (clone.path / "models/model.onnx").write_bytes(b"damaged")
     refused = clone.run(*command, check=False)
