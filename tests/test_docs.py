@@ -18,7 +18,7 @@ from src.data.dataset import Dataset
 from src.networks.build import count_parameters
 from src.params import Params
 from src.runtime.errors import UserError
-from tests.conftest import ROOT, Clone
+from tests.conftest import ROOT, Clone, output
 
 TEXTS = [path.relative_to(ROOT) for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")))]
 # These name what there was, too.
@@ -172,7 +172,7 @@ def run_as_written(clone: Clone, command: str) -> str:
         command = " ".join(("make", *OLD_FILES, command.removeprefix("make ")))
     if command.startswith("dvc queue start"):  # its workers would keep the pipe open
         command += " >/dev/null 2>&1"
-    return clone.run("bash", "-c", command).stdout
+    return output(clone.run("bash", "-c", command))
 
 
 def wait_for_the_queue(clone: Clone) -> None:
