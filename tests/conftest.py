@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +144,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for why in unexpected_skips(terminalreporter.config):
         terminalreporter.write_line(f"skipped, which fails on a CI service: {why}")
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers() -> Iterator[None]:
+    """What `set_up_process` sets for the whole process is put back: other tests are not about PyTorch."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
 
 
 def output(result: subprocess.CompletedProcess[str]) -> str:

@@ -53,7 +53,7 @@ def test_make_repro_says_whether_the_files_are_the_committed_ones(clone: Clone, 
     nothing_to_do.write_text("#!/bin/sh\n")
     nothing_to_do.chmod(0o755)
     # The Makefile puts the programs of its own environment first, and a clone has none.
-    command = ("make", "--assume-old=.venv/installed", "repro")
+    command = ("make", "--no-print-directory", "--assume-old=.venv/installed", "repro")
     path = {"PATH": f"{nothing_to_do.parent}:{clone.environment['PATH']}"}
     head = clone.git("rev-parse", "--short", "HEAD").strip()
     assert clone.run(*command, **path).stdout.splitlines()[-1] == f"every file is as in commit {head}"
