@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
@@ -206,17 +206,6 @@ def read(pictures: list[bytes], labels: np.ndarray, classifier: Classifier) -> C
     return Count(right, len(answers) - right - refused, refused)
 
 
-@contextmanager
-def changed(module: ModuleType, setting: str, value: object) -> Iterator[None]:
-    """Within it, a setting of a module has another value."""
-    before = getattr(module, setting)
-    setattr(module, setting, value)
-    try:
-        yield
-    finally:
-        setattr(module, setting, before)
-
-
 def compare_settings(pictures: dict[str, list[bytes]], labels: np.ndarray, classifier: Classifier) -> None:
     """Print what becomes of all pictures with each setting changed in turn."""
 
@@ -227,7 +216,7 @@ def compare_settings(pictures: dict[str, list[bytes]], labels: np.ndarray, class
     print(f"{'as they are':45} {total()}", flush=True)
     for module, setting, values in OTHER_SETTINGS:
         for value in values:
-            with changed(module, setting, value):
+            with patch.object(module, setting, value):
                 name = f"{module.__name__.rpartition('.')[2]}.{setting} = {value}"
                 print(f"{name:45} {total()}", flush=True)
 

@@ -85,10 +85,9 @@ def refuse_other_nodes(any_bits: bool, checked: frozenset[str] = frozenset()) ->
         try:
             facts = ray.get(there.remote())
         except RayTaskError as error:
-            cause = f"{type(error.cause).__name__}: {reason(error.cause)}"
             raise UserError(
-                f"--address: the node {node['NodeManagerAddress']} cannot run the pipeline ({cause}); "
-                "expected the packages of this machine"
+                f"--address: the node {node['NodeManagerAddress']} cannot run the pipeline "
+                f"({cause_of(error)}); expected the packages of this machine"
             ) from None
         except RayError:  # lost since
             continue
@@ -96,6 +95,11 @@ def refuse_other_nodes(any_bits: bool, checked: frozenset[str] = frozenset()) ->
             raise UserError(f"--address: the node {node['NodeManagerAddress']} {why}")
         checked |= {node["NodeID"]}
     return checked
+
+
+def cause_of(error: RayTaskError) -> str:
+    """The exception that ended a task, in a line."""
+    return f"{type(error.cause).__name__}: {reason(error.cause)}"
 
 
 def difference(here: Facts, there: Facts, any_bits: bool) -> str | None:

@@ -14,7 +14,7 @@ import ray
 from dvc.utils.hydra import apply_overrides
 from ray.exceptions import RayError, RayTaskError
 
-from src.cluster.connection import refuse_other_nodes
+from src.cluster.connection import cause_of, refuse_other_nodes
 from src.experiments.lock import output_digests
 from src.experiments.record import changed_tree, record_experiment, refuse_unknown_author, workspace_tree
 from src.params import PrepareParams
@@ -52,7 +52,7 @@ class ClusterSweep(Sweep):
         self._any_bits, self._checked = any_bits, refuse_other_nodes(any_bits)
         self._task = ray.remote(num_cpus=1, max_retries=RETRIES)(_run_experiment)
         self._runner = ray.put(runner)
-        self._tree, self._lock = workspace_tree(), LOCK_FILE.read_text(encoding="utf-8")
+        self._tree, self._lock_text = workspace_tree(), LOCK_FILE.read_text(encoding="utf-8")
         self._cache = Path(dvc("cache", "dir").strip())
         self._in_git = _outputs_in_git()
         self._shipments: dict[str, ray.ObjectRef] = {}
@@ -91,7 +91,7 @@ class ClusterSweep(Sweep):
         if images not in self._shipments:
             dataset = values["dataset"]
             own = [dataset] if (OWN_DATA / dataset).is_dir() else []
-            prepared = with_prepared(pack(self._tree, self._lock, own), params, self._cache)
+            prepared = with_prepared(pack(self._tree, self._lock_text, own), params, self._cache)
             self._shipments[images] = ray.put(prepared)
         return self._shipments[images]
 
@@ -105,7 +105,7 @@ class ClusterSweep(Sweep):
             if node not in self._checked:
                 results = Results(failure="its machine was lost before it could be asked for its versions")
         except RayTaskError as error:
-            results = Results(failure=f"{type(error.cause).__name__}: {reason(error.cause)}")
+            results = Results(failure=cause_of(error))
         except RayError as error:
             results = Results(failure=f"its machine or process was lost: {reason(error)}")
         if results.outputs is not None:

@@ -20,11 +20,11 @@ from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from src.cluster.connection import ray_runtime, refuse_other_nodes
+from src.cluster.connection import cause_of, ray_runtime, refuse_other_nodes
 from src.data.splits import Split
 from src.params import TrainParams, parse
 from src.runtime.devices import THREADS_VARIABLE, set_up_process
-from src.runtime.errors import UserError, reason
+from src.runtime.errors import UserError
 from src.training.history import DivergenceError, has_ended
 from src.training.loop import Progress, train_on_splits
 from src.tune.early_stopping import grace_epochs
@@ -199,5 +199,5 @@ def _why_failed(trial: RayTrial) -> str:
     """The last exception in a trial, in a line; where there is none, its process ended without one."""
     error = trial.get_pickled_error()
     if isinstance(error, RayTaskError):
-        return f"{type(error.cause).__name__}: {reason(error.cause)}"
+        return cause_of(error)
     return f"its process was killed {trial.run_metadata.num_failures} times"
