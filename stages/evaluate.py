@@ -3,14 +3,13 @@
 The only stage that opens the test split.
 """
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from src.data.splits import Split, load_split
+from src.data.splits import Split, image_digests, load_split
 from src.evaluation.examples import Examples, save_examples
 from src.evaluation.metrics import evaluate, first_correct_of_each_class, most_confident_mistakes
 from src.networks.build import predict_logits
@@ -47,8 +46,7 @@ def with_images(predictions: pd.DataFrame, split: Split) -> pd.DataFrame:
 
     By them `src.compare` knows that two revisions were evaluated on the same images.
     """
-    hashes = [hashlib.blake2b(image.tobytes(), digest_size=4).hexdigest() for image in split.images]
-    return predictions.assign(image=hashes)
+    return predictions.assign(image=[digest.hex() for digest in image_digests(split.images, size=4)])
 
 
 def choose_examples(

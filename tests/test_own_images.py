@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,6 +132,7 @@ def test_facts_are_followed(folder: Path) -> None:
         for size in range(10, 16):
             drawn = Image.new("RGB", (60, 40), (220, 240, 250))
             drawn.paste((20, 90, 30), (5, 3, 5 + size, 5 + size * (number + 1)))
+            drawn.paste((220, 240, 250), (5, 3, size - 4, 6))
             drawn.save(folder / name / f"{size}.png")
     (folder / "dataset.yaml").write_text(
         "class_names: [oyster, cockle, mussel]\nmirror_symmetric: true\n"
@@ -281,6 +283,24 @@ def test_of_the_smallest_classes_there_is_one_in_the_test_share_and_two_are_left
         assert len(rest) >= 2
 
 
+def test_copies_stay_together_also_in_the_smallest_classes() -> None:
+    for seed in map(str, range(30)):
+        for copied in range(3):
+            images = images_of(np.zeros(3)).subset(np.array([0, 1, 2, copied]))
+            rest, drawn = share_by_content(images, 0.5, seed)
+            assert len(drawn) >= 1
+            assert len(rest) >= 2
+            assert len({image.tobytes() for image in images.images[rest]}) == 2
+            assert (copied in drawn) == (3 in drawn)
+
+
+def test_copies_are_no_other_images_of_a_class(folder: Path) -> None:
+    write_pictures(folder, {"cockle": 30, "mussel": 2})
+    shutil.copy(next((folder / "mussel").iterdir()), folder / "mussel/again.png")
+    with pytest.raises(UserError, match="of a class: 'mussel' has 2; expected at least 3 of each"):
+        divided()
+
+
 # What is found twice
 
 
@@ -389,7 +409,7 @@ def blank(folder: Path) -> None:
     for name in ("a", "b"):
         (folder / name).mkdir()
         for number in range(3):
-            Image.new("L", (28, 28), 7).save(folder / name / f"{number}.png")
+            Image.new("L", (28, 28), 7 + number).save(folder / name / f"{number}.png")
 
 
 @pytest.mark.parametrize(
@@ -404,7 +424,10 @@ def blank(folder: Path) -> None:
             "data/own/shells/whelk: no pictures in it; expected .png",
         ),
         (one_class, "data/own/shells: 1 classes; expected 2 to 1,000"),
-        (one_picture, "data/own/shells: too few images of a class: 'cockle' has 1; expected at least 3 of"),
+        (
+            one_picture,
+            "data/own/shells: too few different images of a class: 'cockle' has 1; expected at least 3 of",
+        ),
         (too_many_classes, "data/own/shells: 1003 classes; expected 2 to 1,000"),
         (spoil_with_text, "data/own/shells: 3 of 30 pictures cannot be read; expected at most 1%: data/own/"),
         (spoil_with_a_link, "cockle/link.png: a link out of the dataset's folder; expected the file itself"),
@@ -452,7 +475,7 @@ GOOD = arrays({"train": 30, "test": 12})
         (GOOD | {"train_labels": np.zeros((30, 2), int)}, "expected integers [N] or [N, 1]"),
         (GOOD | {"train_labels": np.zeros(30)}, "train_labels: float64 (30,); expected integers [N] or"),
         (GOOD | {"train_labels": np.full(30, -1)}, "train_labels: holds the label -1; expected integers ≥ 0"),
-        (GOOD | {"test_labels": np.full(12, 3)}, "too few images of a class: '3' has 0"),
+        (GOOD | {"test_labels": np.full(12, 3)}, "too few different images of a class: '3' has 0"),
         (GOOD | {"train_images": GOOD["train_images"] / 255}, "train_images: float64 (30, 28, 28); expected"),
         (GOOD | {"train_images": np.zeros((30, 28, 28, 4), np.uint8)}, "expected uint8 [N, H, W] or"),
         (GOOD | {"test_images": np.zeros((0, 28, 28), np.uint8), "test_labels": np.zeros(0, int)}, "0 for 0"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import src.networks.lenet5
 import stages.train
 from src.data.splits import save_split
 from src.params import Params, TrainParams
@@ -133,6 +135,15 @@ def test_every_parameter_makes_another_key(training: TrainParams, name: str) -> 
     value = getattr(training, name)
     other = OTHERS[name] if isinstance(value, str) else value + (1 if isinstance(value, int) else 0.001)
     assert key(training) == key(training) != key(training, **{name: other})
+
+
+def test_the_first_training_of_a_process_has_the_key_of_the_others(
+    training: TrainParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The module of a network is loaded when it is first asked for.
+    monkeypatch.setattr(src.networks, training.model, None)
+    monkeypatch.delitem(sys.modules, f"src.networks.{training.model}")
+    assert key(training) == key(training)
 
 
 def test_threads_make_another_key(training: TrainParams) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from src.data import array_archives, class_folders
 from src.data.dataset import MAX_CLASSES, Dataset, Images, Parts
-from src.data.splits import ImageFormat, Placement
+from src.data.splits import ImageFormat, Placement, image_digests
 from src.runtime.errors import UserError
 from src.runtime.paths import OWN_DATA
 from src.runtime.yaml_text import read_yaml
@@ -148,10 +148,16 @@ def existing(parts: Parts) -> list[Images]:
 
 
 def refuse_small_classes(parts: Parts, class_names: list[str], folder: Path) -> None:
-    """Raise a `UserError` for classes with fewer training images than the parts to be drawn from them."""
+    """Raise a `UserError` for classes with fewer training images than the parts to be drawn from them.
+
+    Copies of an image count once: they stay together where a test split is drawn.
+    """
     needed = MIN_IMAGES - (parts.val is not None) - (parts.test is not None)
-    counts = np.bincount(parts.train.labels, minlength=len(class_names))
+    different = set(zip(parts.train.labels.tolist(), image_digests(parts.train.images), strict=True))
+    counts = np.bincount([label for label, _ in different], minlength=len(class_names))
     small = [f"{class_names[label]!r} has {counts[label]}" for label in np.flatnonzero(counts < needed)]
     if small:
         shown = ", ".join(small[:3]) + (f" and {len(small) - 3:,} more" if len(small) > 3 else "")
-        raise UserError(f"{folder}: too few images of a class: {shown}; expected at least {needed} of each")
+        raise UserError(
+            f"{folder}: too few different images of a class: {shown}; expected at least {needed} of each"
+        )

@@ -59,15 +59,14 @@ def read_picture(source: Path | bytes, channels: int = 1) -> np.ndarray:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(content, formats=FORMATS) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
-                    raise UserError(
-                        f"{picture.width:,} × {picture.height:,} pixels; expected {MAX_PIXELS:,} in all"
-                    )
+                    size = f"{picture.width:,} × {picture.height:,}"
+                    raise UserError(f"{size} pixels; expected at most {MAX_PIXELS:,} in all")
                 # A JPEG need not be decoded any larger.
                 picture.draft("L" if channels == 1 else "RGB", (512, 512))
                 ImageOps.exif_transpose(picture, in_place=True)
                 return _pixels(picture, channels)
     except Image.DecompressionBombError:
-        raise UserError(f"too many pixels; expected {MAX_PIXELS:,} in all") from None
+        raise UserError(f"too many pixels; expected at most {MAX_PIXELS:,} in all") from None
     except Image.UnidentifiedImageError:
         raise UserError(f"not a picture; expected {', '.join(FORMATS)}") from None
     except OSError as error:

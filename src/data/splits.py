@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields
@@ -130,6 +131,11 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
 def label_type(classes: int) -> np.dtype:
     """The type of labels: uint8, or uint16 for more than 256 classes."""
     return np.dtype(np.uint8 if classes <= 256 else np.uint16)
+
+
+def image_digests(images: np.ndarray, *, size: int = 16, key: bytes = b"") -> list[bytes]:
+    """A digest of `size` bytes of each image's pixels: the same for the same picture."""
+    return [hashlib.blake2b(image.tobytes(), digest_size=size, key=key).digest() for image in images]
 
 
 def pixel_statistics(images: np.ndarray) -> tuple[float, float]:

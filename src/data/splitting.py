@@ -10,7 +10,7 @@ import numpy as np
 
 from src.data.dataset import Dataset, Images, Parts, dataset
 from src.data.own import own_dataset
-from src.data.splits import Split, pixel_statistics, stratified_split
+from src.data.splits import Split, image_digests, pixel_statistics, stratified_split
 from src.params import BUILT_IN, PrepareParams
 from src.runtime.errors import UserError
 
@@ -93,21 +93,16 @@ def counts(parts: Parts, class_names: list[str]) -> list[str]:
     return [header, *rows]
 
 
-def digests(images: Images) -> list[bytes]:
-    """A digest of each image's pixels: the same for the same picture, whatever file it is in."""
-    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images.images]
-
-
 def share_by_content(images: Images, fraction: float, seed: str) -> tuple[np.ndarray, np.ndarray]:
     """Draw about a fraction of the images of each class, by their content.
 
     Each image has a number from 0 to 1, a hash of its pixels, and is drawn where that is below `fraction`. An
     image that is added later therefore moves no other one, and copies of an image stay together. A class of
-    which none is drawn, or of which fewer than two are left, gives or keeps the image with the lowest or
-    highest numbers.
+    which none is drawn, or of which fewer than two are left, gives the image with the lowest number, or keeps
+    those with the two highest.
 
     Args:
-        images: uint8 images and their labels.
+        images: at least three different ones of each class.
         fraction: of the images to draw, in (0, 0.5].
         seed: of the hash.
 
@@ -115,13 +110,15 @@ def share_by_content(images: Images, fraction: float, seed: str) -> tuple[np.nda
         The indices of the rest and of those drawn, int64, each in ascending order.
     """
     key = hashlib.blake2b(seed.encode(), digest_size=32).digest()
-    hashes = [hashlib.blake2b(image.tobytes(), key=key, digest_size=8).digest() for image in images.images]
-    numbers = np.array([int.from_bytes(value) / 2**64 for value in hashes])
+    numbers = np.array(
+        [int.from_bytes(value) / 2**64 for value in image_digests(images.images, size=8, key=key)]
+    )
     drawn = numbers < fraction
     for label in np.unique(images.labels):
-        ordered = sorted(np.flatnonzero(images.labels == label), key=lambda index: numbers[index])
-        drawn[ordered[0]] = True
-        drawn[ordered[-2:]] = False
+        of_class = np.flatnonzero(images.labels == label)
+        ordered = np.unique(numbers[of_class])
+        drawn[of_class] |= numbers[of_class] == ordered[0]
+        drawn[of_class] &= numbers[of_class] < ordered[-2]
     return np.flatnonzero(~drawn), np.flatnonzero(drawn)
 
 
@@ -129,7 +126,7 @@ def refuse_contradictions(parts: Parts, class_names: list[str]) -> None:
     """Raise a `UserError` where the same picture is in two classes."""
     seen: dict[bytes, tuple[str, int]] = {}
     for images in filter(None, (parts.train, parts.val, parts.test)):
-        for index, digest in enumerate(digests(images)):
+        for index, digest in enumerate(image_digests(images.images)):
             name, label = images.name(index), int(images.labels[index])
             other, other_label = seen.setdefault(digest, (name, label))
             if label != other_label:
@@ -143,7 +140,7 @@ def duplicates(parts: Parts) -> list[str]:
     """A line for each two splits that share pictures, with how many and the first of them."""
     named = {"training": parts.train, "validation": parts.val, "test": parts.test}
     found = {
-        split: {digest: images.name(index) for index, digest in enumerate(digests(images))}
+        split: {digest: images.name(index) for index, digest in enumerate(image_digests(images.images))}
         for split, images in named.items()
         if images is not None
     }

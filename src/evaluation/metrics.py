@@ -70,17 +70,10 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, class_names: list[str]) -> 
         metrics[average] = {
             name: float(np.average(values, weights=weights)) for name, values in scores.items()
         }
-    pairs = np.nonzero((counts > 0) | np.eye(len(codes), dtype=bool))
     return Evaluation(
         metrics=metrics,
         per_class=pd.DataFrame({"class": names, **scores, "support": support}),
-        confusion=pd.DataFrame(
-            {
-                "actual": names[pairs[0]],
-                "predicted": names[pairs[1]],
-                "count": counts[pairs],
-            }
-        ),
+        confusion=_confusion(counts, names),
         predictions=pd.DataFrame(
             {
                 "index": rows,
@@ -90,6 +83,14 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, class_names: list[str]) -> 
             }
         ),
         calibration=calibration,
+    )
+
+
+def _confusion(counts: np.ndarray, names: np.ndarray) -> pd.DataFrame:
+    """See `Evaluation`, from a confusion matrix, int [actual, predicted]."""
+    actual, predicted = np.nonzero((counts > 0) | np.eye(len(counts), dtype=bool))
+    return pd.DataFrame(
+        {"actual": names[actual], "predicted": names[predicted], "count": counts[actual, predicted]}
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from src.data.splits import Split
+from src.networks.build import network_class
 from src.networks.model_file import TrainedModel
 from src.params import TrainParams
 from src.runtime.devices import environment
@@ -49,6 +50,8 @@ def resumable_training(
         UserError: see `train_on_splits`.
     """
     display = TrainingProgress(params.epochs, steps_per_epoch(len(train.labels), params.batch_size))
+    # Loaded by its name, the network's module would be missing from the key of a process's first training.
+    network_class(params.model)
     key = training_key(params.model_dump() | environment(device) | (facts or {}), files)
     with checkpoints_of(key, repository() / CHECKPOINTS) as checkpoints:
 
