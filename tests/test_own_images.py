@@ -364,6 +364,30 @@ def spoil_with_a_linked_class(folder: Path) -> None:
     (folder / "whelk").symlink_to((folder.parent.parent / "elsewhere/whelk").resolve())
 
 
+def spoil_with_a_link_to_itself(folder: Path) -> None:
+    (folder / "cockle/link.png").symlink_to("link.png")
+
+
+def spoil_with_a_damaged_part(folder: Path) -> None:
+    empty(folder)
+    write_pictures(folder / "train", {"cockle": 60, "mussel": 60})
+    (folder / "val/cockle").mkdir(parents=True)
+    (folder / "val/cockle/0.png").write_text("not a picture")
+
+
+def spoil_with_another_part(folder: Path) -> None:
+    empty(folder)
+    write_pictures(folder / "train", THREE)
+    write_pictures(folder / "valid", THREE, first=100)
+
+
+def spoil_with_small_classes(folder: Path) -> None:
+    """Classes of two, of which the test split would take none."""
+    empty(folder)
+    write_pictures(folder / "train", {"cockle": 2, "mussel": 2})
+    write_pictures(folder / "val", {"cockle": 2, "mussel": 2}, first=100)
+
+
 def become_a_link(folder: Path) -> None:
     folder.rename(folder.parent.parent / "elsewhere")
     folder.symlink_to((folder.parent.parent / "elsewhere").resolve())
@@ -432,11 +456,18 @@ def blank(folder: Path) -> None:
         (spoil_with_text, "data/own/shells: 3 of 30 pictures cannot be read; expected at most 1%: data/own/"),
         (spoil_with_a_link, "cockle/link.png: a link out of the dataset's folder; expected the file itself"),
         (spoil_with_a_linked_class, "data/own/shells/whelk: a link out of the dataset's folder; expected"),
+        (spoil_with_a_link_to_itself, "cockle/link.png: a link to nothing; expected the file itself"),
+        (spoil_with_a_damaged_part, "data/own/shells/val: no picture that can be read; expected some, or no"),
+        (spoil_with_another_part, "data/own/shells: valid beside train; expected train, val, test"),
+        (
+            spoil_with_small_classes,
+            "data/own/shells: too few different images of a class: 'cockle' has 2, 'mussel' has 2; expected at",
+        ),
         (become_a_link, "data/own/shells: a link; expected the folder itself"),
         (spoil_with_unknown_class, "data/own/shells/test/whelk: a class without training pictures; expected"),
         (
             spoil_with_an_empty_part,
-            "data/own/shells/test: no pictures in it; expected some, or no such folder",
+            "data/own/shells/test: no picture that can be read; expected some, or no such folder",
         ),
         (
             blank,
@@ -457,12 +488,29 @@ def test_folders_that_are_refused(folder: Path, spoil: Callable[[Path], object],
     assert "\n" not in str(refusal.value)
 
 
+def test_hidden_files_are_no_pictures(folder: Path) -> None:
+    write_pictures(folder, THREE)
+    before = divided()
+    for path in list(folder.glob("*/*.png")):
+        (path.parent / f"._{path.name}").write_text("written by macOS")
+    (folder / ".ipynb_checkpoints").mkdir()
+    for one, other in zip(before, divided(), strict=True):
+        assert np.array_equal(one.images, other.images)
+
+
+def test_a_class_may_be_called_train(folder: Path) -> None:
+    write_pictures(folder, {"bus": 9, "train": 9})
+    (folder / "train/.ipynb_checkpoints").mkdir()
+    assert divided()[0].class_names == ["bus", "train"]
+
+
 def test_a_folder_that_is_not_there_is_refused(folder: Path) -> None:
     folder.rmdir()
     with pytest.raises(UserError, match="data/own/shells: no such folder"):
         own_dataset("shells")
 
 
+NONE = "expected at least one image, of at least one pixel"
 GOOD = arrays({"train": 30, "test": 12})
 
 
@@ -478,7 +526,8 @@ GOOD = arrays({"train": 30, "test": 12})
         (GOOD | {"test_labels": np.full(12, 3)}, "too few different images of a class: '3' has 0"),
         (GOOD | {"train_images": GOOD["train_images"] / 255}, "train_images: float64 (30, 28, 28); expected"),
         (GOOD | {"train_images": np.zeros((30, 28, 28, 4), np.uint8)}, "expected uint8 [N, H, W] or"),
-        (GOOD | {"test_images": np.zeros((0, 28, 28), np.uint8), "test_labels": np.zeros(0, int)}, "0 for 0"),
+        (GOOD | {"test_images": np.zeros((0, 28, 28), np.uint8), "test_labels": np.zeros(0, int)}, NONE),
+        (GOOD | {"train_images": np.zeros((30, 0, 0), np.uint8)}, NONE),
         (GOOD | {"train_labels": np.array([None] * 30)}, "not an archive of arrays"),
         (GOOD | {"train_labels": np.full(30, 10**15)}, "holds the label 1000000000000000; expected 0 to 999"),
     ],

@@ -179,9 +179,10 @@ def strange_exif() -> bytes:
         (bomb(30_000), "too many pixels; expected at most 89,478,485 in all"),
         (bomb(10_000), "10,000 × 10,000 pixels; expected at most 89,478,485 in all"),
         (encoded(seven(), "PPM"), "not a picture"),
+        (encoded(seven().convert("F"), "TIFF"), "fractions for shades; expected integers of 8 or 16 bits"),
         (strange_exif(), r"damaged \(required argument is not an integer\)"),
     ],
-    ids=["text", "empty", "cut PNG", "cut JPEG", "bomb", "smaller bomb", "another format", "strange EXIF"],
+    ids=["text", "empty", "cut PNG", "cut JPEG", "bomb", "smaller bomb", "another format", "fractions", "strange EXIF"],
 )
 def test_what_cannot_be_read_is_refused_with_a_reason(content: bytes, said: str, tmp_path: Path) -> None:
     file = tmp_path / "picture.png"

@@ -35,6 +35,13 @@ def test_a_fraction_too_small_for_every_class_is_refused() -> None:
         stratified_split(np.arange(100) % 10, 0.05, seed=0)
 
 
+def test_the_fraction_that_is_named_is_accepted() -> None:
+    labels = np.arange(451) % 200
+    with pytest.raises(UserError, match=r"expected here: at least 0.444$"):
+        stratified_split(labels, 0.1, seed=0)
+    assert len(stratified_split(labels, 0.444, seed=0)[1]) == 200
+
+
 def test_statistics_are_those_of_the_pixels() -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 28, 28), dtype=np.uint8)
     mean, std = pixel_statistics(images)

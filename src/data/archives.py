@@ -89,13 +89,11 @@ def ensure_archives(
 
 
 def _check(path: Path, md5: str) -> None:
-    digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    if digest.hexdigest() != md5:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != md5:
         raise UserError(
-            f"{path}: its MD5 is {digest.hexdigest()}, expected {md5} "
+            f"{path}: its MD5 is {found}, expected {md5} "
             f"({path.stat().st_size:,} bytes: damaged, cut short, or another file); "
             "remove it to have it downloaded, or put the original there"
         )

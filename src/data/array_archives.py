@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from src.runtime.progress import with_progress
 # Images and labels, uint8 [N, H, W] or [N, H, W, 3] and integers [N], by part.
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 
+# Not `._images.npz`, which macOS writes beside it.
+NPZ = "[!.]*.npz"
 IDX_NAMES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -27,7 +28,7 @@ IDX_NAMES = {
 
 def found_in(folder: Path) -> bool:
     """Whether a folder holds archives of arrays."""
-    return any(folder.glob("*.npz")) or any(folder.glob("*-ubyte*"))
+    return any(folder.glob(NPZ)) or any(folder.glob("*-ubyte*"))
 
 
 def read(folder: Path, class_names: list[str] | None) -> Source:
@@ -41,7 +42,7 @@ def read(folder: Path, class_names: list[str] | None) -> Source:
     Raises:
         UserError: names the file, and what is wrong with it.
     """
-    npz = sorted(folder.glob("*.npz"))
+    npz = sorted(folder.glob(NPZ))
     if len(npz) > 1:
         raise UserError(f"{folder}: {len(npz)} .npz files; expected one")
     arrays = _read_npz(npz[0]) if npz else _read_idx_archives(folder)
@@ -51,9 +52,9 @@ def read(folder: Path, class_names: list[str] | None) -> Source:
         named = ", as class_names says" if class_names else ""
         raise UserError(f"{folder}: holds the label {highest}; expected 0 to {most - 1}{named}")
     names = class_names or [str(label) for label in range(highest + 1)]
-    sizes = Counter(images.shape[1:3] for images, _ in arrays.values())
+    sizes = {images.shape[1:3] for images, _ in arrays.values()}
     colour = any(images.ndim == 4 for images, _ in arrays.values())
-    return Source(names, dict(sizes), colour, partial(_load, arrays, len(names)))
+    return Source(names, sizes, colour, partial(_load, arrays, len(names)))
 
 
 def _read_npz(path: Path) -> Arrays:
@@ -96,9 +97,11 @@ def _checked(where: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.nda
         raise UserError(
             f"{where}_images: {images.dtype} {images.shape}; expected uint8 [N, H, W] or [N, H, W, 3]"
         )
+    if not images.size:
+        raise UserError(f"{where}_images: {images.shape}; expected at least one image, of at least one pixel")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise UserError(f"{where}_labels: {labels.dtype} {labels.shape}; expected integers [N] or [N, 1]")
-    if len(labels) != len(images) or not len(labels):
+    if len(labels) != len(images):
         raise UserError(f"{where}_labels: {len(labels):,} for {len(images):,} images; expected one for each")
     if labels.min() < 0:
         raise UserError(f"{where}_labels: holds the label {labels.min()}; expected integers ≥ 0")
@@ -118,8 +121,15 @@ def _images(
         images = np.repeat(images[..., None], 3, axis=3)
     elif image_format.channels == 1 and images.ndim == 4:
         images = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])
-    if image_format.placement is not None or images.shape[1:] != image_format.shape:
-        shown = with_progress(images, len(images), f"{part} images")
-        images = np.stack([prepare_picture(image, image_format).image for image in shown])
     names = [f"{part}_images[{number}]" for number in range(len(labels))]
+    if image_format.placement is not None or images.shape[1:] != image_format.shape:
+        shown = zip(names, with_progress(images, len(images), f"{part} images"), strict=True)
+        images = np.stack([_prepared(name, image, image_format) for name, image in shown])
     return Images(images, labels.astype(label_type(classes)), names)
+
+
+def _prepared(name: str, image: np.ndarray, image_format: ImageFormat) -> np.ndarray:
+    try:
+        return prepare_picture(image, image_format).image
+    except UserError as error:
+        raise UserError(f"{name}: {error}; expected something to cut out, or fit: whole") from None

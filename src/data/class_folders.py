@@ -58,7 +58,9 @@ def find(folder: Path, class_names: list[str] | None) -> Source:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected pictures in a folder for each class")
     parts = {"train": folder}
-    if any(path.is_dir() for path in folder.glob("train/*")):
+    if (folder / "train").is_dir() and _folders(folder / "train"):
+        if others := [path.name for path in _folders(folder) if path.name not in PARTS]:
+            raise UserError(f"{folder}: {', '.join(others)} beside train; expected {', '.join(PARTS)}")
         parts = {part: folder / part for part in PARTS if (folder / part).is_dir()}
     classes = [path.name for path in _folders(parts["train"])]
     if not classes:
@@ -74,16 +76,14 @@ def find(folder: Path, class_names: list[str] | None) -> Source:
         )
     notes: list[str] = []
     pictures = {part: _pictures(path, names, notes) for part, path in parts.items()}
+    in_training = {picture.label for picture in pictures["train"]}
     for label, name in enumerate(names):
-        if not any(picture.label == label for picture in pictures["train"]):
+        if label not in in_training:
             raise UserError(f"{parts['train'] / name}: no pictures in it; expected {', '.join(SUFFIXES)}")
-    for part, path in parts.items():
-        if not pictures[part]:
-            raise UserError(f"{path}: no pictures in it; expected some, or no such folder")
     headers = [_header(picture.path) for part in pictures.values() for picture in part]
-    sizes = Counter(header.size for header in headers if header)
+    sizes = {header.size for header in headers if header}
     colour = any(header.colour for header in headers if header)
-    return Source(names, dict(sizes), colour, partial(_load, folder, names, pictures, notes))
+    return Source(names, sizes, colour, partial(_load, folder, names, pictures, notes))
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -97,10 +97,12 @@ def _pictures(folder: Path, names: list[str], notes: list[str]) -> list[Picture]
     for path in _folders(folder):
         if path.name not in names:
             raise UserError(f"{path}: a class without training pictures; expected one of {', '.join(names)}")
-        for inside in sorted(path.iterdir()):
+        label = names.index(path.name)
+        # A hidden file may be called like a picture: macOS writes `._1.png` beside `1.png`.
+        for inside in sorted(path.glob("[!.]*")):
             if inside.suffix.lower() in SUFFIXES and inside.is_file():
-                found.append(Picture(inside, names.index(path.name)))
-            elif not inside.name.startswith("."):
+                found.append(Picture(inside, label))
+            else:
                 skipped["folders" if inside.is_dir() else inside.suffix or "files without a suffix"] += 1
     if skipped:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(skipped.items()))
@@ -112,7 +114,7 @@ def _header(path: Path) -> Header | None:
     """What a picture's file begins with; None where it is not one that can be read."""
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            colour = picture.mode not in ("1", "L", "LA", "I", "I;16", "F")
+            colour = picture.mode not in ("1", "L", "LA", "F") and not picture.mode.startswith("I")
             return Header((picture.height, picture.width), colour)
     except Exception:  # reading it in full will say what is wrong with it
         return None
@@ -134,6 +136,9 @@ def _load(
             f"{folder}: {len(damaged):,} of {total:,} pictures cannot be read; expected at most "
             f"{MAX_DAMAGED:.0%}: {shown}"
         )
+    for part, images in parts.items():
+        if not len(images.labels):
+            raise UserError(f"{folder / part}: no picture that can be read; expected some, or no such folder")
     notes = [*notes, *(f"skipped {problem}" for problem in damaged)]
     return Parts(parts["train"], parts.get("test"), parts.get("val"), tuple(notes))
 

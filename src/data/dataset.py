@@ -62,13 +62,13 @@ class Source:
 
     Attributes:
         class_names: one name for each label, in order.
-        sizes: how many pictures there are of each (height, width).
+        sizes: (height, width) of the pictures.
         colour: whether any picture's file can hold colours.
         load: reads all of them as images of a format.
     """
 
     class_names: list[str]
-    sizes: dict[tuple[int, int], int]
+    sizes: set[tuple[int, int]]
     colour: bool
     load: Callable[[ImageFormat], Parts]
 

@@ -18,7 +18,7 @@ from src.runtime.yaml_text import read_yaml
 
 FACTS_FILE = "dataset.yaml"
 MIN_CLASSES = 2
-# One each for training, validation and test.
+# Where a test split is drawn from them: one for it, and two others.
 MIN_IMAGES = 3
 
 
@@ -102,20 +102,24 @@ def read_facts(path: Path) -> Facts:
 
 
 def refuse_links_out(folder: Path) -> None:
-    """Raise a `UserError` for a link elsewhere: neither DVC nor a copy of the folder follows it."""
+    """Raise a `UserError` for a link to nothing, or elsewhere, where neither DVC nor a copy follows it."""
     inside = folder.resolve()
     if folder.is_symlink():
         raise UserError(f"{folder}: a link; expected the folder itself")
     for path in folder.rglob("*"):
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+        if not path.is_symlink():
+            continue
+        if not path.exists():
+            raise UserError(f"{path}: a link to nothing; expected the file itself")
+        if not path.resolve().is_relative_to(inside):
             raise UserError(f"{path}: a link out of the dataset's folder; expected the file itself")
 
 
-def choose_format(sizes: dict[tuple[int, int], int], colour: bool, facts: Facts) -> ImageFormat:
+def choose_format(sizes: set[tuple[int, int]], colour: bool, facts: Facts) -> ImageFormat:
     """The format that the facts name; where they are silent, what suits the pictures found.
 
     Args:
-        sizes: how many pictures there are of each (height, width).
+        sizes: (height, width) of the pictures.
         colour: whether any picture's file can hold colours.
         facts: see `Facts`.
     """
@@ -129,8 +133,8 @@ def choose_format(sizes: dict[tuple[int, int], int], colour: bool, facts: Facts)
     return ImageFormat(size, channels, centred if facts.fit == "centred" else None)
 
 
-def describe_sizes(sizes: dict[tuple[int, int], int]) -> str:
-    """The sizes of the pictures found, by (height, width): the smallest and the largest of several."""
+def describe_sizes(sizes: set[tuple[int, int]]) -> str:
+    """The smallest and the largest of the pictures' sizes, (height, width)."""
     ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     shown = [f"{width:,} × {height:,}" for height, width in ordered]
     several = f" to {shown[-1]} ({len(shown):,} sizes)" if len(shown) > 1 else ""
@@ -152,7 +156,7 @@ def refuse_small_classes(parts: Parts, class_names: list[str], folder: Path) -> 
 
     Copies of an image count once: they stay together where a test split is drawn.
     """
-    needed = MIN_IMAGES - (parts.val is not None) - (parts.test is not None)
+    needed = MIN_IMAGES if parts.test is None else 1 + (parts.val is None)
     different = set(zip(parts.train.labels.tolist(), image_digests(parts.train.images), strict=True))
     counts = np.bincount([label for label, _ in different], minlength=len(class_names))
     small = [f"{class_names[label]!r} has {counts[label]}" for label in np.flatnonzero(counts < needed)]

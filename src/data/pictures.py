@@ -18,6 +18,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 # A header of a few bytes can announce more than fits into memory; this is Pillow's own line.
 MAX_PIXELS = 89_478_485
+# Of pictures beyond it, which are refused here.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 # Shades of 255 by which something must stand out from its background.
 MIN_CONTRAST = 16
@@ -54,17 +56,14 @@ def read_picture(source: Path | bytes, channels: int = 1) -> np.ndarray:
     """
     content = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with warnings.catch_warnings():
-            # Of pictures beyond `MAX_PIXELS`, which are refused here anyway.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(content, formats=FORMATS) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    size = f"{picture.width:,} × {picture.height:,}"
-                    raise UserError(f"{size} pixels; expected at most {MAX_PIXELS:,} in all")
-                # A JPEG need not be decoded any larger.
-                picture.draft("L" if channels == 1 else "RGB", (512, 512))
-                ImageOps.exif_transpose(picture, in_place=True)
-                return _pixels(picture, channels)
+        with Image.open(content, formats=FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                size = f"{picture.width:,} × {picture.height:,}"
+                raise UserError(f"{size} pixels; expected at most {MAX_PIXELS:,} in all")
+            # A JPEG need not be decoded any larger.
+            picture.draft("L" if channels == 1 else "RGB", (512, 512))
+            ImageOps.exif_transpose(picture, in_place=True)
+            return _pixels(picture, channels)
     except Image.DecompressionBombError:
         raise UserError(f"too many pixels; expected at most {MAX_PIXELS:,} in all") from None
     except Image.UnidentifiedImageError:
@@ -78,10 +77,14 @@ def read_picture(source: Path | bytes, channels: int = 1) -> np.ndarray:
 
 
 def _pixels(picture: Image.Image, channels: int) -> np.ndarray:
-    if picture.mode.startswith("I") or picture.mode == "F":
+    if picture.mode == "F":
+        raise UserError("fractions for shades; expected integers of 8 or 16 bits")
+    if picture.mode.startswith("I"):
         # 16 bits per pixel: Pillow's own conversion would cut off what is above 255.
-        values = np.asarray(picture, dtype=np.float64)
-        grey = (values * (255 / max(65535.0, values.max()))).clip(0, 255).astype(np.uint8)
+        values = np.asarray(picture)
+        scale, grey = 255 / max(65535, int(values.max())), np.empty(values.shape, np.uint8)
+        for row, shades in enumerate(values):  # as below
+            grey[row] = np.multiply(shades, scale, dtype=np.float64).clip(0, 255)
         return grey if channels == 1 else np.repeat(grey[..., None], 3, axis=2)
     if "A" not in picture.getbands() and "transparency" not in picture.info:
         return np.asarray(picture.convert("L" if channels == 1 else "RGB"))

@@ -112,7 +112,7 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
         The indices of the rest and of those drawn, int64, each in ascending order.
 
     Raises:
-        UserError: the fraction leaves a class without a drawn image.
+        UserError: fewer images would be drawn than there are classes. A small class may still get none.
     """
     # scikit-learn's draw is the one that readers know and can repeat.
     from sklearn.model_selection import train_test_split
@@ -120,9 +120,10 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     classes = len(np.unique(labels))
     drawn = round(fraction * len(labels))
     if drawn < classes:
+        least = math.ceil(1000 * classes / len(labels)) / 1000
         raise UserError(
             f"val_fraction: {fraction:g} of {len(labels)} images is {drawn}, "
-            f"fewer than the {classes} classes; expected here: at least {classes / len(labels):.2g}"
+            f"fewer than the {classes} classes; expected here: at least {least:g}"
         )
     rest, part = train_test_split(np.arange(len(labels)), test_size=drawn, stratify=labels, random_state=seed)
     return np.sort(rest), np.sort(part)
@@ -141,7 +142,9 @@ def image_digests(images: np.ndarray, *, size: int = 16, key: bytes = b"") -> li
 def pixel_statistics(images: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of uint8 pixels, in units of full intensity."""
     # Sums of integers are exact, and so the same on every machine; those of fractions follow the processor.
-    counts = np.bincount(images.reshape(-1), minlength=256).tolist()
+    # In parts: np.bincount makes 64 bits of each pixel.
+    parts = np.array_split(images, math.ceil(len(images) / 1000))
+    counts = np.sum([np.bincount(part.reshape(-1), minlength=256) for part in parts], axis=0).tolist()
     total = sum(counts)
     first = sum(count * value for value, count in enumerate(counts))
     second = sum(count * value**2 for value, count in enumerate(counts))
