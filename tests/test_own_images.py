@@ -461,7 +461,7 @@ def blank(folder: Path) -> None:
         (spoil_with_another_part, "data/own/shells: valid beside train; expected train, val, test"),
         (
             spoil_with_small_classes,
-            "data/own/shells: too few different images of a class: 'cockle' has 2, 'mussel' has 2; expected at",
+            "data/own/shells: too few different images of a class: 'cockle' has 2, 'mussel' has 2;",
         ),
         (become_a_link, "data/own/shells: a link; expected the folder itself"),
         (spoil_with_unknown_class, "data/own/shells/test/whelk: a class without training pictures; expected"),
@@ -486,6 +486,17 @@ def test_folders_that_are_refused(folder: Path, spoil: Callable[[Path], object],
         divided()
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_an_image_of_an_archive_without_anything_to_cut_out_is_named(folder: Path) -> None:
+    images = np.zeros((30, 28, 28), np.uint8)
+    images[np.arange(30) != 7, 9:19, 9:19] = 255
+    np.savez(folder / "images.npz", **GOOD | {"train_images": images})
+    (folder / "dataset.yaml").write_text("fit: centred\n")
+    with pytest.raises(
+        UserError, match=r"^train_images\[7\]: nothing .*; expected something to cut out, or fit"
+    ):
+        divided()
 
 
 def test_hidden_files_are_no_pictures(folder: Path) -> None:

@@ -182,7 +182,17 @@ def strange_exif() -> bytes:
         (encoded(seven().convert("F"), "TIFF"), "fractions for shades; expected integers of 8 or 16 bits"),
         (strange_exif(), r"damaged \(required argument is not an integer\)"),
     ],
-    ids=["text", "empty", "cut PNG", "cut JPEG", "bomb", "smaller bomb", "another format", "fractions", "strange EXIF"],
+    ids=[
+        "text",
+        "empty",
+        "cut PNG",
+        "cut JPEG",
+        "bomb",
+        "smaller bomb",
+        "another format",
+        "fractions",
+        "strange EXIF",
+    ],
 )
 def test_what_cannot_be_read_is_refused_with_a_reason(content: bytes, said: str, tmp_path: Path) -> None:
     file = tmp_path / "picture.png"
