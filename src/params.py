@@ -49,7 +49,7 @@ Pooling = Literal["max", "avg"]
 
 def _existing_dataset(name: str) -> str:
     """Refuse what is neither built in nor a folder of the user's own images."""
-    if name in BUILT_IN or (re.fullmatch(r"\w[\w .-]*", name) and (OWN_DATA / name).is_dir()):
+    if name in BUILT_IN or (re.fullmatch(r"\w[\w .-]{0,99}", name) and (OWN_DATA / name).is_dir()):
         return name
     raise ValueError(name)
 

@@ -88,7 +88,7 @@ def test_a_damaged_checkpoint_is_recognised_and_the_one_before_it_used(
     latest = checkpoints.latest()
     assert latest is not None
     assert latest.history == snapshot(1).history
-    assert capsys.readouterr().err == "epoch-000002.ckpt: damaged, the checkpoint before it is used\n"
+    assert capsys.readouterr().err == "epoch-000002.ckpt: damaged, skipped\n"
     before.write_bytes(damage(before.read_bytes()))
     assert checkpoints.latest() is None
 
@@ -106,7 +106,7 @@ def test_a_damaged_history_is_recognised_and_gone_on_from_where_it_is_whole(
     latest = again.latest()
     assert latest is not None
     assert latest.history == snapshot(1).history
-    assert capsys.readouterr().err == "epoch-000002.ckpt: damaged, the checkpoint before it is used\n"
+    assert capsys.readouterr().err == "epoch-000002.ckpt: damaged, skipped\n"
     again.save(snapshot(2))
     assert file.read_bytes() == whole
     file.write_bytes(flip(whole[:first]) + whole[first:])
@@ -174,7 +174,7 @@ def test_a_hostile_checkpoint_with_the_right_digest_is_not_executed(
     latest = checkpoints.latest()
     assert latest is not None
     assert latest.history == snapshot(1).history
-    assert capsys.readouterr().err == "epoch-000002.ckpt: damaged, the checkpoint before it is used\n"
+    assert capsys.readouterr().err == "epoch-000002.ckpt: damaged, skipped\n"
     assert not Path("hostile-code-ran").exists()
 
 

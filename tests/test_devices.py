@@ -75,4 +75,4 @@ def test_unusable_numbers_of_threads_are_refused(threads: str, monkeypatch: pyte
     monkeypatch.setenv("LENET_THREADS", threads)
     with pytest.raises(UserError) as refusal:
         set_up_process()
-    assert str(refusal.value) == f"LENET_THREADS: {threads!r} is invalid; expected an integer ≥ 1"
+    assert str(refusal.value) == f"LENET_THREADS: {threads!r} is invalid; expected an integer from 1 to 1024"

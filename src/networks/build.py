@@ -15,7 +15,7 @@ from src.runtime.seeds import derived_seed
 
 INPUT_MODES = ("resize", "pad")
 
-# Large enough to keep two cores busy, small enough for the activations to stay in cache.
+# Large enough to keep a core busy, small enough for the activations to stay in cache.
 EVALUATION_BATCH = 1000
 
 
@@ -40,7 +40,8 @@ def build_model(
     """
     chosen = network_class(network["model"])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, "initial weights"))
+        # Of the CPU alone, where they are drawn: torch.manual_seed would seed a GPU, too.
+        torch.default_generator.manual_seed(derived_seed(seed, "initial weights"))
         model = chosen(
             **{key: network[key] for key in chosen.accepts},
             **({} if chosen.input_size else {"image_size": image_format.size}),

@@ -10,7 +10,7 @@ POOLINGS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d
 
 
 class LeNet5(Network):
-    """LeNet-5 as it is built today: 61,706 parameters without `PReLU`'s.
+    """LeNet-5 as it is built today: 61,706 parameters for grey images and ten classes, without `PReLU`'s.
 
     Two 5×5 convolutions of 6 and 16 channels, each followed by an activation and 2×2 pooling, then
     fully connected layers of 120, 84 and `num_classes` units.

@@ -104,7 +104,7 @@ class LeNet1998(Network):
     """LeNet-5 with the layers of 1998: 60,000 trainable parameters.
 
     C1, S2, C3, S4, C5 and F6 with scaled tanh, six and sixteen maps, the connections of Table I, trainable
-    subsampling, and an output of Euclidean distances to fixed codes. First weights are uniform in
+    subsampling, and an output of Euclidean distances to fixed codes. Initial weights are uniform in
     ±2.4 / fan-in. Training is left to the optimizer that `params.yaml` names; the paper's was a stochastic
     diagonal Levenberg-Marquardt method.
 

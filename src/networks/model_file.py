@@ -27,7 +27,7 @@ class TrainedModel:
         class_names: the class names, in the order of the logits.
         mean: of the training images' pixels, in units of full intensity.
         std: the standard deviation of the same pixels.
-        network: `model`, `input`, `activation`, `pooling`, `dropout` and `init`, as in `params.yaml`.
+        network: the keys of `NetworkParams`.
         seed: of the training; its initial weights follow from it.
         weights: the network's state dict, contiguous and on the CPU.
         format: of the images that it was trained on, and that pictures are made like.

@@ -15,6 +15,7 @@ from src.runtime.processor import REFERENCE, is_pinned
 
 DEVICE_VARIABLE = "LENET_DEVICE"
 THREADS_VARIABLE = "LENET_THREADS"
+MAX_THREADS = 1024
 
 
 def select_device() -> torch.device:
@@ -49,8 +50,10 @@ def set_up_process() -> torch.device:
         UserError: `LENET_DEVICE` or `LENET_THREADS` holds something unusable.
     """
     threads = os.environ.get(THREADS_VARIABLE) or "1"
-    if not threads.isdecimal() or int(threads) < 1:
-        raise UserError(f"{THREADS_VARIABLE}: {threads!r} is invalid; expected an integer ≥ 1")
+    if not threads.isdecimal() or not 1 <= int(threads) <= MAX_THREADS:
+        raise UserError(
+            f"{THREADS_VARIABLE}: {threads!r} is invalid; expected an integer from 1 to {MAX_THREADS}"
+        )
     torch.set_num_threads(int(threads))
     # cuBLAS asks for a fixed workspace before it promises the same sums twice.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -88,12 +91,12 @@ def bit_class(device: torch.device) -> str:
 def environment(device: torch.device) -> dict[str, str | int]:
     """What decides the bits of a result besides its inputs and its code: versions, processor and threads.
 
-    Without the parts of a version that do not: the last number of Python's, and the `+cpu` or `+cu130` of a
-    build of PyTorch.
+    Without the parts of a version that do not: the last number of Python's, and on a processor the `+cpu` or
+    `+cu130` of a build of PyTorch.
     """
     return {
         "python": ".".join(platform.python_version_tuple()[:2]),
-        "torch": torch.__version__.partition("+")[0],
+        "torch": torch.__version__ if device.type == "cuda" else torch.__version__.partition("+")[0],
         "numpy": np.__version__,
         "bits": bit_class(device),
         "device": device.type,

@@ -90,7 +90,11 @@ def stop_if_abandoned() -> None:
         return
     import psutil
 
-    if not dvc.is_running() or dvc.status() == psutil.STATUS_ZOMBIE:
+    try:
+        is_alive = dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two
+        is_alive = False
+    if not is_alive:
         raise UserError("the dvc process that started this stage is gone; run the same command again")
 
 

@@ -68,7 +68,7 @@ class Tracker(Protocol):
 
         Args:
             metrics: of the best epoch.
-            model: the file of the kept weights.
+            model: the file of the best weights.
 
         Returns:
             What this run goes by here.

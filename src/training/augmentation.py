@@ -28,8 +28,8 @@ class Augmentation:
 
     Attributes:
         kind: `none`; `affine`: rotation, scaling, shear and shift, each drawn anew for every image; or
-            `shift_flip`: a shift by whole pixels and, where `mirrored`, left-right mirroring of every
-            other image.
+            `shift_flip`: a shift by whole pixels and, where `mirrored`, left-right mirroring of a
+            random half of the images.
         background: the value that comes in from outside the image.
         mirrored: whether a mirror image is of the same class.
     """
@@ -41,8 +41,9 @@ class Augmentation:
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """What happens to each of `count` images, [count, …], drawn from a generator on the CPU.
 
-        Affine maps, float32 [count, 2, 3], of coordinates from -1 to 1 but with shifts in pixels; or shifts
-        down and to the right and whether to mirror, int64 [count, 3]; or nothing, [count, 0].
+        Affine maps, float32 [count, 2, 3], of coordinates from -1 to 1 but with shifts in pixels; or how
+        far up and to the left, plus `WHOLE_PIXELS`, and whether to mirror, int64 [count, 3]; or nothing,
+        [count, 0].
         """
         if self.kind == "affine":
             return _affine_maps(count, generator)

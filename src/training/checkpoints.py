@@ -69,13 +69,15 @@ class Checkpoints:
             outdated.unlink(missing_ok=True)
 
     def latest(self) -> Snapshot | None:
-        """The newest snapshot that is whole, or None; those that are not are skipped with a warning."""
+        """The newest snapshot that is whole, or None; those that are not are removed with a warning."""
         for path in self._newest_first():
             if saved := _load(path):
                 history = self._history.back_to(saved["history"])
                 if history is not None:
                     return self._snapshot(history, State(**saved["state"]))
-            print(f"{path.name}: damaged, the checkpoint before it is used", file=sys.stderr)
+            print(f"{path.name}: damaged, skipped", file=sys.stderr)
+            # `save` would take it for newer than what it writes after an earlier epoch, and remove that.
+            path.unlink()
         return None
 
     def remove(self) -> None:
@@ -167,7 +169,11 @@ def _sha256(path: Path) -> str:
 
 def _remove_abandoned(root: Path) -> None:
     for path in root.glob("*.lock"):
-        if time.time() - path.stat().st_mtime < ABANDONED_AFTER_SECONDS:
+        try:
+            changed = path.stat().st_mtime
+        except FileNotFoundError:  # another process has removed it
+            continue
+        if time.time() - changed < ABANDONED_AFTER_SECONDS:
             continue
         lock = FileLock(path)
         try:

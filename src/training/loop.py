@@ -1,4 +1,4 @@
-"""The training loop: tensors and a network in, kept weights and a history out.
+"""The training loop: tensors and a network in, the best weights and a history out.
 
 Knows nothing of files, DVC or YAML. The whole set lives in memory as one tensor that batches are indexed
 from: for 28×28 images a per-image pipeline costs more than the network itself (`make bench`).
@@ -304,7 +304,7 @@ def train(
 
     Args:
         model: on the device of the tensors.
-        train_inputs, val_inputs: what the network is fed, float32 [N, 1, H, W].
+        train_inputs, val_inputs: what the network is fed, float32 [N, channels, H, W].
         train_labels, val_labels: int64 [N].
         settings: `OptimizationParams`, or any object with its attributes; what its `augment` names is given
             as `augmentation`.
@@ -373,13 +373,13 @@ def train_on_splits(
 
     Args:
         train_split, val_split: as `prepare` writes them.
-        network: `model`, `input`, `activation`, `pooling`, `dropout` and `init`, as in `params.yaml`.
+        network: the keys of `NetworkParams`.
         settings: see `train`; its seed also gives the initial weights.
         device: where to compute.
         snapshot, on_epoch, on_step: see `train`.
 
     Raises:
-        DivergenceError: see `train`.
+        DivergenceError, UserError: see `train`; or the network cannot classify such images.
     """
     model = build_model(
         network,

@@ -39,7 +39,8 @@ class TrainingProgress:
         if self.first is None:
             self.first, self.started = row.epoch, time.monotonic()
             if self.first > 0:
-                self.bar.update(self.first * self.steps_per_epoch)
+                # Not steps of this process: the time left follows from its own.
+                self.bar.initial = self.bar.n = self.bar.last_print_n = self.first * self.steps_per_epoch
                 tqdm.write(f"resuming from the checkpoint of epoch {self.first}", file=sys.stderr)
         facts = (
             f"train loss {row.train_loss:.4f}, validation loss {row.val_loss:.4f}, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,11 @@ def resumable_training(
     Raises:
         UserError: see `train_on_splits`.
     """
-    display = TrainingProgress(params.epochs, steps_per_epoch(len(train.labels), params.batch_size))
     # Loaded by its name, the network's module would be missing from the key of a process's first training.
     network_class(params.model)
     key = training_key(params.model_dump() | environment(device) | (facts or {}), files)
     with checkpoints_of(key, repository() / CHECKPOINTS) as checkpoints:
+        display = TrainingProgress(params.epochs, steps_per_epoch(len(train.labels), params.batch_size))
 
         def after_epoch(progress: Progress) -> None:
             checkpoints.save(progress.snapshot())
@@ -64,16 +64,12 @@ def resumable_training(
             stop_if_abandoned()
             display.on_step()
 
-        trained = train_on_splits(
-            train,
-            val,
-            params.network(),
-            params,
-            device,
-            snapshot=checkpoints.latest(),
-            on_epoch=after_epoch,
-            on_step=after_step,
-        )
-        display.close()
+        with closing(display):
+            trained = train_on_splits(
+                *(train, val, params.network(), params, device),
+                snapshot=checkpoints.latest(),
+                on_epoch=after_epoch,
+                on_step=after_step,
+            )
         yield trained
         checkpoints.remove()

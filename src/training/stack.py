@@ -38,12 +38,12 @@ class NetworkStack(ABC):
         """Logits, float [K, N, C], in training mode.
 
         Args:
-            images: float [S, N, 1, H, W]; S is 1 where all networks get the same images, else K.
+            images: float [S, N, channels, H, W]; S is 1 where all networks get the same images, else K.
         """
 
     @abstractmethod
     def predict_logits(self, images: Tensor) -> Tensor:
-        """Logits, float [K, N, C], in evaluation mode, of any number of images, float [N, 1, H, W]."""
+        """Logits, float [K, N, C], in evaluation mode, of any number of images, float [N, channels, H, W]."""
 
     @abstractmethod
     def training_losses(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ time.
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from src.params import PrepareParams, RunParams, TrainParams, parse
 from src.runtime.devices import environment, set_up_process
 from src.runtime.errors import UserError
 from src.runtime.files import rounded, write_json
+from src.runtime.processor import cores
 from src.runtime.workspace import run_stage
 from src.training.loop import Progress
 from src.training.resumable import resumable_training
@@ -42,6 +42,8 @@ def main() -> None:
     paths = {path.stem: path for path in sorted((FOLDER / "recipes").glob("*.json"))}
     if arguments.recipe not in paths:
         raise UserError(f"{arguments.recipe!r} is no recipe; expected one of {', '.join(paths)}")
+    if arguments.seeds < 1:
+        raise UserError(f"SEEDS: {arguments.seeds} is invalid; expected an integer ≥ 1")
     run_seeds(arguments.recipe, paths[arguments.recipe], arguments.seeds)
 
 
@@ -67,7 +69,7 @@ def run_seeds(name: str, path: Path, seeds: int) -> None:
             is_confirmed = True
             rows[str(seed)] = row
             # What a machine took is no result: it is not among the outputs that DVC compares.
-            times[str(seed)] = spent | {"cores": os.cpu_count(), **environment(device)}
+            times[str(seed)] = spent | {"cores": cores(), **environment(device)}
             write_json(times_file, {"params": params, "rows": times})
             write_json(file, {"params": params, "made_by": made_by, "rows": rows})
         print(f"{name}, seed {seed}: test accuracy {row['test_accuracy']:.2%}", flush=True)
@@ -77,7 +79,10 @@ def run_seeds(name: str, path: Path, seeds: int) -> None:
 
 def _read(file: Path, params: dict[str, Any]) -> dict[str, Any]:
     """What a file holds; nothing where there is no file, or where another recipe made it."""
-    content = json.loads(file.read_text()) if file.exists() else {}
+    try:
+        content = json.loads(file.read_text()) if file.exists() else {}
+    except ValueError:
+        raise UserError(f"{file}: not JSON; delete it to run all of its seeds again") from None
     return content if content.get("params") == rounded(params) else {}
 
 
