@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ import torch
 
 from src.data.splits import Split
 from src.params import Params, PrepareParams, TrainParams
+from src.runtime.errors import UserError
 from src.training import resumable
 from studies.benchmark import crossval, page
+from studies.benchmark import run as benchmark_run
 from studies.benchmark.recipes import FOLDER
 from studies.benchmark.run import _run
 from tests.conftest import ROOT, bright_squares
@@ -62,6 +65,25 @@ def test_its_checkpoints_are_of_its_images(
     with pytest.raises(KeyboardInterrupt), _run(splits, *settings, CPU):
         pass
     assert {"dataset", "split_seed", "val_fraction", "lr"} <= seen[0].keys()
+
+
+@pytest.mark.parametrize("seeds", ["0", "-1"])
+def test_no_seeds_are_refused(seeds: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["run", "digits-lenet5-plain", seeds])
+    with pytest.raises(UserError, match=rf"^SEEDS: {seeds} is invalid; expected an integer ≥ 1$"):
+        benchmark_run.main()
+
+
+def test_rows_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = (ROOT / FOLDER / "recipes/digits-lenet5-plain.json").resolve()
+    monkeypatch.chdir(tmp_path)
+    (FOLDER / "runs").mkdir(parents=True)
+    (FOLDER / "runs/digits-lenet5-plain.json").write_text("<<<<<<< HEAD\n")
+    with pytest.raises(
+        UserError, match=r"runs/digits-lenet5-plain.json: not JSON; delete it to run all of its"
+    ):
+        benchmark_run.run_seeds("digits-lenet5-plain", recipe, 1)
 
 
 def test_cross_validation_sees_no_test_image(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,18 @@ def test_a_damaged_checkpoint_is_recognised_and_the_one_before_it_used(
     assert checkpoints.latest() is None
 
 
+def test_what_is_damaged_takes_no_place_of_what_follows(checkpoints: Checkpoints) -> None:
+    for epoch in (7, 8):
+        checkpoints.save(snapshot(epoch))
+    (checkpoints.folder / "history.jsonl").unlink()
+    again = Checkpoints(checkpoints.folder)
+    assert again.latest() is None
+    again.save(snapshot(0))
+    latest = Checkpoints(checkpoints.folder).latest()
+    assert latest is not None
+    assert latest.history == snapshot(0).history
+
+
 def test_a_damaged_history_is_recognised_and_gone_on_from_where_it_is_whole(
     checkpoints: Checkpoints, capsys: pytest.CaptureFixture[str]
 ) -> None:

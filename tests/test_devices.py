@@ -70,7 +70,7 @@ def test_the_environment_names_what_decides_the_bits(monkeypatch: pytest.MonkeyP
         assert environment(torch.device("cpu"))["bits"] == "x86_64 AVX2, not pinned"
 
 
-@pytest.mark.parametrize("threads", ["0", "-1", "two"])
+@pytest.mark.parametrize("threads", ["0", "-1", "two", "2147483648"])
 def test_unusable_numbers_of_threads_are_refused(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LENET_THREADS", threads)
     with pytest.raises(UserError) as refusal:

@@ -51,6 +51,12 @@ def test_what_a_killed_process_left_behind_is_overwritten(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "plots").write_text("a file")
+    with pytest.raises(UserError, match=r"plots/history.csv: cannot be written: "):
+        write_text(tmp_path / "plots/history.csv", "x")
+
+
 def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     path = tmp_path / "arrays.npz"
     write_arrays(path, {"a": np.array([{"any": "object"}], dtype=object)})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -50,10 +51,11 @@ def test_going_on_from_a_checkpoint_is_said() -> None:
     assert "left" not in lines[1], "nothing is known yet of the time that an epoch takes"
 
 
-def test_a_terminal_gets_a_bar_with_loss_accuracy_and_time_left() -> None:
+def on_a_terminal(program: str) -> list[str]:
+    """The states of the line that a program draws on a terminal, the first one first."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 150))
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=ROOT, stderr=theirs)
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=theirs)
     os.close(theirs)
     shown = b""
     try:
@@ -62,6 +64,17 @@ def test_a_terminal_gets_a_bar_with_loss_accuracy_and_time_left() -> None:
     except OSError:  # Linux reports the other end's closing this way
         pass
     assert process.wait() == 0
-    last = [state for state in shown.decode().split("\r") if state.strip()][-1]
+    return [state for state in shown.decode().split("\r") if state.strip()]
+
+
+def test_a_terminal_gets_a_bar_with_loss_accuracy_and_time_left() -> None:
+    last = on_a_terminal(PROGRAM)[-1]
     for part in ("epoch 2/2", "100%", "left", "train loss 0.0000", "validation accuracy 60.00%"):
         assert part in last
+
+
+def test_the_time_left_is_not_that_of_restored_epochs() -> None:
+    a_step = "\nimport time\ntime.sleep(1)\nshown.on_step()\nshown.bar.refresh()"
+    last = on_a_terminal(GOES_ON + a_step)[-1]
+    # Of twelve steps six were restored and one was taken, in a second: five are left.
+    assert re.search(r" 00:0[5-9] left", last), last
