@@ -15,7 +15,7 @@ repro: .venv/installed  ## install what is missing and run the pipeline
 	@changed=$$(git status --porcelain) && commit=$$(git rev-parse --short HEAD) || exit 1; if [ -z "$$changed" ]; \
 	then echo "every file is as in commit $$commit"; else echo "not as in commit $$commit:"; echo "$$changed"; fi
 
-# The best model as models/model.onnx and models/model.pt2, and its model card, in which its robustness is.
+# The model card quotes the robustness study, which therefore runs first.
 export: .venv/installed  ## write the best model as ONNX and as an exported program, with a model card
 	dvc repro studies/robustness/dvc.yaml
 	dvc repro studies/export/dvc.yaml
@@ -59,8 +59,8 @@ bench: .venv/tune .venv/serve  ## measure speed; every figure in docs/benchmarks
 	python -m benchmarks.serving
 	python -m benchmarks.cluster
 
-# The commit from nothing in several ways, by a worker, in a search, on emulated processors (with qemu-user on
-# the PATH): every output byte for byte the same?
+# Runs the last commit from nothing in several ways (a queue worker, a search, processors that qemu-user emulates if it is
+# on the PATH), and compares every output byte for byte.
 repro-check: .venv/installed .venv/tune  ## prove that this commit gives the same bytes, however it is run
 	python -m benchmarks.repeatability
 
@@ -76,7 +76,7 @@ same-results: .venv/installed  ## A=main B=HEAD: check that two revisions give t
 	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements.txt
 	touch $@
 
-# Ray Tune and Optuna, which `make tune` needs besides.
+# Ray and Optuna, for searches, for sweeps on a cluster, and for the tests.
 .venv/tune: requirements-tune.txt .venv/installed
 	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements-tune.txt
 	touch $@

@@ -161,7 +161,7 @@ class CrossvalParams(_Group):
     """What cross-validation reads besides `RunParams`."""
 
     folds: Annotated[int, Field(ge=2)] = Field(
-        description="Number of folds of the cross-validation study; the pipeline does not read it."
+        description="Number of folds of the cross-validation study; no result of the pipeline depends on it."
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from src import parameter_reference
 from src.data.dataset import Dataset
@@ -98,6 +99,19 @@ def test_the_tables_of_parameters_are_up_to_date(monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(ROOT)
     for path, page in parameter_reference.pages().items():
         assert read(path) == page, "python -m src.parameter_reference writes it"
+
+
+def test_the_table_of_stages_is_that_of_the_pipeline() -> None:
+    stages = YAML(typ="safe").load(read("dvc.yaml"))["stages"]
+    rows = re.findall(r"(?m)^\| `(\w+)` \| (.*) \| (.*) \|$", read("docs/architecture.md").split("\n## ")[1])
+    assert [name for name, _, _ in rows] == list(stages)
+    for name, reads, writes in rows:
+        outs = [*stages[name].get("outs", []), *stages[name].get("metrics", [])]
+        written = {each if isinstance(each, str) else next(iter(each)) for each in outs}
+        data = {each for each in stages[name]["deps"] if not each.startswith(("src", "stages"))}
+        assert set(re.findall(r"`(.*?)`", reads)) - {"params.yaml"} == data
+        figures = {path for path in written if path.endswith(".png")}
+        assert set(re.findall(r"`(.*?)`", writes)) == written - figures | ({"plots"} if figures else set())
 
 
 def test_a_page_without_markers_is_refused() -> None:

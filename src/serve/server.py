@@ -1,4 +1,7 @@
-"""The server: the page and its parts, and `POST /predict` for other programs."""
+"""The server: the page and its parts, and `POST /predict` for other programs.
+
+Starlette and uvicorn, both small and well kept, do the routing and HTTP: no more is needed.
+"""
 
 from __future__ import annotations
 
