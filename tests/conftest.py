@@ -102,7 +102,7 @@ class Clone:
         """A copy of the whole folder, DVC's cache included."""
         shutil.copytree(self.path, path, symlinks=True)
         copy = Clone(path)
-        copy.git("update-index", "--refresh")
+        copy.git("status", "--porcelain")  # which refreshes the index
         return copy
 
     @property
@@ -242,6 +242,19 @@ def watched_repro(made_once: Callable[[str, Maker], Path]) -> tuple[Clone, Watch
 def reproduced(watched_repro: tuple[Clone, Watched]) -> Clone:
     """A clone in which `dvc repro` has run and its results are committed. Not to be changed: see `clone`."""
     return watched_repro[0]
+
+
+@pytest.fixture(scope="session")
+def experimented(reproduced: Clone, made_once: Callable[[str, Maker], Path]) -> tuple[Clone, str]:
+    """`reproduced` after `dvc exp run -n faster -S lr=0.02`, and what that printed; to be copied."""
+
+    def make(folder: Path) -> None:
+        clone = reproduced.copy(folder / "clone")
+        printed = clone.dvc("exp", "run", "--name", "faster", "--set-param", "lr=0.02")
+        (folder / "printed").write_text(output(printed))
+
+    folder = made_once("experimented", make)
+    return Clone(folder / "clone"), (folder / "printed").read_text()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,10 +141,15 @@ def compared(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return Compare(monkeypatch, capsys)
 
 
-def test_commits_experiments_and_the_workspace(clone: Clone, compared: Compare) -> None:
+def test_what_is_the_same_is_said(clone: Clone, compared: Compare) -> None:
     assert compared(clone)[-1] == "the workspace is HEAD: nothing differs"
     assert compared(clone, "HEAD", "main")[-1] == "main is HEAD: nothing differs"
-    clone.dvc("exp", "run", "--name", "faster", "--set-param", "lr=0.02")
+
+
+def test_commits_experiments_and_the_workspace(
+    experimented: tuple[Clone, str], compared: Compare, tmp_path: Path
+) -> None:
+    clone = experimented[0].copy(tmp_path / "clone")
     lines = clone.run("python", "-m", "src.compare").stdout.splitlines()
     assert lines == [line.replace("main", "HEAD") for line in compared(clone, "main", "workspace")]
     between = compared.json(clone, "main", "faster")

@@ -32,7 +32,7 @@ def mounts(clone: Clone) -> None:
     [
         ("data/prepared", "prepare", "data/prepared/train.npz"),
         ("models", "train", "models/model.pt"),
-        (".dvc/tmp/checkpoints", "train", ".ckpt"),
+        pytest.param(".dvc/tmp/checkpoints", "train", ".ckpt", marks=pytest.mark.slow),
         ("plots", "plot", "plots/samples_"),
     ],
 )

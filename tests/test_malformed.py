@@ -26,7 +26,7 @@ from tests.idx_files import compressed, idx
 
 # The same inputs in every run, see conftest.py; a second for one of them is a hang.
 many = settings(
-    max_examples=2500,
+    max_examples=500,
     deadline=1000,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -80,7 +80,7 @@ def test_idx_archives(tmp_path: Path) -> None:
             assert images.ndim == 3
 
     check()
-    assert seen["refused"] >= 2000
+    assert seen["refused"] >= 400
 
 
 def test_an_archive_that_unpacks_to_far_more_than_it_says_is_not_unpacked(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_parameters_of_any_type(params: Params) -> None:
             assert accepted == parse(accepted.model_dump(), Params)
 
     check()
-    assert seen["refused"] >= 2000
+    assert seen["refused"] >= 400
 
 
 yaml_values = st.one_of(
@@ -173,7 +173,7 @@ def test_params_files(tmp_path: Path) -> None:
     def with_value(key: str, value: str) -> bytes:
         return re.sub(rf"(?m)^{key}:.*$", lambda _: f"{key}: {value}", PARAMS).encode(errors="surrogatepass")
 
-    @settings(many, max_examples=1000)
+    @settings(many, max_examples=300)
     @given(st.one_of(damaged(PARAMS.encode()), st.builds(with_value, st.sampled_from(keys), yaml_values)))
     def check(content: bytes) -> None:
         path.write_bytes(content)
@@ -184,7 +184,7 @@ def test_params_files(tmp_path: Path) -> None:
             seen["refused"] += 1
 
     check()
-    assert seen["refused"] > 400
+    assert seen["refused"] > 120
 
 
 def test_a_params_file_that_stands_for_gigabytes_is_refused_at_once(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_prepared_splits(tmp_path: Path) -> None:
                 assert np.array_equal(getattr(loaded, name), value), "damage that was not noticed"
 
     check()
-    assert seen["refused"] > 1000
+    assert seen["refused"] > 200
 
 
 def test_prepared_arrays_of_another_type_or_shape(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_prepared_arrays_of_another_type_or_shape(tmp_path: Path) -> None:
         [array[..., None] for array in arrays.values()] + [np.array(np.nan), np.array(-1.0), np.array("x")]
     )
 
-    @settings(many, max_examples=1000)
+    @settings(many, max_examples=300)
     @given(st.sampled_from(list(arrays)), anything)
     def check(name: str, array: np.ndarray) -> None:
         np.savez(path, **arrays | {name: array})
@@ -258,7 +258,7 @@ def test_model_files(tmp_path: Path) -> None:
     # Damage in what describes the weights, not only in the weights, which are most of the file.
     ends = st.sampled_from([whole[:4000], whole[-4000:]])
 
-    @settings(many, max_examples=600)
+    @settings(many, max_examples=200)
     @given(
         st.one_of(damaged(whole), ends.flatmap(damaged).map(lambda part: whole.replace(part[:40], part, 1)))
     )
@@ -274,4 +274,4 @@ def test_model_files(tmp_path: Path) -> None:
             assert all(torch.equal(loaded.weights[name], weights[name]) for name in weights)
 
     check()
-    assert seen["refused"] > 300
+    assert seen["refused"] > 100

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import termios
 
+import pytest
+
 from tests.conftest import ROOT
 
 PROGRAM = """
@@ -34,18 +36,19 @@ shown.on_epoch(Progress(history, history[-1], [], snapshot=None))
 """
 
 
-def test_a_log_gets_a_plain_line_per_epoch() -> None:
-    result = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True)
-    lines = result.stderr.splitlines()
+def test_a_log_gets_a_plain_line_per_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(PROGRAM, {})
+    shown = capsys.readouterr().err
+    lines = shown.splitlines()
     assert [line.split(":")[0] for line in lines] == ["epoch 0/2", "epoch 1/2", "epoch 2/2"]
     assert "train loss 1.0000, validation loss 1.5000, validation accuracy 35.00%" in lines[1]
     assert lines[1].endswith(" left")
-    assert "\r" not in result.stderr
+    assert "\r" not in shown
 
 
-def test_going_on_from_a_checkpoint_is_said() -> None:
-    result = subprocess.run([sys.executable, "-c", GOES_ON], cwd=ROOT, capture_output=True, text=True)
-    lines = result.stderr.splitlines()
+def test_going_on_from_a_checkpoint_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(GOES_ON, {})
+    lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "resuming from the checkpoint of epoch 2"
     assert lines[1].startswith("epoch 2/4: train loss 2.0000")
     assert "left" not in lines[1], "nothing is known yet of the time that an epoch takes"

@@ -62,15 +62,15 @@ def state(clone: Clone) -> tuple[str, str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def revisions(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def revisions(experimented: tuple[Clone, str], tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone with an experiment, the same with names that could break a page and with another record of
     what trained it, a branch without results, a workspace in which one file is damaged, and a group."""
-    clone = reproduced.copy(tmp_path_factory.mktemp("revisions") / "clone")
-    clone.git("switch", "--quiet", "--create", "bare")
-    clone.git("rm", "--quiet", "-r", "plots", "metrics", "dvc.yaml")
-    clone.git("commit", "--quiet", "--message=Before there were <results>")
-    clone.git("switch", "--quiet", "main")
-    clone.dvc("exp", "run", "--name", "faster", "--set-param", "lr=0.02")
+    clone = experimented[0].copy(tmp_path_factory.mktemp("revisions") / "clone")
+    clone.git("worktree", "add", "--quiet", "-b", "bare", "../bare")
+    bare = Clone(clone.path.parent / "bare")
+    bare.git("rm", "--quiet", "-r", "plots", "metrics", "dvc.yaml")
+    bare.git("commit", "--quiet", "--message=Before there were <results>")
+    clone.git("worktree", "remove", "../bare")
     experiment = clone.git("for-each-ref", "--format=%(objectname)", "refs/exps/*/*/*").strip()
     clone.git("worktree", "add", "--quiet", "-b", STRANGE, "../strange", experiment)
     strange = Clone(clone.path.parent / "strange")
