@@ -15,14 +15,13 @@ repro: .venv/installed  ## install what is missing and run the pipeline
 	@changed=$$(git status --porcelain) && commit=$$(git rev-parse --short HEAD) || exit 1; if [ -z "$$changed" ]; \
 	then echo "every file is as in commit $$commit"; else echo "not as in commit $$commit:"; echo "$$changed"; fi
 
-# The model card quotes the robustness study, which therefore runs first.
+# The model card quotes the robustness study, which DVC therefore runs first.
 export: .venv/installed  ## write the best model as ONNX and as an exported program, with a model card
-	dvc repro studies/robustness/dvc.yaml
 	dvc repro studies/export/dvc.yaml
 
 # make demo MODELS='models/model.pt untrained lr-0.01'
 demo: .venv/serve  ## MODELS='models/model.pt untrained': a page to draw on, in the browser
-	@python -m src.serve --open $(MODELS)
+	@set -f; python -m src.serve --open $(MODELS)
 
 # Most tests wait for one `dvc` or another to start: two at a time.
 test: .venv/installed .venv/tune .venv/trackers .venv/serve lint  ## lint and the test suite
@@ -39,14 +38,15 @@ lint: .venv/installed  ## ruff and mypy
 
 # make sweep GRID='lr=0.01,0.05 optimizer=SGD,Adam' [SEEDS=5|auto] [BUDGET=40] [WORKERS=2 | ADDRESS=head:6379]
 sweep: .venv/installed $(if $(ADDRESS),.venv/tune)  ## GRID='lr=0.01,0.05 seed=0..4' [SEEDS=5|auto] [BUDGET=40] [WORKERS=2] [ADDRESS=head:6379]: a grid of experiments
-	@python -m src.sweep $(if $(WORKERS),--workers $(WORKERS)) $(if $(ADDRESS),--address $(ADDRESS)) \
+	@set -f; python -m src.sweep $(if $(WORKERS),--workers $(WORKERS)) $(if $(ADDRESS),--address $(ADDRESS)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUDGET),--budget $(BUDGET)) $(GRID)
 
 # make report REVS='main lr-0.01': one HTML file that needs no network
 report: .venv/installed  ## REVS='main lr-0.01': revisions side by side in one HTML file
-	@python -m src.report $(REVS)
+	@set -f; python -m src.report $(REVS)
 
 bench: .venv/tune .venv/serve  ## measure speed; every figure in docs/benchmarks.md
+	@command -v wrk >/dev/null || { echo 'error: wrk is not on the PATH; expected the package wrk' >&2; exit 1; }
 	python -m benchmarks.pipeline
 	python -m benchmarks.time_to_accuracy
 	python -m benchmarks.throughput

@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from src.runtime.errors import run
+from src.runtime.files import replacing
 from tests.browser import Browser
 
 PICTURE = Path("docs/demo.png")
@@ -48,7 +49,9 @@ def main() -> None:
         finally:
             server.terminate()
     with Image.open(io.BytesIO(picture)) as shot:
-        shot.convert("P", palette=Image.Palette.ADAPTIVE, colors=128).save(PICTURE, optimize=True)
+        colours = shot.convert("P", palette=Image.Palette.ADAPTIVE, colors=128)
+        with replacing(PICTURE) as temporary:
+            colours.save(temporary, optimize=True)
     print(f"{PICTURE}: {PICTURE.stat().st_size / 1000:.0f} kB")
 
 

@@ -231,6 +231,8 @@ def main() -> None:
     split: Split = load_split(TEST_SPLIT if what == "test" else VAL_SPLIT)
     if {classifier.dataset, split.dataset} != {"MNIST"}:
         raise UserError(f"{MODEL} and {split.dataset}: expected a model and the splits of MNIST")
+    if not 1 <= count <= len(split.labels):
+        raise UserError(f"--images: {count} is invalid; expected an integer from 1 to {len(split.labels)}")
     labels, pictures = split.labels[:count], rendered(split.images[:count])
     if what == "settings":
         compare_settings(pictures, labels, classifier)

@@ -59,7 +59,7 @@ def main() -> None:
     for path in MODELS:
         record(
             COMMAND,
-            f"84×84 PNGs from memory, decoded, prepared and predicted (Digits): `{path}`",
+            f"84×84 PNGs from memory, decoded, prepared and predicted ({split.dataset}): `{path}`",
             f"{spread(rates[path], ',.0f')} a second",
         )
         record(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from src.runtime.errors import UserError
+from src.parameter_reference import with_text
 from src.runtime.files import write_text
 
 PAGE = Path("docs/benchmarks.md")
@@ -24,17 +24,14 @@ def record(command: str, what: str, result: str) -> None:
     cells = f"| {what} | `{command}` |"
     row = f"{cells} {result} | {_machine()}, {datetime.now(UTC):%Y-%m-%d} |\n"
     text = PAGE.read_text()
-    if BEGIN not in text or END not in text:
-        raise UserError(f"{PAGE}: the lines `{BEGIN.strip()}` and `{END.strip()}` are missing")
-    before, rest = text.split(BEGIN)
-    table, after = rest.split(END)
+    table = text.partition(BEGIN)[2].partition(END)[0]
     rows = table.removeprefix(HEADER).splitlines(keepends=True)
     places = [number for number, line in enumerate(rows) if line.startswith(cells)]
     if places:
         rows[places[0]] = row
     else:
         rows.append(row)
-    write_text(PAGE, before + BEGIN + HEADER + "".join(rows) + END + after)
+    write_text(PAGE, with_text(PAGE, text, BEGIN, END, HEADER + "".join(rows)))
 
 
 def spread(values: Sequence[float], form: str) -> str:

@@ -116,7 +116,8 @@ def dataloader_loop(raw: Path, network: str, batch_size: int, workers: int) -> f
 def rate(loop: str, model: str, batch_size: int, cores: int) -> float:
     """Images per second of a loop with so many cores, in processes that have no others."""
     command = [sys.executable, "-m", "benchmarks.throughput", loop, model, str(batch_size)]
-    own = [{core} for core in range(cores)] if loop == "tensor" else [set(range(cores))]
+    usable = sorted(os.sched_getaffinity(0))[:cores]
+    own = [{core} for core in usable] if loop == "tensor" else [set(usable)]
     started = [
         subprocess.Popen(
             command, stdout=subprocess.PIPE, preexec_fn=functools.partial(os.sched_setaffinity, 0, each)
@@ -163,7 +164,7 @@ def main() -> None:
     source = torchvision_source("MNIST")
     ensure_archives("MNIST", source.archives, source.mirrors, raw)
     for model, batch_size in (("lenet5", read(TrainParams).batch_size), ("lenet5", 256), ("convnet", 128)):
-        for cores in (1, 2):
+        for cores in (1, 2)[: len(os.sched_getaffinity(0))]:
             compare(model, batch_size, cores)
 
 

@@ -81,20 +81,21 @@ def pages() -> dict[Path, str]:
         UserError: one of them lacks its markers.
     """
     written = {PAGE: reference(), README: table(MOST_USED)}
-    return {path: with_tables(path, path.read_text(), tables) for path, tables in written.items()}
+    return {path: with_text(path, path.read_text(), BEGIN, END, tables) for path, tables in written.items()}
 
 
-def with_tables(path: Path, page: str, tables: str) -> str:
-    """The text of a page with the tables between its markers replaced.
+def with_text(path: Path, page: str, begin: str, end: str, text: str) -> str:
+    """The text of a page with what stands between two of its lines replaced.
 
     Raises:
-        UserError: it lacks the markers.
+        UserError: the page lacks one of them, or has it twice, or in another order.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise UserError(f"{path}: the lines `{BEGIN.strip()}` and `{END.strip()}` are missing")
-    return before + BEGIN + tables + END + after
+    before, found_begin, rest = page.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end) or page.count(begin) + page.count(end) > 2:
+        expected = f"expected the lines `{begin.strip()}` and `{end.strip()}` once, in this order"
+        raise UserError(f"{path}: no place for what is written there; {expected}")
+    return before + begin + text + end + after
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from src.runtime.errors import UserError
-from studies.benchmark.page import BEGIN, END, PAGE, README, expected, with_results
+from studies.benchmark.page import BEGIN, END, PAGE, README, expected, markdown
 from studies.benchmark.recipes import code_digest, read_recipes
 from studies.benchmark.study import read_study, refuse_unknown_recipes
 from studies.benchmark.waiting import move
@@ -283,6 +283,30 @@ def test_a_changed_recipe_has_no_results_yet(monkeypatch: pytest.MonkeyPatch, tm
     assert expected("kmnist-lenet5-plain", measured) is None
 
 
+def test_a_table_is_not_made_of_runs_of_a_changed_recipe(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, content in committed.files().items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    recipes = Path("recipes.yaml")
+    recipes.write_text(recipes.read_text().replace("    epochs: 24\n", "    epochs: 25\n"))
+    with pytest.raises(UserError, match=r"^fashion-convnet-shift-flip: not run as recipes.yaml has it now"):
+        markdown()
+
+
+@pytest.mark.parametrize("key", ["seed", "test_fraction"])
+def test_a_recipe_has_no_seed_of_its_own(key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = committed.text("recipes.yaml").replace("{input: resize}", f"{{input: resize, {key}: 0.25}}")
+    Path("recipes.yaml").write_text(text)
+    with pytest.raises(
+        UserError, match=rf"mnist-lenet5-resize: {key}: 0.25 is invalid; expected no {key} in"
+    ):
+        read_recipes()
+
+
 def test_a_recipe_that_there_is_not_is_refused(clone: Clone) -> None:
     refused = clone.run("make", "--silent", *OLD_FILES, "recipe", "NAME=best", check=False)
     assert output(refused).startswith(
@@ -297,11 +321,6 @@ def test_the_committed_table_in_the_readme_is_the_one_of_the_committed_results(t
     subprocess.run((sys.executable, "-m", "studies.benchmark.page"), cwd=tmp_path, check=True)
     for page in (PAGE, README):
         assert (tmp_path / page).read_text() == committed.text(str(page)), "`make results` writes it"
-
-
-def test_a_readme_without_the_markers_is_refused() -> None:
-    with pytest.raises(UserError, match=r"docs/results\.md: the line `<!-- results"):
-        with_results(PAGE, "# A title\n", "| table |\n")
 
 
 MODULE = b'''"""What it is for."""

@@ -114,9 +114,10 @@ def test_the_table_of_stages_is_that_of_the_pipeline() -> None:
         assert set(re.findall(r"`(.*?)`", writes)) == written - figures | ({"plots"} if figures else set())
 
 
-def test_a_page_without_markers_is_refused() -> None:
-    with pytest.raises(UserError, match=r"README\.md: the lines `<!-- parameters"):
-        parameter_reference.with_tables(Path("README.md"), "# A title\n", "| key |\n")
+@pytest.mark.parametrize("page", ["# A title\n", "END\nBEGIN\n", "BEGIN\nBEGIN\nEND\n"])
+def test_a_page_without_its_markers_is_refused(page: str) -> None:
+    with pytest.raises(UserError, match=r"README\.md: .*expected the lines `BEGIN` and `END` once, in this"):
+        parameter_reference.with_text(Path("README.md"), page, "BEGIN\n", "END\n", "| key |\n")
 
 
 def test_the_modules_that_readers_are_shown_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,7 +243,7 @@ def sequential_halving(results: Results, budget: int) -> Halving:
     rounds = max(1, math.ceil(math.log2(max(1, len(contenders)))))
     for rounds_left in range(rounds, 0, -1):
         # With a single setting there is nothing to choose.
-        share = (budget - spent) // (rounds_left * len(contenders)) if len(results) > 1 else 0
+        share = max(0, budget - spent) // (rounds_left * len(contenders)) if len(results) > 1 else 0
         new = share if seeds else max(2, share)
         seeds, spent = seeds + new, spent + new * len(contenders)
         missing = [(name, seed) for seed in range(seeds) for name in contenders if seed not in results[name]]

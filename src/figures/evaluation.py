@@ -143,11 +143,11 @@ def per_class_f1(per_class: pd.DataFrame) -> Figure:
         per_class: `plots/per_class.csv`: class, precision, recall, f1, support.
     """
     title = "F1, precision and recall by class (test images)"
+    # Of a class without images nothing was measured.
+    per_class = per_class[per_class["support"] > 0]
     if len(per_class) > CLASSES_BY_NAME:
         title = f"The lowest F1 of {len(per_class):,} classes (test images)"
-        # Of a class without images nothing was measured.
-        measured = per_class[per_class["support"] > 0]
-        per_class = measured.sort_values("f1", kind="stable").head(CLASSES_BY_NAME)
+        per_class = per_class.sort_values("f1", kind="stable").head(CLASSES_BY_NAME)
     figure = Figure(figsize=(8, 0.42 * len(per_class) + 1.6), layout="constrained")
     axes = figure.subplots()
     rows = np.arange(len(per_class))

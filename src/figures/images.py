@@ -130,8 +130,9 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
         for positions in (wrong_at, right_at)
         for start in range(0, len(positions), columns)
     ]
-    classes = predictions.loc[predictions["actual"] == predictions["predicted"], "actual"].nunique()
-    of_classes = "each class" if len(right_at) == classes else f"{len(right_at)} classes"
+    of_classes = (
+        "each class" if len(right_at) == predictions["actual"].nunique() else f"{len(right_at)} classes"
+    )
     figure = Figure(figsize=(1.45 * columns, 2.05 * len(bands) + 0.7), layout="constrained")
     figure.suptitle(
         ("Most confident mistakes on the test split (orange)" if len(wrong_at) else "No mistake to show")

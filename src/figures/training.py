@@ -19,7 +19,7 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
     left, right = figure.subplots(1, 2)
     best = history[history["epoch"] == best_epoch].iloc[0]
     for axes, measure, label in (
-        (left, "loss", "Cross-entropy (nats per image)"),
+        (left, "loss", "Loss (nats per image)"),
         (right, "accuracy", "Accuracy (%)"),
     ):
         scale = 100 if measure == "accuracy" else 1

@@ -43,7 +43,7 @@ class Curve:
 CURVES = {
     "loss": Curve(
         "Loss",
-        "cross-entropy (nats per image)",
+        "loss (nats per image)",
         {"validation": "val_loss", "training": "train_loss"},
         logarithmic=True,
     ),

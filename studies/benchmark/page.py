@@ -11,11 +11,12 @@ from typing import Any
 
 import pandas as pd
 
+from src.parameter_reference import with_text
 from src.runtime.errors import UserError, run
 from src.runtime.files import rounded, write_text
-from studies.benchmark.recipes import FOLDER, read_recipes
+from studies.benchmark.recipes import FOLDER, RECIPES, read_recipes
 from studies.benchmark.results import differences, summarise
-from studies.benchmark.study import CrossValidated, read_study, refuse_unknown_recipes
+from studies.benchmark.study import STUDY, CrossValidated, read_study, refuse_unknown_recipes
 from studies.crossval.folds import SCORES
 
 PAGE, README = Path("docs/results.md"), Path("README.md")
@@ -65,7 +66,7 @@ def _duration(of_runs: list[float]) -> str:
 
 
 def row(name: str, recipe: dict[str, Any]) -> str:
-    """A recipe as a row of the table; one without results waits for data."""
+    """A recipe as a row of the table; one that the study does not run waits for data."""
     found = expected(name, recipe) or Expected("waiting for data", "–", "–", "–")
     cells = [recipe["dataset"], f"`{recipe['model']}`", *astuple(found), f"`make recipe NAME={name}`"]
     return f"| {' | '.join(cells)} |"
@@ -94,6 +95,10 @@ def markdown() -> str:
     study, recipes = read_study(), read_recipes()
     refuse_unknown_recipes(study, recipes)
     summary = pd.read_csv(FOLDER / "summary.csv")
+    if stale := [name for name in study.seeds if expected(name, recipes[name]) is None]:
+        raise UserError(f"{', '.join(stale)}: not run as {RECIPES} has it now; expected `make results` first")
+    if unknown := sorted(set(summary["recipe"]) - set(study.seeds)):
+        raise UserError(f"{', '.join(unknown)}: not in {STUDY} any more; expected `make results` first")
     lines = [
         *HEADER,
         *(row(name, recipes[name]) for name in [*summary["recipe"], *study.waiting]),
@@ -118,7 +123,7 @@ def _claims(claims: list[list[str]]) -> list[str]:
         "|---|---|---|---|",
     ]
     for (a, b, words), difference in zip(claims, found, strict=True):
-        cells = "– | – | fewer than two in common"
+        cells = "– | – | fewer than two in common, or equal differences"
         if difference:
             low, high = (100 * end for end in difference.interval)
             cells = f"{100 * difference.mean:+.2f} | {low:+.2f} to {high:+.2f} | {difference.n}"
@@ -151,23 +156,14 @@ def _crossval(chosen: CrossValidated) -> list[str]:
     return lines
 
 
-def with_results(path: Path, page: str, results: str) -> str:
-    """The text of a page with the text between its markers replaced.
-
-    Raises:
-        UserError: it lacks the markers.
-    """
-    for marker in (BEGIN, END):
-        if marker not in page:
-            raise UserError(f"{path}: the line `{marker.strip()}` is missing; the table belongs there")
-    before, rest = page.split(BEGIN)
-    return before + BEGIN + results + END + rest.split(END)[1]
+def pages() -> dict[Path, str]:
+    """The pages with such tables, by their paths, as they should be."""
+    written = {PAGE: markdown(), README: best()}
+    return {path: with_text(path, path.read_text(), BEGIN, END, text) for path, text in written.items()}
 
 
 def main() -> None:
-    pages = {PAGE: markdown(), README: best()}
-    texts = {path: with_results(path, path.read_text(), table) for path, table in pages.items()}
-    for path, text in texts.items():
+    for path, text in pages().items():
         write_text(path, text)
 
 

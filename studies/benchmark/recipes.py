@@ -39,6 +39,11 @@ def read_recipes() -> dict[str, dict[str, Any]]:
             raise UserError(f"{RECIPES}: {name}: {changes!r} is invalid; expected `key: value` lines")
     recipes = {name: written["defaults"] | (changes or {}) for name, changes in written["recipes"].items()}
     for name, values in recipes.items():
+        for key in ("seed", "test_fraction"):
+            if key in values:
+                raise UserError(
+                    f"{RECIPES}: {name}: {key}: {values[key]!r} is invalid; expected no {key} in a recipe"
+                )
         parsed = parse(complete(values, seed=0), RunParams, whole=RunParams, source=f"{RECIPES}: {name}")
         # Images of one's own are no part of a recipe, which says everything that a result depends on.
         if parsed.dataset not in BUILT_IN:

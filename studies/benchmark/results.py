@@ -57,7 +57,7 @@ def differences(runs: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[Di
     """How much better recipe B is than recipe A, for pairs of A and B; see `summarise` for `runs`.
 
     Together the intervals cover the truth with 95 % (Bonferroni). None for a pair with fewer than two seeds
-    in common, which says nothing of others.
+    in common, or with equal differences, which says nothing of others.
     """
     return [_difference(runs, a, b, 1 - 0.05 / len(pairs)) for a, b in pairs]
 
@@ -65,7 +65,8 @@ def differences(runs: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[Di
 def _difference(runs: pd.DataFrame, a: str, b: str, confidence: float) -> Difference | None:
     by_recipe = runs.pivot(index="seed", columns="recipe", values="test_accuracy")
     table = by_recipe.reindex(columns=[a, b]).dropna()
-    if len(table) < 2:
+    # Of equal differences there is no variance to judge by.
+    if len(table) < 2 or np.ptp(table[b] - table[a]) < 1e-12:
         return None
     interval = ttest_rel(table[b], table[a]).confidence_interval(confidence)
     return Difference(

@@ -136,7 +136,8 @@ def mistakes_text(confusion: pd.DataFrame, per_class: pd.DataFrame) -> str:
         f"- {literal(actual)} taken for {literal(predicted)}: {count}"
         for actual, predicted, count in mistakes
     )
-    worst = per_class.sort_values(["f1", "class"], kind="stable").head(MISTAKES)
+    # Of a class without test images nothing was measured.
+    worst = per_class[per_class["support"] > 0].sort_values(["f1", "class"], kind="stable").head(MISTAKES)
     shown = worst.assign(
         **{"class": worst["class"].map(literal)},
         **{key: worst[key].map("{:.4f}".format) for key in ("precision", "recall", "f1")},

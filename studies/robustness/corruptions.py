@@ -26,7 +26,7 @@ class Corruption:
     Attributes:
         unit: of `amounts`, for readers.
         amounts: one for each strength from 1 to 5.
-        apply: from images, float32 [N, 1, 28, 28] in 0 to 1 with background 0, an amount and a seeded
+        apply: from images, float32 [N, channels, H, W] in 0 to 1 with background 0, an amount and a seeded
             generator on the CPU, to images of the same kind, which may leave 0 to 1.
     """
 
@@ -80,13 +80,13 @@ def corrupt(images: Tensor, name: str, strength: int, seed: int) -> Tensor:
     """Images made worse.
 
     Args:
-        images: uint8 [N, 28, 28], background 0.
+        images: uint8 [N, H, W] or [N, H, W, 3], background 0.
         name: a key of `CORRUPTIONS`.
         strength: 1 to 5.
         seed: of directions and noise; the same at every strength, so that strengths are comparable.
 
     Returns:
-        uint8 [N, 28, 28] on the same device.
+        uint8 of the same shape, on the same device.
     """
     corruption = CORRUPTIONS[name]
     generator = torch.Generator().manual_seed(seed)
@@ -101,8 +101,8 @@ def robustness(
     """Accuracy under every corruption at every strength.
 
     Args:
-        classify: predicted labels, integers [N], of images, uint8 [N, 28, 28].
-        images: uint8 [N, 28, 28].
+        classify: predicted labels, integers [N], of such images.
+        images: uint8 [N, H, W] or [N, H, W, 3].
         labels: integers [N].
         seed: see `corrupt`.
 

@@ -16,7 +16,7 @@ def robustness(table: pd.DataFrame, examples: dict[str, np.ndarray]) -> Figure:
 
     Args:
         table: see `studies.robustness.corruptions.robustness`.
-        examples: for each corruption an image of strength 3, uint8 [28, 28].
+        examples: for each corruption an image of strength 3, uint8 [H, W] or [H, W, 3].
     """
     clean = table[table["strength"] == 0]["accuracy"].iloc[0] * 100
     figure = Figure(figsize=(2.5 * len(examples), 4.6), layout="constrained")
