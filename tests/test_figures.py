@@ -208,6 +208,14 @@ def test_precision_and_recall_are_not_swapped() -> None:
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["cat  (10)", "dog  (5)"]
 
 
+def test_a_class_without_images_is_not_drawn_as_if_it_had_been_measured() -> None:
+    labels = np.array([0, 0, 1])
+    (axes,) = evaluation.per_class_f1(
+        evaluate(np.eye(3)[labels], labels, ["cat", "dog", "emu"]).per_class
+    ).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["cat  (2)", "dog  (1)"]
+
+
 def test_every_channel_of_every_map_is_shown() -> None:
     chosen = examples(SOME.predictions)
     shown = []

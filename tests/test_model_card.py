@@ -77,8 +77,10 @@ def test_a_class_may_have_any_name() -> None:
     assert literal("T-shirt/top") == "T-shirt/top"
     name = "a|<b>*c*\n"
     counts = {"actual": [name, name, "d"], "predicted": [name, "d", "d"], "count": [3, 2, 4]}
-    scores = {"class": [name, "d"], "precision": [1.0, 0.7], "recall": [0.6, 1.0], "f1": [0.75, 0.8]}
+    scores = {"class": [name, "d", "not tested"], "precision": [1, 0.7, 0], "recall": [0.6, 1, 0]}
+    scores |= {"f1": [0.75, 0.8, 0], "support": [5, 4, 0]}
     text = mistakes_text(pd.DataFrame(counts), pd.DataFrame(scores))
     shown = "a&#124;&#60;b&#62;&#42;c&#42;&#92;n"
     assert f"- {shown} taken for d: 2\n" in text
     assert f"\n| {shown} | 1.0000 | 0.6000 | 0.7500 |" in text
+    assert "not tested" not in text
