@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.experiments.record import git, head
-from src.runtime.digests import stage_dependencies
 from src.runtime.errors import UserError
 from src.runtime.paths import OWN_DATA, PARAMS_FILE, PIPELINE_FILE
 from src.runtime.yaml_text import read_yaml
@@ -53,7 +52,7 @@ class Baseline:
 def uncommitted_code() -> str:
     """The changes of the pipeline's code, and of the user's own images, that no commit has."""
     stages: Any = read_yaml(PIPELINE_FILE)["stages"]  # type: ignore[index]
-    deps = {dep.as_posix() for stage in stages for dep in stage_dependencies(PIPELINE_FILE, stage)}
+    deps = {dep for stage in stages.values() for dep in stage["deps"]}
     code = sorted(dep for dep in deps if dep.startswith(("src", "stages")))
     changes = git("diff", "HEAD", "--", str(PIPELINE_FILE), *code, str(OWN_DATA))
     untracked = untracked_datasets()
