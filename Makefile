@@ -45,6 +45,7 @@ sweep: .venv/installed $(if $(ADDRESS),.venv/tune)  ## GRID='lr=0.01,0.05 seed=0
 report: .venv/installed  ## REVS='main lr-0.01': revisions side by side in one HTML file
 	@set -f; python -m src.report $(REVS)
 
+bench: export LENET_DEVICE := cpu
 bench: .venv/tune .venv/serve  ## measure speed; every figure in docs/benchmarks.md
 	@command -v wrk >/dev/null || { echo 'error: wrk is not on the PATH; expected the package wrk' >&2; exit 1; }
 	python -m benchmarks.pipeline

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from src.parameter_reference import with_text
-from src.runtime.files import write_text
+from src.runtime.files import with_text, write_text
+from src.runtime.processor import cores
 
 PAGE = Path("docs/benchmarks.md")
 BEGIN, END = "<!-- benchmarks: written by `make bench` -->\n", "<!-- end of benchmarks -->\n"
@@ -41,8 +39,7 @@ def spread(values: Sequence[float], form: str) -> str:
 
 
 def _machine() -> str:
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    return f"{cores} cores, {_processor()}"
+    return f"{cores()} cores, {_processor()}"
 
 
 def _processor() -> str:

@@ -73,9 +73,10 @@ def dataloader_loop(raw: Path, network: str, batch_size: int, workers: int) -> f
 
     from src.networks.build import build_model
     from src.params import TrainParams, read
+    from src.runtime.devices import select_device
 
     params = read(TrainParams)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = select_device()
     model = build_model(params.network() | {"model": network}, seed=0).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay)
     steps = [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]

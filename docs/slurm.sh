@@ -27,7 +27,9 @@ for _ in $(seq 60); do
   sleep 1
 done
 if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
-  srun --overlap --nodes="$((SLURM_JOB_NUM_NODES - 1))" --exclude="$head" \
+  others=$((SLURM_JOB_NUM_NODES - 1))
+  # Without --ntasks, as many as the allocation has nodes: one too many.
+  srun --overlap --nodes="$others" --ntasks="$others" --ntasks-per-node=1 --exclude="$head" \
     ray start --address="$ip:$port" "${common[@]}" &
 fi
 python "$@" --address "$ip:$port"

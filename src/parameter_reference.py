@@ -20,8 +20,8 @@ from src.params import (
     accepted,
     choices,
 )
-from src.runtime.errors import UserError, run
-from src.runtime.files import write_text
+from src.runtime.errors import run
+from src.runtime.files import with_text, write_text
 from src.runtime.paths import OWN_DATA, PARAMS_FILE
 
 PAGE, README = Path("docs/parameters.md"), Path("README.md")
@@ -82,20 +82,6 @@ def pages() -> dict[Path, str]:
     """
     written = {PAGE: reference(), README: table(MOST_USED)}
     return {path: with_text(path, path.read_text(), BEGIN, END, tables) for path, tables in written.items()}
-
-
-def with_text(path: Path, page: str, begin: str, end: str, text: str) -> str:
-    """The text of a page with what stands between two of its lines replaced.
-
-    Raises:
-        UserError: the page lacks one of them, or has it twice, or in another order.
-    """
-    before, found_begin, rest = page.partition(begin)
-    _, found_end, after = rest.partition(end)
-    if not (found_begin and found_end) or page.count(begin) + page.count(end) > 2:
-        expected = f"expected the lines `{begin.strip()}` and `{end.strip()}` once, in this order"
-        raise UserError(f"{path}: no place for what is written there; {expected}")
-    return before + begin + text + end + after
 
 
 def main() -> None:

@@ -99,12 +99,12 @@ class OptimizationParams(_Group):
     optimizer: Literal["SGD", "RMSprop", "Adam", "AdamW"] = Field(
         description="Optimizer; `SGD` with Nesterov momentum (Sutskever et al. 2013)."
     )
-    lr: Annotated[float, Field(gt=0)] = Field(
+    lr: Annotated[float, Field(gt=0, le=1000)] = Field(
         description="Learning rate: the peak of `onecycle`, the initial value of `cosine`; `1e-3` and "
         "`0.001` are the same."
     )
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="Momentum of `SGD` and `RMSprop`.")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(
+    weight_decay: Annotated[float, Field(ge=0, le=1000)] = Field(
         description="L2 penalty; decoupled from the gradient for `AdamW` (Loshchilov & Hutter 2019)."
     )
     schedule: Literal["constant", "cosine", "onecycle"] = Field(
@@ -237,7 +237,7 @@ def _unknown(key: object, whole: type[TrainParams]) -> str:
     return f"unknown key {_SHORT.repr(key)}; expected {', '.join(whole.model_fields)}"
 
 
-# A few lines of YAML can refer to themselves and stand for gigabytes.
+# Of values that are long, or nested.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 2
 _SHORT.maxstring = _SHORT.maxother = 80

@@ -7,16 +7,14 @@ import pandas as pd
 from src.data.splits import load_split
 from src.evaluation.examples import load_examples
 from src.figures import evaluation, images, training
-from src.runtime.files import replacing
+from src.runtime.files import read_table, replacing
 from src.runtime.paths import EXAMPLES, PLOTS, TEST_METRICS, TRAIN_METRICS, TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import run_stage
 from src.tracking.trackers import named_trackers, track_plots
 
 
 def table(name: str) -> pd.DataFrame:
-    # Class names are text, also where they are digits.
-    names = dict.fromkeys(("class", "actual", "predicted"), str)
-    return pd.read_csv(PLOTS / f"{name}.csv", dtype=names, keep_default_na=False)
+    return read_table(PLOTS / f"{name}.csv")
 
 
 def main() -> None:

@@ -24,6 +24,8 @@ from tests.watching import Watched, run_watched
 
 # Tests run two at a time, and some of them two clones at a time: with a thread each they do not contend.
 os.environ.setdefault("LENET_THREADS", "1")
+# What is committed and quoted was computed on a CPU; tests of a GPU name it.
+os.environ["LENET_DEVICE"] = "cpu"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same inputs in every run.

@@ -242,7 +242,7 @@ def test_a_mistake_in_the_recipes_is_named(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("folds: 5", "folds: 1", "crossval.folds: Input should be greater than or equal to 2"),
+        ("folds: 5", "folds: 1", "crossval.folds: 1 is invalid (Input should be greater than or equal to 2)"),
         ("waiting:", "awaiting:", "waiting: Field required"),
         (
             "mnist-lenet5-plain: 5",

@@ -37,8 +37,8 @@ platform.machine = lambda: "aarch64"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
-    """A head and a second node."""
-    with ray_cluster() as cluster:
+    """A head and a second node, on which other programs are to use a GPU."""
+    with ray_cluster({"LENET_DEVICE": "cuda"}) as cluster:
         cluster.add_node()
         yield cluster
 
@@ -47,7 +47,7 @@ def sweep(
     clone: Clone, cluster: RayCluster, *words: str, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     command = ("python", "-m", "src.sweep", "--address", cluster.address, *words)
-    return clone.run(*command, check=check, **cluster.environment)
+    return clone.run(*command, check=check, **cluster.environment | {"LENET_DEVICE": "cpu"})
 
 
 def start(clone: Clone, cluster: RayCluster, *words: str) -> subprocess.Popen[str]:

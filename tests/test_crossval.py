@@ -81,6 +81,14 @@ def test_another_draw_of_folds_resumes_no_checkpoint_of_this_one() -> None:
     assert measure.digest(fold) != measure.digest(replace(fold, train=mirrored))
 
 
+def test_a_class_of_one_image_has_no_folds() -> None:
+    part = bright_squares(1)
+    with pytest.raises(
+        UserError, match=r"only 1 training images; expected here: at least 2 images of each class$"
+    ):
+        next(iter(stratified_folds(part, 2, 0.25, seed=0)))
+
+
 def test_more_folds_than_images_of_a_class_are_refused() -> None:
     said = r"^folds: 21 is invalid, a class has only 20 training images; expected here: .* ≥ 2 and ≤ 20$"
     with pytest.raises(UserError, match=said):

@@ -39,7 +39,7 @@ def set_up(threads: str) -> subprocess.CompletedProcess[str]:
         "import torch; from src.runtime.devices import set_up_process; from src.runtime.errors import run;"
         "run(set_up_process);"
         "print(torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(),"
-        " float(torch.tensor(1e-39) / 2))"
+        " float(torch.tensor(1e-39) / 2), torch.backends.cudnn.allow_tf32)"
     )
     return subprocess.run(
         [sys.executable, "-c", program],
@@ -52,10 +52,10 @@ def set_up(threads: str) -> subprocess.CompletedProcess[str]:
 
 def test_deterministic_without_denormals_on_one_thread_unless_a_variable_asks_for_more() -> None:
     by_default = set_up("")
-    assert by_default.stdout.split() == ["1", "True", "0.0"]
+    assert by_default.stdout.split() == ["1", "True", "0.0", "False"]
     assert "threads" not in by_default.stderr
     more = set_up("3")
-    assert more.stdout.split() == ["3", "True", "0.0"]
+    assert more.stdout.split() == ["3", "True", "0.0", "False"]
     said = r"note: on .*, 3 threads, the last bits of results are not those of x86-64 AVX2 on one thread\n"
     assert re.fullmatch(said, more.stderr)
 

@@ -78,6 +78,15 @@ def test_laid_out_for_training_logits_and_gradients_are_the_same(name: str) -> N
             torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
 
 
+def test_the_layout_is_for_the_cpu_on_which_it_was_measured() -> None:
+    for device, fast in (("cpu", True), ("meta", False)):
+        model = build_model(NETWORK | {"model": "convnet"}, seed=0).to(device)
+        model.lay_out_for_training()
+        weights = [weight for weight in model.parameters() if weight.ndim == 4 and weight.shape[1] > 1]
+        assert all(weight.is_contiguous() != fast for weight in weights)
+        assert weights
+
+
 def test_kaiming_normal_has_the_spread_that_he_et_al_derive() -> None:
     model = build_model(NETWORK | {"model": "lenet5", "init": "kaiming_normal"}, seed=0)
     assert model.fc1.weight.std().item() == pytest.approx((2 / 400) ** 0.5, rel=0.02)

@@ -69,7 +69,7 @@ REFUSED = [(key, value) for key in CHOICES for value in ("", "relu", 3, None, Tr
     *[("val_fraction", value) for value in (0, -0.1, 0.51, "0.1", "1/0", "a/b", "2/3", True, None, [0.1])],
     *[(key, value) for key in ("seed", "split_seed") for value in (-1, 1.0, 2**32, "0", True, None)],
     *[("dropout", value) for value in (-0.1, 1, 1.5, "0.5", float("nan"), None)],
-    *[("lr", value) for value in (0, -1e-3, "fast", "0.1", float("inf"), float("nan"), True, None)],
+    *[("lr", value) for value in (0, -1e-3, 4e38, "fast", "0.1", float("inf"), float("nan"), True, None)],
     *[("momentum", value) for value in (-0.1, 1, "0.9", float("nan"))],
     *[("weight_decay", value) for value in (-1e-9, "0", float("inf"))],
     *[(key, value) for key in ("label_smoothing", "ema") for value in (-0.1, 1, "0.1", float("nan"), None)],
@@ -126,7 +126,9 @@ def test_unknown_and_missing_keys(values: dict[str, Any]) -> None:
     ):
         parse(values | {"learning_rate": 0.1}, Params)
     del values["lr"]
-    with pytest.raises(UserError, match=r"^params.yaml: key 'lr' is missing; expected a number > 0$"):
+    with pytest.raises(
+        UserError, match=r"^params.yaml: key 'lr' is missing; expected a number > 0 and ≤ 1000$"
+    ):
         parse(values, Params)
 
 

@@ -65,6 +65,8 @@ def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 def test_pictures_of_a_folder_as_table_json_and_csv(clone: Clone, pictures: Path, predict: Predict) -> None:
     named = [f"pictures/{path.name}" for path in sorted(pictures.iterdir())]
+    (pictures / "._1.png").write_bytes(b"what macOS writes beside a 1.png")
+    (pictures / "folder.png").mkdir()
     records = json.loads(predict(clone, "pictures", "--json").stdout)
     assert [record["file"] for record in records] == named
     for record in records:

@@ -59,16 +59,19 @@ def problem(params: Params, tmp_path: Path, protected: None) -> Problem:
 def search(problem: Problem, *, samples: int, seed: int = 0, cpus: int = 1) -> list[Trial]:
     from src.tune.ray_search import RayEngine
 
-    return RayEngine(None, cpus, 0).search(problem, samples, seed)
+    return RayEngine(None, cpus, 0, "cpu").search(problem, samples, seed)
 
 
-def test_finished_diverged_and_failed_are_rows_and_stop_nothing(problem: Problem) -> None:
+def test_finished_diverged_and_failed_are_rows_and_stop_nothing(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from src.tune.ray_search import RayEngine
 
+    monkeypatch.setenv("LENET_DEVICE", "cuda")  # which trials inherit, and no trial asked for
     good = problem.base | {"lr": 0.01}
     # A last batch of one image has no statistics for batch norm.
     alone = good | {"model": "convnet", "batch_size": len(problem.splits[0].labels) - 1}
-    trials = RayEngine(None, 1, 0).train(problem, [good, good | {"lr": 1e30}, alone], "given")
+    trials = RayEngine(None, 1, 0, "cpu").train(problem, [good, good | {"lr": 1e30}, alone], "given")
     rows = table(trials)
     assert rows["status"].tolist() == ["finished", "diverged", "failed"]
     assert rows["epochs"].tolist() == [6, 0, 0]
@@ -109,7 +112,7 @@ def test_a_trial_whose_process_is_killed_starts_again_until_it_has_failed(
 
     given = problem.base | {"lr": 0.01, "epochs": 400}
     with killing(kills) as killed:
-        trials = RayEngine(None, 1, 0).train(problem, [given], "given")
+        trials = RayEngine(None, 1, 0, "cpu").train(problem, [given], "given")
     assert len(killed) == kills
     (row,) = table(trials).to_dict("records")
     assert row["status"] == status
@@ -132,7 +135,7 @@ def test_a_trial_that_raises_says_what(problem: Problem) -> None:
     train, val = problem.splits
     damaged = replace(train, labels=train.labels + np.uint8(200))
     broken = replace(problem, splits=(damaged, val))
-    (trial,) = RayEngine(None, 1, 0).train(broken, [broken.base], "given")
+    (trial,) = RayEngine(None, 1, 0, "cpu").train(broken, [broken.base], "given")
     assert trial.status == "failed"
     assert re.fullmatch(r"IndexError: Target 20[0-3] is out of bounds\.", trial.message)
 

@@ -14,10 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import markupsafe
+import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
 from dvc.repo import Repo
+from PIL import Image
 
 from src.compare.provenance import Provenance
 from src.compare.revisions import Revision, read_predictions, resolve
@@ -199,6 +201,27 @@ def test_nothing_is_wider_than_the_window(browser: Browser, width: int) -> None:
     browser.size(width)
     ends = "[...document.querySelectorAll('svg.marks')].map((svg) => svg.getBoundingClientRect().right)"
     browser.wait(f"Math.max(document.documentElement.scrollWidth, ...{ends}) <= {width}")
+
+
+def test_a_wide_table_has_a_shadow_where_more_of_it_is(browser: Browser) -> None:
+    browser.size(360)
+    browser.prefer("light")
+    table = "document.querySelector('[aria-label=Metrics]')"
+
+    def edge() -> float:
+        """The mean brightness of the last four columns of pixels of what is visible of the table."""
+        browser.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        x, y, width, height = browser.evaluate(
+            f"(({{x, y, width, height}}) => [x, y, width, height])({table}.getBoundingClientRect())"
+        )
+        image = Image.open(io.BytesIO(browser.picture(whole=False))).convert("L")
+        return float(np.mean(image.crop((int(x + width) - 4, int(y), int(x + width), int(y + height)))))
+
+    browser.evaluate(f"{table}.scrollIntoView()")
+    assert browser.evaluate(f"{table}.scrollWidth - {table}.clientWidth") > 50
+    with_more = edge()
+    browser.evaluate(f"{table}.scrollTo(10000, 0)")
+    assert edge() > with_more + 10
 
 
 def test_the_charts_are_dark_where_the_user_prefers_it(browser: Browser) -> None:

@@ -425,6 +425,7 @@ def test_batch_norm_goes_on_as_if_it_had_never_stopped(settings: OptimizationPar
     assert all(torch.equal(again.weights[name], whole.weights[name]) for name in whole.weights)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("augment", ["affine", "shift_flip"])
 def test_no_step_waits_for_the_device(settings: OptimizationParams, augment: str) -> None:

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from src.runtime.errors import UserError
-from src.tune.__main__ import arguments
+from src.tune.__main__ import arguments, build_engine
 from tests.conftest import ROOT, Clone, output
 from tests.ray_clusters import kill, ray_cluster
 
@@ -368,8 +368,20 @@ def test_options_that_are_refused(words: list[str], said: str, monkeypatch: pyte
     assert str(refusal.value) == said
 
 
+def test_a_gpu_for_trials_is_refused_where_there_is_none_to_compare_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tune", "--gpus-per-trial", "0.5"])
+    with pytest.raises(
+        UserError, match=r"^--gpus-per-trial: 0.5 is invalid where PyTorch computes on the CPU; "
+    ):
+        build_engine(arguments())
+
+
 def test_a_refused_search_is_one_line(clone: Clone) -> None:
     (clone.path / "search_space.yaml").write_text("lr: {choice: [-1]}\n")
     refused = tune(clone, check=False)
     assert refused.returncode == 1
-    assert output(refused) == ("error: search_space.yaml: lr: -1 is invalid; expected a number > 0\n")
+    assert output(refused) == (
+        "error: search_space.yaml: lr: -1 is invalid; expected a number > 0 and ≤ 1000\n"
+    )

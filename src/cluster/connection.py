@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import src
 from src.runtime.errors import UserError, reason
-from src.runtime.processor import PINNED
+from src.runtime.processor import PINNED, has_avx2
 
 Facts = dict[str, str]
 
@@ -31,7 +31,8 @@ def ray_runtime(address: str | None) -> Iterator[None]:
         UserError: Ray cannot be started, or connected to.
     """
     # Tasks are handed the code of this repository, wherever they run. Ray loads NumPy before it.
-    environment = {"py_modules": [str(Path(src.__file__).parent)], "env_vars": PINNED}
+    pins = PINNED if has_avx2() else {}
+    environment = {"py_modules": [str(Path(src.__file__).parent)], "env_vars": pins}
     # Without the dashboard, which would be a web page for everybody on the machine.
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
     try:
@@ -52,13 +53,13 @@ def ray_runtime(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def node_facts() -> Facts:
-    """What decides the bits of an experiment that is run here: versions, and the class of the processor."""
+def node_facts(device: str) -> Facts:
+    """What decides the bits of a training on a device here: versions, and the class of the processor."""
     import torch
 
     from src.runtime.devices import environment
 
-    facts = environment(torch.device("cpu"))
+    facts = environment(torch.device(device))
     try:
         dvc = version("dvc")
     except PackageNotFoundError:
@@ -67,23 +68,27 @@ def node_facts() -> Facts:
     return {names[key]: str(facts[key]) for key in names} | {"DVC": dvc}
 
 
-def refuse_other_nodes(any_bits: bool, checked: frozenset[str] = frozenset()) -> frozenset[str]:
+def refuse_other_nodes(
+    any_bits: bool, checked: frozenset[str] = frozenset(), *, device: str = "cpu", gpus: float = 0.0
+) -> frozenset[str]:
     """Ask the machines of the cluster, and raise a `UserError` where one computes in another way.
 
     Args:
         any_bits: another class of processors is no reason.
         checked: the IDs of nodes that need not be asked.
+        device: what is computed on.
+        gpus: how many are wanted; nodes with fewer are not asked.
 
     Returns:
         The IDs of all nodes that are good.
     """
-    here, task = node_facts(), ray.remote(num_cpus=0)(node_facts)
+    here, task = node_facts(device), ray.remote(num_cpus=0, num_gpus=gpus)(node_facts)
     for node in ray.nodes():
-        if not node["Alive"] or node["NodeID"] in checked:
+        if not node["Alive"] or node["NodeID"] in checked or node["Resources"].get("GPU", 0) < gpus:
             continue
         there = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
         try:
-            facts = ray.get(there.remote())
+            facts = ray.get(there.remote(device))
         except RayTaskError as error:
             raise UserError(
                 f"--address: the node {node['NodeManagerAddress']} cannot run the pipeline "
@@ -118,6 +123,6 @@ def difference(here: Facts, there: Facts, any_bits: bool) -> str | None:
     if there["bits"] != here["bits"] and not any_bits:
         return (
             f"computes on {there['bits']}, this machine on {here['bits']}: the last bits of its results are "
-            "others; expected the same class of processors, or --any-bits"
+            "others; expected the same class of processors (a sweep takes others with --any-bits)"
         )
     return None

@@ -21,6 +21,7 @@ from src.compare.provenance import (
 )
 from src.compare.values import cell_text, change_text, is_number, mean_text, percentage_points, signed
 from src.evaluation.paired import Comparison, verdict
+from src.runtime.errors import printable
 from src.runtime.paths import TRAIN_METRICS
 
 NOTHING = "\N{EN DASH}"
@@ -34,8 +35,7 @@ def code(value: object, limit: bool = True) -> str:
     Args:
         limit: whether to shorten what is long.
     """
-    text = cell_text(value) if limit else str(value)
-    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    text = printable(cell_text(value) if limit else str(value))
     if LITERAL.fullmatch(text):
         return f"`{text}`"
     escaped = (each if each.isalnum() or each == " " else f"&#{ord(each)};" for each in text)

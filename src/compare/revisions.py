@@ -20,6 +20,7 @@ from src.compare.provenance import (
 )
 from src.params import BUILT_IN
 from src.runtime.errors import UserError, reason
+from src.runtime.files import read_table
 from src.runtime.paths import PARAMS_FILE, PREDICTIONS, VAL_PREDICTIONS
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 WORKSPACE = "workspace"
 SPLITS = {"validation": VAL_PREDICTIONS, "test": PREDICTIONS}
-TEXTS = {"actual": str, "predicted": str, "image": str}
 # Revisions in which one of these differs have other images.
 IMAGES_DEPEND_ON = {"validation": ("dataset", "val_fraction", "split_seed"), "test": ("dataset",)}
 
@@ -115,7 +115,7 @@ def read_predictions(revision: Revision, split: str = "validation") -> pd.DataFr
     path = SPLITS[split]
     try:
         text = dvc.api.read(str(path), rev=revision.commit)
-        table = pd.read_csv(io.StringIO(text), dtype=TEXTS, keep_default_na=False)
+        table = read_table(io.StringIO(text))
         if table.empty:
             raise ValueError("no rows")
         return table[["index", "actual", "predicted", "confidence", *table.columns.intersection(["image"])]]

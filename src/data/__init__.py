@@ -1,1 +1,1 @@
-"""Bytes to images to splits; one registry entry holds every fact of a dataset."""
+"""Bytes to images to splits; a module for each built-in dataset holds every fact of it."""

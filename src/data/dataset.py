@@ -79,7 +79,7 @@ class Dataset:
 
     Attributes:
         class_names: one name for each label, in order.
-        load: reads the images, after downloading what is missing.
+        load: gives the images; those of a built-in dataset are read then, after downloading what is missing.
         format: of its images.
         mirror_symmetric: whether a mirror image is of the same class: clothes have no left and right, digits
             and letters do.

@@ -17,7 +17,7 @@ from pathlib import Path
 from src.data.pictures import SUFFIXES
 from src.predict.classifiers import Classifier, TorchClassifier, open_classifier
 from src.predict.predictions import BATCH, Prediction, as_csv, as_json, as_table, choices, predict
-from src.runtime.errors import UserError, run
+from src.runtime.errors import UserError, printable, run
 from src.runtime.files import json_text
 from src.runtime.paths import MODEL, PREPARED
 from src.runtime.progress import with_progress
@@ -39,7 +39,9 @@ def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
         if word == "-":
             found.append(("-", sys.stdin.buffer.read()))
         elif path.is_dir():
-            inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES)
+            # A hidden file may be called like a picture: macOS writes `._1.png` beside `1.png`.
+            files = (one for one in path.rglob("[!.]*") if one.is_file())
+            inside = sorted(one for one in files if one.suffix.lower() in SUFFIXES)
             if not inside:
                 raise UserError(f"{shown(word)}: no pictures in it; expected {', '.join(SUFFIXES)}")
             found += [(shown(one), one) for one in inside]
@@ -50,8 +52,7 @@ def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
 
 def shown(path: Path | str) -> str:
     """A path as text that any output can hold: what is no printable UTF-8 is escaped."""
-    text = os.fsencode(path).decode(errors="backslashreplace")
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return printable(os.fsencode(path).decode(errors="backslashreplace"))
 
 
 def evaluate_split(name: str, classifier: Classifier, model: Path) -> None:
@@ -136,8 +137,7 @@ def main() -> None:
     elif options.csv:
         lines = as_csv(noted(), classifier.class_names)
     else:
-        whole = classifier.format.placement is None
-        lines = as_table(noted(), classifier.class_names, names, everything=options.untrained, whole=whole)
+        lines = as_table(noted(), classifier.class_names, names, everything=options.untrained)
     for line in lines:
         print(line, flush=True)
     if options.plot:

@@ -139,7 +139,6 @@ def as_table(
     files: list[str],
     *,
     everything: bool,
-    whole: bool = False,
 ) -> Iterator[str]:
     """Lines for a person, as they come.
 
@@ -148,7 +147,6 @@ def as_table(
         class_names: of the model.
         files: the names that will come, for the width of their column.
         everything: all probabilities, or the highest of many, in place of the runner-up.
-        whole: the model sees whole pictures, not what was cut out of them.
     """
     width = min(60, max(map(len, ["file", *files])))
     widest = min(60, max(map(len, ["class", *class_names])))
@@ -166,7 +164,7 @@ def as_table(
         )
         yield (
             f"{one.file:<{width}}  {best['class']:<{widest}}  {best['confidence']:>10.2%}  "
-            f"{'whole' if whole else polarity(one.prepared):<14}  {rest}"
+            f"{polarity(one.prepared):<14}  {rest}"
         )
 
 

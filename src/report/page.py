@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import struct
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import jinja2
 import pandas as pd
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from src.compare.values import cell_text, signed
@@ -65,7 +65,7 @@ def render(snapshots: list[Snapshot], written_with: dict[str, str], vega: str) -
         parameters=parameters(snapshots),
         metrics=metrics(snapshots),
         curves=_curves(snapshots),
-        specifications=_json(_charts(snapshots, judgements)),
+        specifications=htmlsafe_json_dumps(_charts(snapshots, judgements), allow_nan=False),
         matrices=[
             matrix(snapshot) | {"position": position}
             for position, snapshot in enumerate(snapshots)
@@ -89,12 +89,6 @@ def _script(text: str) -> Markup:
 def _hash(script: str) -> str:
     """What a content security policy knows a script by."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _json(values: object) -> Markup:
-    """JSON as the content of a <script>: the text of a name may not end the element."""
-    text = json.dumps(values, ensure_ascii=True, allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _curves(snapshots: list[Snapshot]) -> list[dict[str, Any]]:

@@ -63,6 +63,8 @@ def set_up_process() -> torch.device:
     # It also fills memory that is about to be overwritten, in case a program reads it first; none does.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+    # It would round what convolutions are fed to 11 bits.
+    torch.backends.cudnn.allow_tf32 = False
     # Late in a training, gradients fall below the normal numbers of float32, and Intel's processors take
     # several times as long for a step. Threads that are started later inherit this.
     torch.set_flush_denormal(True)
@@ -91,7 +93,7 @@ def bit_class(device: torch.device) -> str:
 def environment(device: torch.device) -> dict[str, str | int]:
     """What decides the bits of a result besides its inputs and its code: versions, processor and threads.
 
-    Without the parts of a version that do not: the last number of Python's, and on a processor the `+cpu` or
+    Without the parts of a version that do not: the last number of Python's, and on a CPU the `+cpu` or
     `+cu130` of a build of PyTorch.
     """
     return {

@@ -18,6 +18,11 @@ def reason(error: BaseException) -> str:
     return textwrap.shorten(lines[0], 200, placeholder=" …") if lines else type(error).__name__
 
 
+def printable(text: str) -> str:
+    """Text that any terminal and any page can show: what is not printable is escaped."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def run(main: Callable[[], None]) -> None:
     """Call `main`; end the process with one clear message, and no traceback, where the user can act.
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,6 +56,20 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def with_text(path: Path, page: str, begin: str, end: str, text: str) -> str:
+    """The text of a page with what stands between two of its lines replaced.
+
+    Raises:
+        UserError: the page lacks one of them, or has it twice, or in another order.
+    """
+    before, found_begin, rest = page.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end) or page.count(begin) + page.count(end) > 2:
+        expected = f"expected the lines `{begin.strip()}` and `{end.strip()}` once, in this order"
+        raise UserError(f"{path}: no place for what is written there; {expected}")
+    return before + begin + text + end + after
+
+
 def json_text(values: Mapping[str, Any]) -> str:
     """`values` as JSON, its fractions with `SIGNIFICANT_DIGITS`."""
     return json.dumps(rounded(values), indent=2) + "\n"
@@ -69,6 +83,14 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV without its index, its fractions with `SIGNIFICANT_DIGITS`."""
     write_text(path, table.to_csv(index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g", lineterminator="\n"))
+
+
+def read_table(source: Path | IO[str]) -> pd.DataFrame:
+    """Read a CSV file of this repository; class names are text, also where they are digits or `NA`."""
+    import pandas as pd
+
+    names = dict.fromkeys(("class", "actual", "predicted", "image"), str)
+    return pd.read_csv(source, dtype=names, keep_default_na=False)
 
 
 def rounded(value: Any) -> Any:  # noqa: ANN401

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -23,6 +22,7 @@ from starlette.routing import Route
 from src.evaluation.examples import load_examples
 from src.predict.predictions import Prediction, as_json
 from src.runtime.errors import UserError
+from src.runtime.files import read_table
 from src.runtime.paths import EXAMPLES, PREDICTIONS
 from src.serve.batching import Batcher, Pictures
 from src.serve.guards import HEADERS, MAX_BODY, RefusedError, read_body, refuse_foreign
@@ -154,8 +154,7 @@ def _test_examples() -> list[dict[str, Any]]:
     """The test images that `evaluate` chose, the most confident mistakes first; none where there are none."""
     try:
         examples = load_examples(EXAMPLES)
-        text = {"actual": str, "predicted": str}
-        rows = pd.read_csv(PREDICTIONS, dtype=text, keep_default_na=False).set_index("index")
+        rows = read_table(PREDICTIONS).set_index("index")
         return [
             {
                 "index": int(index),

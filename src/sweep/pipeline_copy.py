@@ -18,7 +18,7 @@ from pathlib import Path
 
 from src.data.torchvision_archives import ROOT_VARIABLE, data_root
 from src.experiments.lock import output_digests
-from src.runtime.devices import THREADS_VARIABLE
+from src.runtime.devices import DEVICE_VARIABLE, THREADS_VARIABLE
 from src.runtime.errors import UserError
 from src.runtime.files import replacing
 from src.runtime.paths import LOCK_FILE, OWN_DATA, PARAMS_FILE
@@ -154,7 +154,7 @@ def store(content: bytes, cache: Path) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """That of this process, for programs of this environment, on one thread, logging nowhere else."""
+    """That of this process, for programs of this environment, on one CPU thread, logging nowhere else."""
     programs = str(Path(sys.executable).parent)
     path = os.pathsep.join((programs, os.environ.get("PATH", os.defpath)))
     # Ray names the folder of the code that it was handed, and sets the pins; the copy does both by itself.
@@ -162,4 +162,4 @@ def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     if ROOT_VARIABLE in kept:
         kept[ROOT_VARIABLE] = str(data_root().resolve())
-    return kept | {"PATH": path}
+    return kept | {"PATH": path, DEVICE_VARIABLE: "cpu"}

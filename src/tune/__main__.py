@@ -119,6 +119,13 @@ def build_engine(options: argparse.Namespace) -> tuple[Engine, torch.device, int
 
             engine = VectorizedEngine.set_up(options.at_once)
             return engine, engine.device, torch.get_num_threads()
+        cpus, gpus = options.cpus_per_trial, options.gpus_per_trial
+        device = select_device() if gpus else torch.device("cpu")
+        if gpus and device.type == "cpu":
+            raise UserError(
+                f"--gpus-per-trial: {gpus:g} is invalid where PyTorch computes on the CPU; expected 0, or a "
+                "GPU on this machine, too"
+            )
         from src.cluster.protection import protect_ray
 
         # Ray's own variable; empty is as good as unset.
@@ -127,10 +134,7 @@ def build_engine(options: argparse.Namespace) -> tuple[Engine, torch.device, int
         protect_ray(address)
         from src.tune.ray_search import RayEngine
 
-        # Ray hides the GPUs of a machine from trials that ask for none.
-        device = select_device() if options.gpus_per_trial else torch.device("cpu")
-        cpus = options.cpus_per_trial
-        return RayEngine(address, cpus, options.gpus_per_trial), device, cpus
+        return RayEngine(address, cpus, gpus, device.type), device, cpus
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed: pip install -r requirements-tune.txt") from None
 

@@ -23,7 +23,7 @@ from ray.tune.search.optuna import OptunaSearch
 from src.cluster.connection import cause_of, ray_runtime, refuse_other_nodes
 from src.data.splits import Split
 from src.params import TrainParams, parse
-from src.runtime.devices import THREADS_VARIABLE, set_up_process
+from src.runtime.devices import DEVICE_VARIABLE, THREADS_VARIABLE, set_up_process
 from src.runtime.errors import UserError
 from src.training.history import DivergenceError, has_ended
 from src.training.loop import Progress, train_on_splits
@@ -49,11 +49,13 @@ class RayEngine:
     Attributes:
         address: of a running cluster; none starts Ray on this machine for the time of the search.
         cpus, gpus: of one trial; a fraction of a GPU shares it.
+        device: what a trial computes on, as in `LENET_DEVICE`: Ray hides no GPU where none is asked for.
     """
 
     address: str | None
     cpus: int
     gpus: float
+    device: str
 
     def search(self, problem: Problem, samples: int, seed: int) -> list[Trial]:
         distributions = {key: domain.distribution() for key, domain in problem.space.items()}
@@ -81,7 +83,7 @@ class RayEngine:
         with ray_runtime(self.address):
             self._refuse_lack()
             if self.address:
-                refuse_other_nodes(any_bits=False)
+                refuse_other_nodes(any_bits=False, device=self.device, gpus=self.gpus)
             trainable = tune.with_resources(
                 tune.with_parameters(
                     _train_trial,
@@ -90,6 +92,7 @@ class RayEngine:
                     train=problem.splits[0],
                     val=problem.splits[1],
                     cpus=self.cpus,
+                    device=self.device,
                 ),
                 {"cpu": self.cpus, "gpu": self.gpus},
             )
@@ -115,11 +118,12 @@ class RayEngine:
 
     def _refuse_lack(self) -> None:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        for name, wanted in (("CPU", self.cpus), ("GPU", self.gpus)):
+        for option, name, wanted in (("cpus", "CPU", self.cpus), ("gpus", "GPU", self.gpus)):
             offered = max(node.get(name, 0) for node in nodes)
             if wanted > offered:
                 raise UserError(
-                    f"a trial wants {wanted:g} {name}, of which no node of Ray has more than {offered:g}"
+                    f"--{option}-per-trial: {wanted:g} is invalid; expected at most {offered:g}, as many as "
+                    "the largest node of Ray has"
                 )
 
 
@@ -141,8 +145,9 @@ def _train_trial(
     train: Split,
     val: Split,
     cpus: int,
+    device: str,
 ) -> None:
-    os.environ[THREADS_VARIABLE] = str(cpus)
+    os.environ |= {THREADS_VARIABLE: str(cpus), DEVICE_VARIABLE: device}
     # Ray's copies are shared and read-only, which PyTorch warns of; nothing writes into them.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     values = _values(config, base, space)

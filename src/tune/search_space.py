@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 SPACE_FILE = Path("search_space.yaml")
 
 Kind = Literal["choice", "uniform", "log_uniform", "integer"]
-FORMS = "choice: [a, b, …], uniform: [low, high], log_uniform: [low, high] or integer: [low, high]"
+FORMS = (
+    "choice: [a, b, …], or uniform, integer or log_uniform: [low, high] with low < high "
+    "(log_uniform: 0 < low)"
+)
 
 # The trials of a search share their images, and their number of epochs is what early stopping divides up.
 KEYS = [key for key in TrainParams.model_fields if key != "epochs"]

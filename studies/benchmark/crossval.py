@@ -3,7 +3,7 @@
 import json
 
 from src.data.splitting import split_dataset
-from src.params import PrepareParams, RunParams, parse
+from src.params import RunParams, parse
 from src.runtime.devices import set_up_process
 from src.runtime.workspace import run_stage
 from studies.benchmark.recipes import FOLDER, complete
@@ -17,7 +17,7 @@ def main() -> None:
     path = FOLDER / "recipes" / f"{chosen.recipe}.json"
     values = complete(json.loads(path.read_text())["params"], seed=0) | {"epochs": chosen.epochs}
     params = parse(values, RunParams, whole=RunParams, source=str(path))
-    train, val, _ = split_dataset(parse(values, PrepareParams, whole=RunParams, source=str(path)))
+    train, val, _ = split_dataset(params)
     with cross_validation(joined(train, val), chosen.folds, params, set_up_process()) as found:
         write(found, FOLDER / "crossval", params.dataset)
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from src.parameter_reference import with_text
 from src.runtime.errors import UserError, run
-from src.runtime.files import rounded, write_text
+from src.runtime.files import rounded, with_text, write_text
 from studies.benchmark.recipes import FOLDER, RECIPES, read_recipes
 from studies.benchmark.results import differences, summarise
 from studies.benchmark.study import STUDY, CrossValidated, read_study, refuse_unknown_recipes

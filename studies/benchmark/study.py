@@ -47,7 +47,8 @@ def read_study(path: Path = STUDY) -> Study:
         return Study.model_validate(read_yaml(path))
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: {key}: {first['input']!r} is invalid ({first['msg']})") from None
 
 
 def refuse_unknown_recipes(study: Study, recipes: Collection[str]) -> None:

@@ -60,9 +60,10 @@ def stratified_folds(part: Split, folds: int, val_fraction: float, seed: int) ->
 
     smallest = int(np.unique(part.labels, return_counts=True)[1].min())
     if folds > smallest:
+        possible = f"an integer ≥ 2 and ≤ {smallest}" if smallest > 1 else "at least 2 images of each class"
         raise UserError(
             f"folds: {folds} is invalid, a class has only {smallest:,} training images; "
-            f"expected here: an integer ≥ 2 and ≤ {smallest}"
+            f"expected here: {possible}"
         )
     draw = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for number, (rest, held_out) in enumerate(draw.split(part.labels, part.labels), start=1):

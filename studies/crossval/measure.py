@@ -16,7 +16,7 @@ import torch
 from src.data.splits import Split, load_split
 from src.evaluation.metrics import evaluate
 from src.networks.build import predict_logits
-from src.params import Params, RunParams, TrainParams, read
+from src.params import Params, RunParams, read
 from src.runtime.devices import set_up_process
 from src.runtime.files import write_json, write_table
 from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
@@ -51,7 +51,6 @@ def cross_validation(
         params: of each training, and of the draw of its validation split.
         device: where to compute.
     """
-    training = TrainParams.model_validate(params.model_dump(include=set(TrainParams.model_fields)))
     rows, evaluations, logits, labels = [], [], [], []
     with ExitStack() as until_written:
         for fold in stratified_folds(part, folds, params.val_fraction, params.split_seed):
@@ -59,7 +58,7 @@ def cross_validation(
             facts: dict[str, Any] = {"images": digest(fold), **params.model_dump()}
             print(f"fold {fold.number} of {folds}", flush=True)
             trained, result = until_written.enter_context(
-                resumable_training(training, fold.train, fold.val, device, facts=facts)
+                resumable_training(params, fold.train, fold.val, device, facts=facts)
             )
             images = torch.from_numpy(fold.held_out.images).to(device)
             network = trained.build().to(device)

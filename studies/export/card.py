@@ -17,7 +17,8 @@ from src.data.splits import load_split
 from src.evaluation.metrics import CALIBRATION_BINS, wilson_interval
 from src.evaluation.mistakes import most_frequent_mistakes
 from src.params import Params, RunParams, read
-from src.runtime.files import write_text
+from src.runtime.errors import printable
+from src.runtime.files import read_table, write_text
 from src.runtime.paths import (
     CONFUSION,
     ENVIRONMENT,
@@ -101,8 +102,8 @@ def card_data(params: Params, test: dict[str, Any], predictions: dict[str, pd.Da
 
 def literal(name: str) -> str:
     """The name of a class, which may be anything, as Markdown that shows it and does nothing else."""
-    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in name)
-    return "".join(f"&#{ord(each)};" if each in "|<>&*_`[]\\~" else each for each in text)
+    escaped = "|<>&*_`[]\\~"
+    return "".join(f"&#{ord(each)};" if each in escaped else each for each in printable(name))
 
 
 def table_of(rows: pd.DataFrame) -> str:
@@ -173,12 +174,7 @@ def model_card() -> ModelCard:
     """The card of the model in the workspace."""
     params = read(Params)
     tables = {"validation": VAL_PREDICTIONS, "test": PREDICTIONS}
-    names = {"actual": str, "predicted": str, "class": str}
-
-    def csv(path: Path) -> pd.DataFrame:
-        return pd.read_csv(path, dtype=names, keep_default_na=False)
-
-    predictions = {split: csv(path) for split, path in tables.items()}
+    predictions = {split: read_table(path) for split, path in tables.items()}
     train, test, environment = (
         json.loads(path.read_text()) for path in (TRAIN_METRICS, TEST_METRICS, ENVIRONMENT)
     )
@@ -187,8 +183,8 @@ def model_card() -> ModelCard:
     sections = {
         f"{params.model} on {params.dataset}": setup_text(params, train, environment, images),
         "Results": results_text(test, predictions),
-        "Mistakes": mistakes_text(csv(CONFUSION), csv(PER_CLASS)),
-        "Robustness": robustness_text(csv(ROBUSTNESS)),
+        "Mistakes": mistakes_text(read_table(CONFUSION), read_table(PER_CLASS)),
+        "Robustness": robustness_text(read_table(ROBUSTNESS)),
         "Limits": LIMITS,
     }
     first, *others = sections.items()

@@ -112,7 +112,7 @@ def robustness(
     """
 
     def row(corruption: str, strength: int, amount: float, unit: str, shown: Tensor) -> dict[str, object]:
-        accuracy = (classify(shown) == labels).double().mean().item()
+        accuracy = (classify(shown) == labels).sum().item() / len(labels)
         facts = {"corruption": corruption, "strength": strength, "amount": amount, "unit": unit}
         return facts | {"images": len(labels), "accuracy": accuracy}
 

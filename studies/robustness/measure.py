@@ -5,6 +5,7 @@ The validation split, since robustness is a thing to choose a model by, and the 
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,7 +35,8 @@ def main() -> None:
     def classify(images: Tensor) -> Tensor:
         return predict_logits(network, trained.prepare_input(images)).argmax(1)
 
-    images, labels = (torch.from_numpy(array).to(device) for array in (split.images, split.labels))
+    images = torch.from_numpy(split.images).to(device)
+    labels = torch.from_numpy(split.labels.astype(np.int64)).to(device)
     table = robustness(classify, images, labels, SEED)
     first = {name: corrupt(images[:1], name, 3, SEED)[0] for name in table["corruption"].unique()[1:]}
     figure = robustness_figure(table, {name: image.cpu().numpy() for name, image in first.items()})
