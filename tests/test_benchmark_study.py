@@ -242,14 +242,14 @@ def test_a_mistake_in_the_recipes_is_named(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("folds: 5", "folds: 1", "crossval.folds: 1 is invalid (Input should be greater than or equal to 2)"),
+        ("folds: 5", "folds: 1", "crossval.folds: 1 is invalid: Input should be greater than or equal to 2"),
         ("waiting:", "awaiting:", "waiting: Field required"),
         (
             "mnist-lenet5-plain: 5",
             "mnist-lenet5-plain: many",
-            "seeds.mnist-lenet5-plain: Input should be a valid ",
+            "seeds.mnist-lenet5-plain: 'many' is invalid: Input should be a valid ",
         ),
-        (', "padding the images over enlarging them"', "", "claims.1: List should have at least 3 items"),
+        (', "padding the images over enlarging them"', "", "is invalid: List should have at least 3 items"),
         (
             "waiting: [",
             "waiting: [cats, ",

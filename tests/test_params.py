@@ -113,7 +113,7 @@ def test_bounds_are_said(values: dict[str, Any]) -> None:
         parse(values | wrong, Params)
     for bounds in (
         "a number > 0 and ≤ 0.5",
-        "a number > 0;",
+        "a number > 0 and ≤ 1000;",
         "a number ≥ 0 and < 1",
         "an integer ≥ 1",
     ):
@@ -210,7 +210,7 @@ def test_comments_are_written_and_values_left_alone() -> None:
         "folds: 2",
         "other: 3 # e",
     ]
-    assert lines[2].endswith("  # Learning rate: a number > 0")
+    assert lines[2].endswith("  # Learning rate: a number > 0 and ≤ 1000")
     assert lines[3].endswith("  # Network architecture: one of lenet5, lenet5_1998, convnet")
     assert parameter_reference.with_comments("\n".join(lines)) == "\n".join(lines) + "\n"
 

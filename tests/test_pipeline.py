@@ -238,7 +238,7 @@ def test_git_brings_the_parameters_back_after_a_refused_value_of_the_same_length
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("lr=-1", "error: params.yaml: lr: -1 is invalid; expected a number > 0"),
+        ("lr=-1", "error: params.yaml: lr: -1 is invalid; expected a number > 0 and ≤ 1000"),
         ("+learning_rate=1", "error: params.yaml: unknown key 'learning_rate'; expected dataset,"),
     ],
 )

@@ -48,7 +48,8 @@ def read_study(path: Path = STUDY) -> Study:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {key}: {first['input']!r} is invalid ({first['msg']})") from None
+        wrong = "" if first["type"] == "missing" else f"{first['input']!r} is invalid: "
+        raise UserError(f"{path}: {key}: {wrong}{first['msg']}") from None
 
 
 def refuse_unknown_recipes(study: Study, recipes: Collection[str]) -> None:
