@@ -7,7 +7,8 @@ import pandas as pd
 from src.data.splits import load_split
 from src.evaluation.examples import load_examples
 from src.figures import evaluation, images, training
-from src.runtime.files import read_table, replacing
+from src.figures.style import save
+from src.runtime.files import read_table
 from src.runtime.paths import EXAMPLES, PLOTS, TEST_METRICS, TRAIN_METRICS, TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import run_stage
 from src.tracking.trackers import named_trackers, track_plots
@@ -35,9 +36,7 @@ def main() -> None:
     }
     pictures = [PLOTS / f"{name}.png" for name in drawn]
     for picture, figure in zip(pictures, drawn.values(), strict=True):
-        with replacing(picture) as temporary:
-            # Without the name of the program that drew it, the file depends on the picture alone.
-            figure.savefig(temporary, dpi=110, metadata={"Software": None})
+        save(figure, picture)
     metrics = {key: value for key, value in tested.items() if isinstance(value, float)}
     track_plots(trackers, train.dataset, metrics, pictures)
 

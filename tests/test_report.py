@@ -21,6 +21,7 @@ import vl_convert
 from dvc.repo import Repo
 from PIL import Image
 
+from src.compare.groups import parse_parameters
 from src.compare.provenance import Provenance
 from src.compare.revisions import Revision, read_predictions, resolve
 from src.compare.values import flat
@@ -39,7 +40,6 @@ from src.report.revisions import (
     PREDICTIONS,
     Snapshot,
     load,
-    parse_parameters,
     range_of_histories,
 )
 from src.report.tables import matrix, metrics

@@ -272,7 +272,7 @@ def test_trials_are_not_recorded_where_the_code_was_committed_anew_while_they_ra
         log.read_text()
         .splitlines()[-1]
         .startswith(
-            "error: --record: the trials were made with another src/training/loop.py than that of HEAD"
+            "error: --record: changed since the search began: src/training/loop.py; expected the code that"
         )
     )
     assert clone.git("for-each-ref", "refs/exps") == ""

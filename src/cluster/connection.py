@@ -122,7 +122,7 @@ def difference(here: Facts, there: Facts, any_bits: bool) -> str | None:
             )
     if there["bits"] != here["bits"] and not any_bits:
         return (
-            f"computes on {there['bits']}, this machine on {here['bits']}: the last bits of its results are "
-            "others; expected the same class of processors (a sweep takes others with --any-bits)"
+            f"computes on {there['bits']}, this machine on {here['bits']}: its results differ in the last "
+            "bits; expected the same class of processors (a sweep takes others with --any-bits)"
         )
     return None

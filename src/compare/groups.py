@@ -106,11 +106,25 @@ def find_group(repo: Repo, pattern: str) -> Group:
     return Group(pattern, dict(sorted(experiments.items())), common)
 
 
+def parse_parameters(content: bytes) -> dict[str, Any]:
+    """Read `params.yaml`, as DVC reads it, without asking whether its values are accepted today.
+
+    Raises:
+        ValueError: it is not YAML, or has no keys.
+    """
+    values = parse_yaml(content.decode("utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"expected `key: value` lines, found {type(values).__name__}")
+    return {str(key): value for key, value in values.items()}
+
+
 def _parameters(revision: Revision) -> dict[str, Any]:
+    content = revision.read(str(PARAMS_FILE))
+    if content is None:
+        raise UserError(f"{revision.name}: {PARAMS_FILE} is missing; expected a revision with results")
     try:
-        values = parse_yaml((revision.read(str(PARAMS_FILE)) or b"").decode())
-        return {str(key): value for key, value in dict(values).items()}  # type: ignore[call-overload]
-    except (ValueError, TypeError) as error:
+        return parse_parameters(content)
+    except ValueError as error:
         raise UserError(f"{revision.name}: cannot read {PARAMS_FILE} ({error})") from None
 
 

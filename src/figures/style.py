@@ -1,15 +1,19 @@
-"""What the figures share: colours, names as labels, and many small images as one picture."""
+"""What the figures share: colours, names as labels, many small images as one picture, and a file for each."""
 
 from __future__ import annotations
 
 import functools
 import unicodedata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from src.runtime.files import replacing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito's palette, told apart with any form of colour blindness (https://jfly.uni-koeln.de/color/).
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#595959"
@@ -23,6 +27,13 @@ CLASSES_BY_NAME = 20
 
 # Characters of a name that have room beside an axis.
 LONGEST_LABEL = 24
+
+
+def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Write a figure as PNG, whole or not at all; equal figures give equal bytes."""
+    with replacing(path) as temporary:
+        # Without the name of the program that drew it, the file depends on the picture alone.
+        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
 
 
 def label(text: str, longest: int = LONGEST_LABEL) -> str:

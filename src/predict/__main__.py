@@ -151,8 +151,7 @@ def main() -> None:
 def draw(predictions: list[Prediction], class_names: list[str], path: Path) -> None:
     """Write a figure of pictures, what the model saw of them, and its answers, or why there are none."""
     from src.figures.images import predicted_pictures
-    from src.figures.style import label
-    from src.runtime.files import replacing
+    from src.figures.style import label, save
 
     pairs = [(one.pixels, one.prepared.image if one.prepared else None) for one in predictions]
     titles = []
@@ -162,8 +161,7 @@ def draw(predictions: list[Prediction], class_names: list[str], path: Path) -> N
             f"{label(best['class'])} ({best['confidence']:.1%})" if best else label(one.problem, longest=44)
         )
         titles.append(title)
-    with replacing(path) as temporary:
-        predicted_pictures(pairs, titles).savefig(temporary, dpi=150, format="png")
+    save(predicted_pictures(pairs, titles), path, dpi=150)
 
 
 if __name__ == "__main__":

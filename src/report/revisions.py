@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from src.compare.groups import Group, group_provenance, read_runs
+from src.compare.groups import Group, group_provenance, parse_parameters, read_runs
 from src.compare.provenance import Provenance, model_md5, read_provenance
 from src.compare.revisions import WORKSPACE, Revision, git
 from src.compare.values import flat, is_number
@@ -25,7 +25,6 @@ from src.evaluation.seeds import Run
 from src.runtime import paths
 from src.runtime.errors import reason
 from src.runtime.paths import PARAMS_FILE
-from src.runtime.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -238,14 +237,6 @@ def parse_table(content: bytes, columns: dict[str, type]) -> pd.DataFrame:
         raise ValueError("no rows")
     wanted = {name: kind for name, kind in columns.items() if name in table or name not in OPTIONAL}
     return table[list(wanted)].astype(wanted)
-
-
-def parse_parameters(content: bytes) -> dict[str, Any]:
-    """Read `params.yaml`, as DVC reads it, without asking whether its values are accepted today."""
-    values = parse_yaml(content.decode("utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError(f"expected `key: value` lines, found {type(values).__name__}")
-    return {str(key): value for key, value in values.items()}
 
 
 def _checked_png(content: bytes) -> bytes:

@@ -21,10 +21,11 @@ import torch
 from filelock import FileLock, Timeout
 
 from src.data.splits import load_split
+from src.figures.style import save
 from src.params import RunParams, read
 from src.runtime.devices import select_device
 from src.runtime.errors import UserError, run
-from src.runtime.files import replacing, write_table
+from src.runtime.files import write_table
 from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import repository
 from src.tune.confirmation import compare_candidates, confirm, refuse_searched_seed, verdict
@@ -169,9 +170,12 @@ def main() -> None:
     except Timeout:
         raise UserError(f"the search {name!r} is running already") from None
     write_table(TABLE, table(trials))
-    with replacing(FIGURE) as path:
-        search_figure(trials, space).savefig(path, dpi=150, format="png")
-    best = report(trials, space, options.samples)
+    save(search_figure(trials, space), FIGURE, dpi=150)
+    print_best(trials, space)
+    if unfinished := _unfinished(trials, options.samples):
+        print(f"interrupted; trials unfinished: {unfinished}; the same command resumes", file=sys.stderr)
+        sys.exit(130)
+    best = best_trial(trials)
     if options.record:
         record_trials(trials, name, identity)
     words = command(best, list(space))
@@ -206,27 +210,20 @@ def record_trials(trials: list[Trial], name: str, identity: Identity) -> None:
     print(f"recorded {len(names)} experiments, {names[0]} to {names[-1]}" if names else "nothing to record")
 
 
-def report(trials: list[Trial], space: dict[str, Domain], samples: int) -> Trial:
-    """Print the best trials, and return the best one; end the process where the search was interrupted.
-
-    Args:
-        trials: all of them.
-        space: what was searched.
-        samples: how many trials the search was to have.
-
-    Raises:
-        UserError: no trial left a model.
-    """
-    ranked = best_first(trials)
-    if ranked:
+def print_best(trials: list[Trial], space: dict[str, Domain]) -> None:
+    """Print the five best trials, with what was searched."""
+    if ranked := best_first(trials):
         shown = table(ranked[:5])[["trial", "status", *space, "epochs", "val_loss", "val_accuracy"]]
         print(shown.to_string(index=False, formatters={"val_accuracy": "{:.2%}".format}))
-    if unfinished := _unfinished(trials, samples):
-        print(
-            f"interrupted; trials unfinished: {unfinished}; the same command resumes",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+
+
+def best_trial(trials: list[Trial]) -> Trial:
+    """The best trial: by its further seeds, whose comparison is printed, or else by its accuracy.
+
+    Raises:
+        UserError: no trial left a model, or none with every further seed.
+    """
+    ranked = best_first(trials)
     if not ranked:
         raise UserError(f"none of {len(trials)} trials finished; {TABLE} says why")
     if not any(trial.confirms for trial in trials):

@@ -26,7 +26,7 @@ WORDS = {
     "data": "{key} has changed",
     "code": "{key} has changed",
 }
-MOST_SHOWN = 4
+MAX_SHOWN = 4
 
 Identity = dict[str, dict[str, Any]]
 
@@ -80,13 +80,18 @@ def claim(folder: Path, identity: Identity) -> None:
     if file.exists():
         found = differences(json.loads(file.read_text()), json.loads(_text(identity)))
         if found:
-            more = f" and {len(found) - MOST_SHOWN} more" * (len(found) > MOST_SHOWN)
             raise UserError(
                 f"--name: {folder.name!r} is a search with other settings "
-                f"({'; '.join(found[:MOST_SHOWN])}{more}); expected the same settings or another name"
+                f"({shortened(found, '; ')}); expected the same settings or another name"
             )
     folder.mkdir(parents=True, exist_ok=True)
     write_text(file, _text(identity))
+
+
+def shortened(words: list[str], separator: str) -> str:
+    """The first of some words, and how many more there are."""
+    more = f" and {len(words) - MAX_SHOWN} more" if len(words) > MAX_SHOWN else ""
+    return separator.join(words[:MAX_SHOWN]) + more
 
 
 def differences(before: Identity, now: Identity) -> list[str]:

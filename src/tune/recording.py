@@ -13,13 +13,12 @@ from src.params import RunParams, read
 from src.runtime.errors import UserError
 from src.runtime.files import json_text
 from src.runtime.paths import LOCK_FILE, PARAMS_FILE, PIPELINE_FILE, TRAIN_METRICS
-from src.tune.identity import search_code
+from src.tune.identity import search_code, shortened
 from src.tune.trials import FIGURE, TABLE, Trial
 
 # What decides a result besides the parameters, which are part of each experiment.
 DECISIVE = ("src", "stages", str(PIPELINE_FILE))
 SEARCH_FILES = (TABLE, FIGURE)
-MOST_SHOWN = 4
 
 
 def refuse_uncommitted_code() -> None:
@@ -27,9 +26,8 @@ def refuse_uncommitted_code() -> None:
     listed = git("status", "--porcelain", "--untracked-files=all", "-z", "--no-renames", "--", *DECISIVE)
     changed = [line[3:] for line in listed.split("\0") if line]
     if changed:
-        more = f" and {len(changed) - MOST_SHOWN} more" * (len(changed) > MOST_SHOWN)
         raise UserError(
-            f"--record: uncommitted changes in {', '.join(changed[:MOST_SHOWN])}{more}; commit them, so that "
+            f"--record: uncommitted changes in {shortened(changed, ', ')}; commit them, so that "
             "the experiments belong to the code that made them"
         )
 
@@ -44,8 +42,8 @@ def refuse_other_code(code: dict[str, str]) -> None:
     now = search_code()
     if changed := sorted(name for name in code.keys() | now.keys() if code.get(name) != now.get(name)):
         raise UserError(
-            f"--record: the trials were made with another {', '.join(changed[:MOST_SHOWN])} than that of "
-            "HEAD; call again with the code that made them"
+            f"--record: changed since the search began: {shortened(changed, ', ')}; expected the code that "
+            "trained the trials"
         )
 
 

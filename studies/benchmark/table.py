@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from src.figures.style import save
 from src.runtime.errors import UserError
-from src.runtime.files import replacing, write_table
+from src.runtime.files import write_table
 from src.runtime.workspace import run_stage
 from studies.benchmark.figure import accuracies_by_recipe
 from studies.benchmark.recipes import FOLDER
@@ -25,8 +26,7 @@ def main() -> None:
     summary = summarise(runs)
     write_table(FOLDER / "runs.csv", runs)
     write_table(FOLDER / "summary.csv", summary)
-    with replacing(FOLDER / "accuracy.png") as temporary:
-        accuracies_by_recipe(runs).savefig(temporary, dpi=110, metadata={"Software": None})
+    save(accuracies_by_recipe(runs), FOLDER / "accuracy.png")
     print(summary[["recipe", "n", "test_accuracy_mean", "test_accuracy_interval"]].to_string(index=False))
 
 

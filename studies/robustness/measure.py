@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from src.data.splits import load_split
+from src.figures.style import save
 from src.networks.build import predict_logits
 from src.networks.model_file import load_model
 from src.runtime.devices import set_up_process
 from src.runtime.errors import UserError
-from src.runtime.files import replacing, write_table
+from src.runtime.files import write_table
 from src.runtime.paths import MODEL, VAL_SPLIT
 from src.runtime.workspace import run_stage
 from studies.robustness.corruptions import corrupt, robustness
@@ -41,8 +42,7 @@ def main() -> None:
     first = {name: corrupt(images[:1], name, 3, SEED)[0] for name in table["corruption"].unique()[1:]}
     figure = robustness_figure(table, {name: image.cpu().numpy() for name, image in first.items()})
     write_table(RESULTS / "accuracy.csv", table)
-    with replacing(RESULTS / "accuracy.png") as temporary:
-        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+    save(figure, RESULTS / "accuracy.png")
     print(by_strength(table).to_string(index=False))
 
 
