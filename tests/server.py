@@ -65,7 +65,7 @@ def serve(files: dict[str, bytes], fault: str = "none") -> Iterator[Mirror]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     mirror.url = f"http://127.0.0.1:{server.server_address[1]}/data/"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield mirror
     finally:

@@ -45,7 +45,7 @@ def test_downloads_what_is_missing_and_only_that(tmp_path: Path) -> None:
 def test_a_mirror_that_fails_is_followed_by_the_next(tmp_path: Path, fault: str) -> None:
     broken = {} if fault == "404" else FILES
     with serve(broken, fault) as bad, serve(FILES) as good:
-        ensure(tmp_path, bad.url, good.url, timeout=0.5)
+        ensure(tmp_path, bad.url, good.url, timeout=0.15)
         assert sorted(bad.asked) == sorted(good.asked) == NAMES
     assert content(tmp_path) == FILES
 
@@ -64,7 +64,7 @@ def test_when_every_mirror_fails_one_message_says_what_to_do(tmp_path: Path, fau
     folder = tmp_path / "MNIST" / "raw"
     files = {} if fault == "404" else FILES
     with serve(files, fault) as mirror, pytest.raises(UserError, match=said) as refusal:
-        ensure(folder, mirror.url, timeout=0.5)
+        ensure(folder, mirror.url, timeout=0.15)
     message = str(refusal.value)
     for part in ("MNIST", str(folder), *NAMES, mirror.url, "LENET_DATA_ROOT", "dataset: Digits"):
         assert part in message
@@ -74,7 +74,7 @@ def test_when_every_mirror_fails_one_message_says_what_to_do(tmp_path: Path, fau
 @pytest.mark.parametrize("fault", ["silent", "stall"])
 def test_a_server_that_says_no_more_is_given_up_and_has_one_line(tmp_path: Path, fault: str) -> None:
     with serve(FILES, fault) as mirror, pytest.raises(UserError) as refusal:
-        ensure(tmp_path, mirror.url, timeout=0.3)
+        ensure(tmp_path, mirror.url, timeout=0.15)
     first, *files = FILES
     assert mirror.asked == [first], "no other file is waited for"
     assert str(refusal.value).splitlines() == [

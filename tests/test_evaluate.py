@@ -46,14 +46,6 @@ def test_a_model_of_another_dataset_is_refused(reproduced: Clone, tmp_path: Path
         load_split_of(model, tmp_path / "val.npz")
 
 
-def test_the_training_split_is_not_read(clone: Clone) -> None:
-    written = clone.read("plots/val_predictions.csv")
-    (clone.path / "data/prepared/train.npz").unlink()
-    (clone.path / "plots/val_predictions.csv").unlink()
-    clone.run("python", "-m", "stages.evaluate")
-    assert clone.read("plots/val_predictions.csv") == written
-
-
 class Plain(Network):
     """A network without feature maps of its own, whose activation overwrites what a convolution gives."""
 

@@ -201,7 +201,7 @@ def api(comments: Comments) -> Iterator[dict[str, str]]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         # For this host alone `gh` does without TLS; it is reached through a proxy, which is this server.
         proxy = f"http://127.0.0.1:{server.server_address[1]}"

@@ -74,7 +74,7 @@ print(json.dumps({{
 @pytest.mark.parametrize(
     ("package", "variables"),
     [
-        ("src", {}),
+        pytest.param("src", {}, marks=pytest.mark.slow),
         ("stages", HOSTILE),  # which says `import src`, as the others do: see test_stages.py
         *(
             pytest.param(package, HOSTILE, marks=pytest.mark.slow)

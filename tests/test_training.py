@@ -353,7 +353,9 @@ class StopError(Exception):
         ("SGD", "cosine", "PReLU"),
     ],
 )
-@pytest.mark.parametrize("recipe", [{}, RECIPE], ids=["plain", "recipe"])
+@pytest.mark.parametrize(
+    "recipe", [pytest.param({}, id="plain", marks=pytest.mark.slow), pytest.param(RECIPE, id="recipe")]
+)
 def test_goes_on_from_any_epoch_as_if_it_had_never_stopped(
     settings: OptimizationParams,
     tmp_path: Path,

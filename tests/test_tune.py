@@ -77,9 +77,8 @@ def test_trials_become_a_table_a_figure_and_an_experiment(clone: Clone) -> None:
         zip(measured["val_accuracy"], measured["dropout"], strict=True)
     )
     # The command trains what the trial trained.
-    clone.run(*command.split(), LENET_THREADS="1")
+    clone.run(*command.split(), "train", LENET_THREADS="1")
     assert json.loads(clone.read("metrics/train.json"))["val_accuracy"] == best["val_accuracy"]
-    assert json.loads(clone.read("metrics/test.json"))["accuracy"] > 0
 
 
 def start(clone: Clone, *options: str, **env: str) -> tuple[subprocess.Popen[bytes], Path]:
