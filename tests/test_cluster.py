@@ -134,7 +134,7 @@ def test_experiments_of_a_lost_node_run_elsewhere(clone: Clone) -> None:
 
 @pytest.mark.slow
 def test_an_interruption_and_a_failure(clone: Clone) -> None:
-    words = ("lr=0.01,0.02,1e30,0.03", "epochs=12")
+    words = ("lr=0.01,0.02,1000,0.03", "epochs=12")
     with ray_cluster() as cluster:
         process = start(clone, cluster, *words)
         assert process.stdout is not None
@@ -153,7 +153,7 @@ def test_an_interruption_and_a_failure(clone: Clone) -> None:
         assert result.returncode == 1
         lines = output(result).splitlines()
         assert f"{done} of 4 were done before" in lines
-        failed = next(number for number, line in enumerate(lines) if "lr=1e30 epochs=12: failed" in line)
+        failed = next(number for number, line in enumerate(lines) if "lr=1000 epochs=12: failed" in line)
         assert any("try a smaller lr" in line for line in lines[failed + 1 : failed + 6]), (
             "the end of its log"
         )

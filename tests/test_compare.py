@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from src.compare.__main__ import LAST_LOOK, accuracy_lines, difference_line, group_lines, main, result_lines
 from src.compare.groups import Group, compare_groups, is_pattern
@@ -68,13 +70,13 @@ def test_groups_in_words() -> None:
         "B  b-more*  98.30% ± 0.98  (3 seeds: 0, 1, 2)",
         "mean validation accuracy ± sample standard deviation; the seed is the unit, not the image",
         "B - A: +2.30 percentage points, 95 % interval +1.64 to +2.96 (paired by seed, n = 3)",
-        "a significant difference between the settings: the interval over seeds excludes 0",
+        "a significant difference between the settings on these images: the interval over seeds excludes 0",
     ]
     worse = compare_groups(b, {0: Run(0.95, 0.1), 1: Run(0.985, 0.1), 5: Run(0.1, 0.1)})
     assert worse.seeds == [0, 1]
     assert group_lines(group("b", 0, 1, 2), group("c", 0, 1, 5), worse, "test")[-2:] == [
         "B - A: -1.00 percentage points, 95 % interval -20.06 to +18.06 (paired by seed, n = 2)",
-        "no significant difference between the settings: the interval over seeds includes 0",
+        "no significant difference between the settings on these images: the interval over seeds includes 0",
     ]
 
 
@@ -231,7 +233,7 @@ def test_experiments_are_compared_by_their_seeds(groups: Clone, compared: Compar
         "B  fast*  96.00% ± 1.00  (3 seeds: 0, 1, 2)",
         "mean validation accuracy ± sample standard deviation; the seed is the unit, not the image",
         "B - A: +5.00 percentage points, 95 % interval +2.52 to +7.48 (paired by seed, n = 3)",
-        "a significant difference between the settings: the interval over seeds excludes 0",
+        "a significant difference between the settings on these images: the interval over seeds excludes 0",
         "parameters that differ:",
         "  lr: 0.0001 → 0.005",
     ]
@@ -271,6 +273,30 @@ def test_groups_with_other_images_of_ones_own_are_refused(groups: Clone, compare
         "different validation images: test_fraction is 0.1 in shells-0.1*, 0.2 in shells-0.2*"
     )
     compared(groups, "Digits-0.1*", "Digits-0.2*")  # which comes with a test split
+
+
+def test_groups_that_were_trained_on_changed_images_are_refused(clone: Clone, compared: Compare) -> None:
+    """Of images of one's own the parameters say nothing; `dvc.lock` does."""
+    val_images = {"old-0": "1", "old-1": "1", "new-0": "2", "new-1": "2", "mixed-0": "1", "mixed-1": "2"}
+    for name, md5 in val_images.items():
+        trained = json.loads(clone.read("metrics/train.json")) | {"val_accuracy": 0.9}
+        lock = YAML(typ="safe").load(clone.read("dvc.lock"))
+        train = lock["stages"]["train"]
+        for out in train["outs"]:
+            if out["path"] == "metrics/train.json":
+                out["md5"] = hashlib.md5(json.dumps(trained).encode()).hexdigest()
+        for dep in train["deps"]:
+            if dep["path"] == "data/prepared/val.npz":
+                dep["md5"] = md5
+        seed = {"seed": int(name[-1])}
+        add_experiment(clone, name, seed, {"val_accuracy": 0.9}, {"dvc.lock": json.dumps(lock)})
+    assert compared.refused(clone, "old*", "new*") == (
+        "different validation images: data/prepared/val.npz is not the same in old* and new*"
+    )
+    assert compared.refused(clone, "old*", "mixed*") == (
+        "'mixed*': mixed-0 and mixed-1 have different images (data/prepared/val.npz); "
+        "expected a narrower pattern"
+    )
 
 
 def test_what_else_than_parameters_may_explain_a_difference(clone: Clone, compared: Compare) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -60,7 +61,8 @@ def test_the_committed_results_have_a_record() -> None:
 
 
 def test_code_is_every_dependency_that_is_no_data() -> None:
-    assert read() == Provenance(HERE, {"src/training.py": "a", "src/networks": "1.dir"})
+    images = {"data/prepared/train.npz": "0"}
+    assert read() == Provenance(HERE, {"src/training.py": "a", "src/networks": "1.dir"}, images=images)
 
 
 def test_an_environment_in_words() -> None:
@@ -123,6 +125,7 @@ def test_a_trial_of_a_search_has_no_record(clone: Clone, monkeypatch: pytest.Mon
 
 def test_what_differs() -> None:
     a = Provenance(HERE, {"src/b.py": "1", "src/a.py": "1", "src/old.py": "1", "src/same.py": "1"})
+    a = replace(a, images={"data/a": "1"})
     b = Provenance(
         {"torch": "2.15.0"} | {key: HERE[key] for key in ("python", "bits", "device", "threads")},
         {"src/b.py": "2", "src/a.py": "2", "src/new.py": "1", "src/same.py": "1"},
@@ -140,6 +143,7 @@ def test_what_differs() -> None:
         (Provenance(HERE, b.code), "trained by different code"),
         (Provenance(b.environment, a.code), "trained in different environments"),
         (Provenance(b.environment, None), "trained in different environments"),
+        (Provenance(HERE, a.code, images={"data/a": "2"}), "trained on different images"),
     ):
         assert caveat(a, other) == said + rest
 

@@ -53,7 +53,7 @@ def problem(params: Params, tmp_path: Path, protected: None) -> Problem:
     base = params.model_dump(include=set(RunParams.model_fields))
     base |= {"epochs": 6, "batch_size": 10, "optimizer": "SGD", "schedule": "constant", "dropout": 0.0}
     splits = (bright_squares(20), bright_squares(25, seed=1))
-    return Problem({"lr": Domain("log_uniform", (1e-5, 1e4))}, base, splits, tmp_path / "search")
+    return Problem({"lr": Domain("log_uniform", (1e-5, 1e3))}, base, splits, tmp_path / "search")
 
 
 def search(problem: Problem, *, samples: int, seed: int = 0, cpus: int = 1) -> list[Trial]:
@@ -71,7 +71,7 @@ def test_finished_diverged_and_failed_are_rows_and_stop_nothing(
     good = problem.base | {"lr": 0.01}
     # A last batch of one image has no statistics for batch norm.
     alone = good | {"model": "convnet", "batch_size": len(problem.splits[0].labels) - 1}
-    trials = RayEngine(None, 1, 0, "cpu").train(problem, [good, good | {"lr": 1e30}, alone], "given")
+    trials = RayEngine(None, 1, 0, "cpu").train(problem, [good, good | {"lr": 1000.0}, alone], "given")
     rows = table(trials)
     assert rows["status"].tolist() == ["finished", "diverged", "failed"]
     assert rows["epochs"].tolist() == [6, 0, 0]

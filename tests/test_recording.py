@@ -62,7 +62,7 @@ def test_trials_of_other_code_are_not_recorded(clone: Clone, monkeypatch: pytest
     clone.replace("src/training/loop.py", "import math", "import math  # edited")
     clone.git("commit", "--quiet", "--all", "--message=Edited while the search ran")
     with pytest.raises(
-        UserError, match=r"^--record: .* changed since the search began: src/training/loop\.py; "
+        UserError, match=r"^--record: changed since the search began: src/training/loop\.py; "
     ):
         refuse_other_code(code)
 

@@ -210,7 +210,7 @@ def test_a_wide_table_has_a_shadow_where_more_of_it_is(browser: Browser) -> None
 
     def edge() -> float:
         """The mean brightness of the last four columns of pixels of what is visible of the table."""
-        browser.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        browser.picture(whole=False)  # which may still show the moment before
         x, y, width, height = browser.evaluate(
             f"(({{x, y, width, height}}) => [x, y, width, height])({table}.getBoundingClientRect())"
         )

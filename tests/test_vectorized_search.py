@@ -34,7 +34,7 @@ def problem(params: Params, tmp_path: Path) -> Problem:
     base = params.model_dump(include=set(RunParams.model_fields))
     base |= {"epochs": 2, "batch_size": 10, "optimizer": "SGD", "dropout": 0.0}
     splits = (bright_squares(20), bright_squares(25, seed=1))
-    return Problem({"lr": Domain("log_uniform", (1e-4, 1e6))}, base, splits, tmp_path)
+    return Problem({"lr": Domain("log_uniform", (1e-4, 1e3))}, base, splits, tmp_path)
 
 
 def test_its_threads_are_those_of_its_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:

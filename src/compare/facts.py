@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from src.compare.groups import Group, GroupComparison, compare_groups, group_provenance, read_runs
+from src.compare.groups import (
+    Group,
+    GroupComparison,
+    check_same_images,
+    compare_groups,
+    group_provenance,
+    read_runs,
+)
 from src.compare.provenance import Provenance, differing
 from src.compare.revisions import (
     Revision,
@@ -73,8 +80,11 @@ def group_facts(a: Group, b: Group, split: str) -> Facts[GroupComparison]:
     """
     parameters = differing(a.parameters, b.parameters)
     check_images(parameters, split, a.name, b.name, dataset=a.parameters.get("dataset"))
+    trained = group_provenance(a), group_provenance(b)
+    if split == "validation":
+        check_same_images(a.name, b.name, trained)
     result = compare_groups(read_runs(a, split), read_runs(b, split))
-    return Facts(a.name, b.name, split, result, parameters, (group_provenance(a), group_provenance(b)))
+    return Facts(a.name, b.name, split, result, parameters, trained)
 
 
 def read_metrics(revision: Revision) -> dict[str, Any]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from src.compare.provenance import Provenance, differing
+from src.compare.provenance import Provenance, differing, differing_images
 from src.compare.revisions import Revision, provenance, resolve
 from src.evaluation.seeds import Run, Setting, compare_settings
 from src.runtime.errors import UserError
-from src.runtime.paths import PARAMS_FILE, TEST_METRICS, TRAIN_METRICS
+from src.runtime.paths import PARAMS_FILE, TEST_METRICS, TRAIN_METRICS, VAL_SPLIT
 from src.runtime.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ class GroupComparison:
             return f"nothing can be said of other seeds: the groups have {common} in common"
         if self.b.interval is None:
             return "nothing can be said of other seeds: all of these differ by the same amount"
+        difference = "difference between the settings on these images: the interval over seeds"
         if self.b.distinct:
-            return "a significant difference between the settings: the interval over seeds excludes 0"
-        return "no significant difference between the settings: the interval over seeds includes 0"
+            return f"a significant {difference} excludes 0"
+        return f"no significant {difference} includes 0"
 
 
 def is_pattern(name: str) -> bool:
@@ -154,6 +155,23 @@ def compare_groups(a: dict[int, Run], b: dict[int, Run]) -> GroupComparison:
 
 
 def group_provenance(group: Group) -> Provenance:
-    """What trained all experiments of a group, where it was the same for all."""
-    first, *others = (provenance(experiment) for experiment in group.experiments.values())
-    return first if all(other == first for other in others) else MIXED
+    """What trained all experiments of a group, where it was the same for all.
+
+    Raises:
+        UserError: they were trained or chosen on different images.
+    """
+    first, *others = map(provenance, group.experiments.values())
+    names = [experiment.name for experiment in group.experiments.values()]
+    for name, other in zip(names[1:], others, strict=True):
+        if found := differing_images(first, other):
+            raise UserError(
+                f"{group.name!r}: {names[0]} and {name} have different images ({', '.join(found)}); "
+                "expected a narrower pattern"
+            )
+    return first if all(other == first for other in others) else replace(MIXED, images=first.images)
+
+
+def check_same_images(a: str, b: str, trained: tuple[Provenance, Provenance]) -> None:
+    """Raise a `UserError` where two groups were compared on different validation images."""
+    if str(VAL_SPLIT) in differing_images(*trained):
+        raise UserError(f"different validation images: {VAL_SPLIT} is not the same in {a} and {b}")

@@ -1,7 +1,7 @@
-"""What trained a revision: the environment and the code that stage `train` left on record.
+"""What trained a revision: the environment, the code and the images that stage `train` left on record.
 
-The environment is in `metrics/environment.json`. The code is in `dvc.lock`, where DVC writes down the MD5 of
-every file that a stage depends on.
+The environment is in `metrics/environment.json`. Code and images are in `dvc.lock`, where DVC writes down the
+MD5 of every file that a stage depends on.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ class Provenance:
         code: the MD5 of every file or folder of code that training depends on, by its path; None where it is
             not recorded.
         environment_problem, code_problem: what to say where that is None.
+        images: the MD5 of each file of prepared images, by its path; None where the code is not recorded.
     """
 
     environment: dict[str, str | int] | None
     code: dict[str, str] | None
     environment_problem: str = NOT_RECORDED
     code_problem: str = NOT_RECORDED
+    images: dict[str, str] | None = None
 
     @property
     def environment_words(self) -> str:
@@ -65,8 +67,9 @@ def read_provenance(read: Callable[[str], bytes | None]) -> Provenance:
     """
     metrics = read(METRICS)
     environment, environment_problem = _parsed(ENVIRONMENT, read(ENVIRONMENT), parse_environment)
-    code, code_problem = _parsed(LOCK, read(LOCK), lambda lock: parse_code(lock, metrics))
-    return Provenance(environment, code, environment_problem, code_problem)
+    read_before, code_problem = _parsed(LOCK, read(LOCK), lambda lock: parse_dependencies(lock, metrics))
+    code, images = read_before or (None, None)
+    return Provenance(environment, code, environment_problem, code_problem, images)
 
 
 def _parsed(
@@ -90,16 +93,17 @@ def parse_environment(content: bytes) -> dict[str, str | int] | None:
     return values or None
 
 
-def parse_code(lock: bytes, metrics: bytes | None) -> dict[str, str] | None:
-    """Read the code of stage `train` from a `dvc.lock`.
+def parse_dependencies(lock: bytes, metrics: bytes | None) -> tuple[dict[str, str], dict[str, str]] | None:
+    """Read the code and the images of stage `train` from a `dvc.lock`.
 
     Args:
         lock: content of the file.
         metrics: content of `metrics/train.json` beside it.
 
     Returns:
-        The MD5 of each dependency that is no data, by its path. None where the lock is not of the run that
-        wrote the metrics: a trial of a search has metrics of its own and the lock of the commit before it.
+        The MD5 of each dependency that is code, and of each that is data, by its path. None where the lock is
+        not of the run that wrote the metrics: a trial of a search has metrics of its own and the lock of the
+        commit before it.
 
     Raises:
         Exception: it is no `dvc.lock`; the YAML parser raises several kinds.
@@ -107,9 +111,10 @@ def parse_code(lock: bytes, metrics: bytes | None) -> dict[str, str] | None:
     stage = _train_stage(lock, metrics)
     if stage is None:
         return None
-    code = {dep["path"]: dep["md5"] for dep in stage["deps"] if not dep["path"].startswith(DATA)}
-    _check_printable(*code, *code.values())
-    return code
+    found = {dep["path"]: dep["md5"] for dep in stage["deps"]}
+    _check_printable(*found, *found.values())
+    images = {path: md5 for path, md5 in found.items() if path.startswith(DATA)}
+    return {path: md5 for path, md5 in found.items() if path not in images}, images
 
 
 def model_md5(read: Callable[[str], bytes | None]) -> str | None:
@@ -127,7 +132,7 @@ def model_md5(read: Callable[[str], bytes | None]) -> str | None:
 
 
 def _train_stage(lock: bytes, metrics: bytes | None) -> dict[str, Any] | None:
-    """What a `dvc.lock` says of stage `train`, see `parse_code`."""
+    """What a `dvc.lock` says of stage `train`, see `parse_dependencies`."""
     from ruamel.yaml import YAML
 
     stage = YAML(typ="safe").load(lock)["stages"].get("train")
@@ -160,6 +165,11 @@ def differing_code(a: Provenance, b: Provenance) -> dict[str, tuple[Any, Any]] |
     return None if a.code is None or b.code is None else dict(sorted(differing(a.code, b.code).items()))
 
 
+def differing_images(a: Provenance, b: Provenance) -> list[str]:
+    """The files of prepared images that differ, sorted; none where those of one are not recorded."""
+    return [] if a.images is None or b.images is None else sorted(differing(a.images, b.images))
+
+
 def describe_code(found: Mapping[str, tuple[Any, Any]], name_a: str, name_b: str) -> list[str]:
     """The paths of `differing_code`, with a note where only one of the two revisions has the file."""
     only = {
@@ -171,7 +181,8 @@ def describe_code(found: Mapping[str, tuple[Any, Any]], name_a: str, name_b: str
 def caveat(a: Provenance, b: Provenance) -> str:
     """What to keep in mind when two revisions are compared; empty where no difference is recorded."""
     code, environment = differing_code(a, b), differing_environment(a, b)
-    causes = ["by different code"] * bool(code) + ["in different environments"] * bool(environment)
+    causes = ["on different images"] * bool(differing_images(a, b))
+    causes += ["by different code"] * bool(code) + ["in different environments"] * bool(environment)
     if not causes:
         return ""
     return f"trained {' and '.join(causes)}: the parameters alone may not explain the difference"

@@ -16,6 +16,7 @@ from src.compare.provenance import (
     differing,
     differing_code,
     differing_environment,
+    differing_images,
     read_provenance,
 )
 from src.params import BUILT_IN
@@ -180,7 +181,8 @@ def is_same(
         parameters: those that differ.
         trained: what trained both.
     """
-    differs = parameters or differing_environment(*trained) or differing_code(*trained)
+    differs = any((parameters, differing_environment(*trained), differing_code(*trained)))
+    differs = differs or bool(differing_images(*trained))
     common = tables[0].columns.intersection(tables[1].columns)
     return not differs and tables[0][common].equals(tables[1][common])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from src.compare.groups import RESULTS, compare_groups
+from src.compare.groups import RESULTS, check_same_images, compare_groups
 from src.compare.provenance import caveat, differing
 from src.compare.revisions import check_images, is_same, missing_predictions, nothing_differs
 from src.compare.values import is_number, mean_text, percentage_points
@@ -80,6 +80,7 @@ def _judge_predictions(baseline: Snapshot, other: Snapshot, changed: dict[str, t
 
 
 def _judge_groups(baseline: Snapshot, other: Snapshot) -> Judgement:
+    check_same_images(baseline.name, other.name, (baseline.provenance, other.provenance))
     result = compare_groups(_runs(baseline), _runs(other))
     a, b = result.a, result.b
     means = " and ".join(f"{mean_text(side)} (n = {side.n})" for side in (a, b))

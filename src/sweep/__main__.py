@@ -59,7 +59,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--seeds",
         metavar=f"N|{AUTO}",
         help=f"N: every setting with the seeds 0 to N-1; {AUTO}: two seeds for every setting, then more for\n"
-        "the better ones, until the best is told from the rest or the budget is spent",
+        "the better ones, until one is left or the budget is spent",
     )
     parser.add_argument(
         "--budget", type=int, metavar="RUNS", help=f"of --seeds {AUTO}; {BUDGET_SEEDS} for each setting"

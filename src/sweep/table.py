@@ -5,6 +5,7 @@ The test split's accuracy is not shown, since it is not to choose by.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -76,30 +77,33 @@ def _points(fraction: float | None, form: str) -> str:
 def notes(statistics: Sequence[Setting]) -> str:
     """What the columns of `settings_table` mean."""
     corrected = f", corrected for {len(statistics)} settings (Holm)" if len(statistics) > 2 else ""
-    lines = [f"sd, differences to the best and their intervals in points, paired by seed{corrected}"]
+    lines = [
+        f"sd, differences to the best and their intervals in points, paired by seed{corrected}",
+        "the intervals cover other seeds, not other images",
+    ]
     uncertain = sum(not setting.distinct for setting in statistics[1:])
     if uncertain:
         lines.append(f"{UNCERTAIN} cannot be told from the best: {uncertain} of {len(statistics) - 1}")
     return "\n".join(lines)
 
 
-def advice(more: MoreSeeds | None, grid: Sequence[Combination], used: Sequence[int]) -> str:
-    """How many more seeds would settle the closest pair, and the command that adds them.
+def advice(more: MoreSeeds | None, grid: Sequence[Combination]) -> str:
+    """How many seeds would settle the closest pair, and the command that adds them.
 
     Args:
         more: of the settings of the grid.
         grid: all combinations.
-        used: the seeds that were run.
     """
     if more is None:
-        return "more seeds are needed, how many cannot be said: GRID='… seed=0..9', or SEEDS=auto"
-    new = [*used, *range(max(used) + 1, max(used) + 1 + more.seeds)]
+        return (
+            "too few common seeds, or too small a difference, to say how many would tell the best two apart"
+        )
     choices = grid_of({more.best, more.rival}, grid)
     words = " ".join(f"{key}={','.join(values)}" for key, values in choices.items())
-    each = "1 more seed" if more.seeds == 1 else f"{more.seeds} more seeds"
     return (
-        f"{each} each would tell {more.best} from {more.rival}, if the difference stays what it is:\n"
-        f"make sweep GRID='{' '.join(filter(None, [words, f'{SEED}={as_ranges(new)}']))}'"
+        f"{len(more.seeds)} seeds each would tell {more.best} from {more.rival}, "
+        "if the difference stays what it is:\n"
+        f"make sweep GRID='{' '.join(filter(None, [words, f'{SEED}={as_ranges(more.seeds)}']))}'"
     )
 
 
@@ -130,9 +134,11 @@ def conclusion(grid: Sequence[Combination], results: Mapping[str, Run], chosen: 
         if len(ordered) > 1:
             lines.append("one seed each: another seed may order them otherwise (SEEDS=5, SEEDS=auto)")
         return "\n".join([*lines, f"the best: dvc exp apply {ordered[0].name}"])
-    statistics = compare_settings(settings, chosen)
+    lacking = _lacking(grid, settings)
+    compared = {name: runs for name, runs in settings.items() if name not in lacking or name == chosen}
+    statistics = compare_settings(compared or settings, chosen)
     place = {setting.name: number for number, setting in enumerate(statistics)}
-    by_setting = sorted(ordered, key=lambda combination: place[combination.setting])
+    by_setting = sorted(ordered, key=lambda combination: place.get(combination.setting, len(place)))
     lines = [
         experiments_table(by_setting, results),
         "",
@@ -140,8 +146,18 @@ def conclusion(grid: Sequence[Combination], results: Mapping[str, Run], chosen: 
         "",
         notes(statistics),
     ]
+    if compared:
+        lines += [f"not compared: {name}, {why}" for name, why in lacking.items() if name != chosen]
     if any(not setting.distinct for setting in statistics[1:]):
-        lines.append(
-            advice(more_seeds(settings), grid, sorted({seed for runs in settings.values() for seed in runs}))
-        )
+        lines.append(advice(more_seeds(compared or settings, chosen), grid))
     return "\n".join([*lines, f"the best run of the best setting: dvc exp apply {by_setting[0].name}"])
+
+
+def _lacking(grid: Sequence[Combination], settings: Mapping[str, Mapping[int, Run]]) -> dict[str, str]:
+    """Settings some of whose runs have no result, in words: the mean of the others would flatter them."""
+    wanted = Counter(combination.setting for combination in grid)
+    return {
+        name: f"of which {wanted[name] - len(runs)} of {wanted[name]} runs have no result"
+        for name, runs in settings.items()
+        if len(runs) < wanted[name]
+    }
