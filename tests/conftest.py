@@ -275,6 +275,30 @@ def clone(reproduced: Clone, tmp_path: Path) -> Clone:
     return reproduced.copy(tmp_path / "clone")
 
 
+Predict = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Predict:
+    """`python -m src.predict` in a clone, but in this process, which has loaded PyTorch already."""
+
+    def call(clone: Clone, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        from src.predict.__main__ import main
+        from src.runtime.errors import run
+
+        monkeypatch.chdir(clone.path)
+        monkeypatch.setattr(sys, "argv", ["src.predict", *words])
+        try:
+            run(main)
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        assert not (check and code), capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
+
+    return call
+
+
 def bright_squares(per_class: int, seed: int = 0, classes: int = 4) -> Split:
     """Images that a network learns in a few steps: a bright square whose place is the class, and noise."""
     generator = np.random.default_rng(seed)

@@ -21,7 +21,10 @@ from src.networks.model_file import TrainedModel, save_model
 from src.predict import classifiers
 from src.predict.classifiers import OnnxClassifier, TorchClassifier
 from src.runtime.errors import UserError
-from tests.conftest import ROOT, Clone, bright_squares, output
+from src.runtime.paths import MODEL, TRAIN_SPLIT, VAL_SPLIT
+from tests.conftest import ROOT, Clone, Predict, bright_squares, output
+from tests.test_opened_files import OF_THE_TEST_SPLIT
+from tests.watching import run_watched
 
 SQUARES = bright_squares(50)
 DEFAULT = {
@@ -142,8 +145,14 @@ def test_another_file_is_refused(content: bytes, tmp_path: Path) -> None:
         OnnxClassifier(file)
 
 
-def test_the_stage_and_predictions_without_pytorch(clone: Clone) -> None:
-    clone.dvc("repro", "studies/export/dvc.yaml")
+def test_the_stage_and_predictions_without_pytorch(clone: Clone, predict: Predict, tmp_path: Path) -> None:
+    watched = run_watched(clone, tmp_path / "watch", "dvc", "repro", "studies/export/dvc.yaml")
+    for stage, expected in (
+        ("studies/robustness/dvc.yaml:robustness", {str(VAL_SPLIT), str(MODEL)}),
+        ("studies/export/dvc.yaml:export", {str(TRAIN_SPLIT), str(MODEL)}),
+    ):
+        assert expected <= watched.read[stage]
+        assert not watched.read[stage] & OF_THE_TEST_SPLIT
     metrics = json.loads(clone.read("metrics/export.json"))
     assert metrics["images"] == 1000
     assert metrics["onnx"]["same_class"] == metrics["program"]["same_class"] == 1
@@ -158,7 +167,7 @@ def test_the_stage_and_predictions_without_pytorch(clone: Clone) -> None:
     assert {"lenet5", "lenet5-onnx"} <= artifacts(clone)
 
     words = ("plots/samples_train.png", "--model")
-    by_torch = clone.run("python", "-m", "src.predict", *words, "models/model.pt")
+    by_torch = predict(clone, *words, "models/model.pt")
     command = ("python", "-m", "src.predict", *words, "models/model.onnx")
     by_onnx = clone.run("python", "-X", "importtime", *command[1:])
     assert by_onnx.stdout == by_torch.stdout

@@ -17,7 +17,7 @@ from PIL import Image
 from src.data.splits import ImageFormat, load_split
 from src.networks.model_file import load_model
 from src.runtime.paths import ONNX, TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT
-from tests.conftest import Clone, Maker, new_clone
+from tests.conftest import Clone, Maker, Predict, new_clone
 from tests.own_images import digits_in_ink, save_classes
 
 # Loading PyTorch takes longer than any of these stages on a few hundred images: one process for some of them.
@@ -81,15 +81,15 @@ def test_tables_hold_every_class_and_figures_are_drawn(inks: Clone) -> None:
     assert (np.abs(samples[..., 0] - samples[..., 1]) > 60).sum() > 1000, "in colour"
 
 
-def test_own_pictures_are_predicted_by_both_models(inks: Clone, tmp_path: Path) -> None:
+def test_own_pictures_are_predicted_by_both_models(inks: Clone, predict: Predict, tmp_path: Path) -> None:
     names, pictures = sorted(digits_in_ink(1)), sorted((inks.path / "data/own/inks").glob("*/0000.png"))
     asked = [str(path) for path in pictures]
-    of_torch = inks.run("python", "-m", "src.predict", "--json", "--plot", str(tmp_path / "plot.png"), *asked)
+    of_torch = predict(inks, "--json", "--plot", str(tmp_path / "plot.png"), *asked)
     answers = json.loads(of_torch.stdout)
     assert [list(answer["probabilities"]) for answer in answers] == [names] * 20
     shown = np.asarray(Image.open(tmp_path / "plot.png").convert("RGB")).astype(int)
     assert (np.abs(shown[..., 0] - shown[..., 1]) > 60).sum() > 1000, "in colour"
-    of_onnx = inks.run("python", "-m", "src.predict", "--csv", "--model", str(ONNX), *asked).stdout
+    of_onnx = predict(inks, "--csv", "--model", str(ONNX), *asked).stdout
     for row, answer in zip(csv.DictReader(io.StringIO(of_onnx)), answers, strict=True):
         assert row["class"] == answer["class"]
         assert [float(row[name]) for name in names] == pytest.approx(
@@ -97,9 +97,9 @@ def test_own_pictures_are_predicted_by_both_models(inks: Clone, tmp_path: Path) 
         )
 
 
-def test_every_class_is_in_the_table_of_the_untrained_network(inks: Clone) -> None:
+def test_every_class_is_in_the_table_of_the_untrained_network(inks: Clone, predict: Predict) -> None:
     picture = str(next((inks.path / "data/own/inks").glob("*/0000.png")))
-    header, line = inks.run("python", "-m", "src.predict", "--untrained", picture).stdout.splitlines()
+    header, line = predict(inks, "--untrained", picture).stdout.splitlines()
     assert all(name in header for name in digits_in_ink(1))
     assert len(re.findall(r"\d%", line)) == 21
 

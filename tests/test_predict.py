@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +24,9 @@ from src.predict.__main__ import main
 from src.predict.classifiers import TorchClassifier
 from src.predict.predictions import Prediction, as_csv, as_json, as_table, softmax
 from src.predict.predictions import predict as predict_pictures
-from src.runtime.errors import UserError, run
+from src.runtime.errors import UserError
 from src.training.loop import train_on_splits
-from tests.conftest import Clone, changed, output
+from tests.conftest import Clone, Predict, changed, output
 
 
 @pytest.fixture
@@ -40,27 +39,6 @@ def pictures(clone: Clone) -> Path:
             picture = Image.fromarray(255 - split["images"][index]).resize((84, 84))
             picture.save(folder / f"{index:02d}-is-{split['labels'][index]}.png")
     return folder
-
-
-Predict = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Predict:
-    """`python -m src.predict` in a clone, but in this process, which has loaded PyTorch already."""
-
-    def call(clone: Clone, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        monkeypatch.chdir(clone.path)
-        monkeypatch.setattr(sys, "argv", ["src.predict", *words])
-        try:
-            run(main)
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        assert not (check and code), capsys.readouterr()
-        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
-
-    return call
 
 
 def test_pictures_of_a_folder_as_table_json_and_csv(clone: Clone, pictures: Path, predict: Predict) -> None:
