@@ -300,7 +300,7 @@ def test_groups_that_were_trained_on_changed_images_are_refused(clone: Clone, co
 def test_what_else_than_parameters_may_explain_a_difference(clone: Clone, compared: Compare) -> None:
     with (clone.path / "src/training/loop.py").open("a") as file:
         file.write("# by other code\n")
-    clone.dvc("repro", "train", LENET_THREADS="2")
+    clone.dvc("repro", LENET_THREADS="2")
     # What lies in the workspace was trained before this.
     with (clone.path / "src/networks/build.py").open("a") as file:
         file.write("# by nothing yet\n")
