@@ -136,7 +136,7 @@ def test_what_differs() -> None:
     assert describe_code(code, "A", "B") == [
         *("src/a.py", "src/b.py", "src/new.py (only in B)", "src/old.py (only in A)")
     ]
-    assert caveat(a, a) == caveat(a, NOTHING) == caveat(NOTHING, a) == ""
+    assert caveat(a, a, ()) == caveat(a, NOTHING, ()) == caveat(NOTHING, a, ()) == ""
     rest = ": the parameters alone may not explain the difference"
     for other, said in (
         (b, "trained by different code and in different environments"),
@@ -145,7 +145,8 @@ def test_what_differs() -> None:
         (Provenance(b.environment, None), "trained in different environments"),
         (Provenance(HERE, a.code, images={"data/a": "2"}), "trained on different images"),
     ):
-        assert caveat(a, other) == said + rest
+        assert caveat(a, other, ["lr"]) == said + rest
+    assert caveat(a, replace(a, images={"data/a": "2"}), ["val_fraction"]) == ""
 
 
 def test_nothing_is_known_of_a_difference_to_what_is_not_recorded() -> None:

@@ -25,7 +25,6 @@ from src.compare.facts import Facts, differing_pictures, group_facts, read_metri
 from src.compare.groups import Group, GroupComparison, find_group, is_pattern
 from src.compare.markdown import group_markdown, revision_markdown
 from src.compare.provenance import (
-    Provenance,
     caveat,
     describe_code,
     differing_code,
@@ -94,8 +93,9 @@ def parameter_lines(parameters: Mapping[str, tuple[Any, Any]]) -> list[str]:
     return ["parameters that differ:" if changes else "no parameter differs", *changes]
 
 
-def training_lines(a: Provenance, b: Provenance) -> list[str]:
+def training_lines(facts: Facts[Any]) -> list[str]:
     """What trained A and B, in words; last, whether that may explain a difference, too."""
+    a, b = facts.trained
     sides = (("A", a), ("B", b))
     environment, code = differing_environment(a, b), differing_code(a, b)
     if environment is None:
@@ -113,7 +113,7 @@ def training_lines(a: Provenance, b: Provenance) -> list[str]:
         lines += [f"training code that differs: {', '.join(describe_code(code, 'A', 'B'))}"]
     else:
         lines += ["no training code differs"]
-    return [*lines, caution] if (caution := caveat(a, b)) else lines
+    return [*lines, caution] if (caution := caveat(a, b, facts.parameters)) else lines
 
 
 def compare_revisions(facts: Facts[Comparison | str]) -> tuple[list[str], dict[str, Any]]:
@@ -134,7 +134,7 @@ def compare_revisions(facts: Facts[Comparison | str]) -> tuple[list[str], dict[s
         lines.append(nothing_differs(facts.a, facts.b))
     else:
         lines += [*result_lines(result), *parameter_lines(facts.parameters)]
-        lines += training_lines(*facts.trained)
+        lines += training_lines(facts)
     return lines, found | record(facts)
 
 
@@ -153,7 +153,7 @@ def compare_patterns(a: Group, b: Group, facts: Facts[GroupComparison]) -> tuple
     }
     found |= {"seeds": result.seeds, "difference": result.b.difference, "interval": result.b.interval}
     found |= {"p_value": result.b.p_value, "verdict": result.verdict}
-    return lines + training_lines(*facts.trained), found | record(facts)
+    return lines + training_lines(facts), found | record(facts)
 
 
 def record(facts: Facts[Any]) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def _training(facts: Facts[Any]) -> list[str]:
     environment, changed = differing_environment(a, b), differing_code(a, b)
     names = code(facts.a), code(facts.b)
     lines = ["", "### Environment and training code", ""]
-    if caution := caveat(a, b):
+    if caution := caveat(a, b, facts.parameters):
         lines += [_sentence(caution), ""]
     if environment:
         rows = [

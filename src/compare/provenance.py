@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from src.params import PrepareParams
 from src.runtime import paths
 
 ENVIRONMENT, LOCK, METRICS = str(paths.ENVIRONMENT), str(paths.LOCK_FILE), str(paths.TRAIN_METRICS)
@@ -178,10 +179,16 @@ def describe_code(found: Mapping[str, tuple[Any, Any]], name_a: str, name_b: str
     return [f"{path} (only in {only[path]})" if path in only else path for path in found]
 
 
-def caveat(a: Provenance, b: Provenance) -> str:
-    """What to keep in mind when two revisions are compared; empty where no difference is recorded."""
+def caveat(a: Provenance, b: Provenance, parameters: Collection[str]) -> str:
+    """What to keep in mind when two revisions are compared; empty where no difference is recorded.
+
+    Args:
+        a, b: what trained them.
+        parameters: the keys of those that differ; some of them explain different images.
+    """
     code, environment = differing_code(a, b), differing_environment(a, b)
-    causes = ["on different images"] * bool(differing_images(a, b))
+    are_explained = not PrepareParams.model_fields.keys().isdisjoint(parameters)
+    causes = ["on different images"] * (bool(differing_images(a, b)) and not are_explained)
     causes += ["by different code"] * bool(code) + ["in different environments"] * bool(environment)
     if not causes:
         return ""

@@ -75,7 +75,7 @@ def _judge_predictions(baseline: Snapshot, other: Snapshot, changed: dict[str, t
         f"95 % interval {percentage_points(result.interval)} (paired); "
         f"McNemar’s test: p = {result.p_value:.2g}; only {baseline.name} right: {result.only_a:,}, "
         f"only {other.name} right: {result.only_b:,}",
-        caveat(*trained),
+        caveat(*trained, changed),
     )
 
 
@@ -99,7 +99,9 @@ def _judge_groups(baseline: Snapshot, other: Snapshot) -> Judgement:
         b.interval,
         b.p_value,
         "; ".join(details),
-        caveat(baseline.provenance, other.provenance),
+        caveat(
+            baseline.provenance, other.provenance, ()
+        ),  # of the parameters that explain images none differs
     )
 
 
