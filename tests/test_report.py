@@ -210,14 +210,14 @@ def test_a_wide_table_has_a_shadow_where_more_of_it_is(browser: Browser) -> None
 
     def edge() -> float:
         """The mean brightness of the last four columns of pixels of what is visible of the table."""
-        browser.picture(whole=False)  # which may still show the moment before
+        browser.picture(whole=False)  # which may still show the moment before, with charts of another size
+        browser.evaluate(f"{table}.scrollIntoView()")
         x, y, width, height = browser.evaluate(
             f"(({{x, y, width, height}}) => [x, y, width, height])({table}.getBoundingClientRect())"
         )
         image = Image.open(io.BytesIO(browser.picture(whole=False))).convert("L")
         return float(np.mean(image.crop((int(x + width) - 4, int(y), int(x + width), int(y + height)))))
 
-    browser.evaluate(f"{table}.scrollIntoView()")
     assert browser.evaluate(f"{table}.scrollWidth - {table}.clientWidth") > 50
     with_more = edge()
     browser.evaluate(f"{table}.scrollTo(10000, 0)")
