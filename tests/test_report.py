@@ -210,13 +210,15 @@ def test_a_wide_table_has_a_shadow_where_more_of_it_is(browser: Browser) -> None
 
     def edge() -> float:
         """The mean brightness of the last four columns of pixels of what is visible of the table."""
-        browser.picture(whole=False)  # which may still show the moment before, with charts of another size
+        browser.picture(whole=False)  # which may still show the moment before
         browser.evaluate(f"{table}.scrollIntoView()")
-        x, y, width, height = browser.evaluate(
-            f"(({{x, y, width, height}}) => [x, y, width, height])({table}.getBoundingClientRect())"
+        x, y, width, height, window = browser.evaluate(
+            f"(({{x, y, width, height}}) => [x, y, width, height, innerWidth])({table}.getBoundingClientRect())"
         )
         image = Image.open(io.BytesIO(browser.picture(whole=False))).convert("L")
-        return float(np.mean(image.crop((int(x + width) - 4, int(y), int(x + width), int(y + height)))))
+        scale = image.width / window  # as on a phone, the browser may have zoomed out
+        right, bottom = scale * (x + width), min(image.height, scale * (y + height))
+        return float(np.mean(image.crop((int(right) - 4, int(scale * y), int(right), int(bottom)))))
 
     assert browser.evaluate(f"{table}.scrollWidth - {table}.clientWidth") > 50
     with_more = edge()
