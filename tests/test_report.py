@@ -213,7 +213,8 @@ def test_a_wide_table_has_a_shadow_where_more_of_it_is(browser: Browser) -> None
         browser.picture(whole=False)  # which may still show the moment before
         browser.evaluate(f"{table}.scrollIntoView()")
         x, y, width, height, window = browser.evaluate(
-            f"(({{x, y, width, height}}) => [x, y, width, height, innerWidth])({table}.getBoundingClientRect())"
+            "(({x, y, width, height}) => [x, y, width, height, innerWidth])"
+            f"({table}.getBoundingClientRect())"
         )
         image = Image.open(io.BytesIO(browser.picture(whole=False))).convert("L")
         scale = image.width / window  # as on a phone, the browser may have zoomed out
