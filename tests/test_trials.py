@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from src.params import Params
 from src.runtime.errors import UserError
-from src.tune.__main__ import report
+from src.tune.__main__ import best_trial, end_where_interrupted, print_best
 from src.tune.figure import search_figure
 from src.tune.search_space import Domain
 from src.tune.trials import Trial, best_first, command, table
@@ -72,26 +72,36 @@ def test_an_interrupted_search_counts_what_is_left_and_names_no_best(
     begun = [*trials, trial(6, "unfinished", 0.99)]
     for given, samples, left in ((begun, 6, 1), (begun, 20, 15), (trials, 6, 1), (begun[-1:], 1, 1)):
         with pytest.raises(SystemExit) as ended:
-            report(given, SPACE, samples)
+            end_where_interrupted(given, samples)
         assert ended.value.code == 130
         printed = capsys.readouterr()
         assert printed.err == f"interrupted; trials unfinished: {left}; the same command resumes\n"
     none = replace(trial(1, "unfinished", None), epochs=0)
     with pytest.raises(SystemExit):
-        report([none], SPACE, 3)
+        end_where_interrupted([none], 3)
     assert capsys.readouterr() == ("", "interrupted; trials unfinished: 3; the same command resumes\n")
-    assert report(trials, SPACE, 5).trial == 4
+    end_where_interrupted(trials, 5)
+
+
+def test_the_best_are_shown_and_the_best_of_them_is_chosen(
+    trials: list[Trial], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert best_trial(trials).trial == 4
+    print_best(trials, SPACE)
+    heading, first, *_ = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["trial", "status", *SPACE, "epochs", "val_loss", "val_accuracy"]
+    assert first.split()[0] == "4"
 
 
 def test_a_search_of_which_nothing_is_left_says_where_to_look(
     trials: list[Trial], trial: Callable[..., Trial]
 ) -> None:
     with pytest.raises(UserError) as refused:
-        report(trials[1:3], SPACE, 2)
+        best_trial(trials[1:3])
     assert str(refused.value) == "none of 2 trials finished; metrics/tune.csv says why"
     repeat = replace(trial(6, "diverged", None, seed=1), confirms=4)
     with pytest.raises(UserError) as refused:
-        report([*trials, repeat], SPACE, 5)
+        best_trial([*trials, repeat])
     assert str(refused.value) == "no trial was trained with every further seed; metrics/tune.csv says why"
 
 

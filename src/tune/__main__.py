@@ -172,9 +172,7 @@ def main() -> None:
     write_table(TABLE, table(trials))
     save(search_figure(trials, space), FIGURE, dpi=150)
     print_best(trials, space)
-    if unfinished := _unfinished(trials, options.samples):
-        print(f"interrupted; trials unfinished: {unfinished}; the same command resumes", file=sys.stderr)
-        sys.exit(130)
+    end_where_interrupted(trials, options.samples)
     best = best_trial(trials)
     if options.record:
         record_trials(trials, name, identity)
@@ -215,6 +213,13 @@ def print_best(trials: list[Trial], space: dict[str, Domain]) -> None:
     if ranked := best_first(trials):
         shown = table(ranked[:5])[["trial", "status", *space, "epochs", "val_loss", "val_accuracy"]]
         print(shown.to_string(index=False, formatters={"val_accuracy": "{:.2%}".format}))
+
+
+def end_where_interrupted(trials: list[Trial], samples: int) -> None:
+    """End the process, as a shell reports Ctrl-C, where a search has not all trials that it was to have."""
+    if unfinished := _unfinished(trials, samples):
+        print(f"interrupted; trials unfinished: {unfinished}; the same command resumes", file=sys.stderr)
+        sys.exit(130)
 
 
 def best_trial(trials: list[Trial]) -> Trial:
