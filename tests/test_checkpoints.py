@@ -241,7 +241,7 @@ def test_two_processes_at_the_same_training_do_not_share_checkpoints(tmp_path: P
             first.save(snapshot(2))
         with checkpoints_of("key", tmp_path) as again:
             assert again.folder == second.folder
-            assert again.latest().history == snapshot(1).history  # type: ignore[union-attr]
+            assert again.latest().history == snapshot(1).history
     with checkpoints_of("key", tmp_path) as again:
         assert again.folder == first.folder
 

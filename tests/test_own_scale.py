@@ -64,7 +64,7 @@ def test_mnist_as_70000_pictures_in_folders(clone: Clone) -> None:
         write_pngs(images, clone.path / "data/own/pictures" / part)
     clone.set_params(dataset="pictures")
     said = clone.run(sys.executable, "-c", MEASURED).stdout
-    seconds, megabytes = map(float, re.search(r"measured (\S+) (\S+)", said).groups())  # type: ignore[union-attr]
+    seconds, megabytes = map(float, re.search(r"measured (\S+) (\S+)", said).groups())
     print(f"70,000 PNGs: {seconds:.1f} s of processor time, {megabytes:.0f} MB")
     assert seconds < 60, "processor time: two cores may share it"
     assert megabytes < 1200, "the pixels are 55 MB; half of the rest is imports"

@@ -34,7 +34,7 @@ def digits(params: Params) -> Split:
 
 
 def rendered(image: np.ndarray, name: str) -> bytes:
-    return photograph(image, np.random.default_rng(1), **CONDITIONS[name])  # type: ignore[arg-type]
+    return photograph(image, np.random.default_rng(1), **CONDITIONS[name])
 
 
 @pytest.mark.parametrize("name", LIGHTS)
@@ -118,7 +118,7 @@ def test_nine_of_ten_are_read_in_every_condition(params: Params, tmp_path: Path)
     for name in CONDITIONS:
         generator = np.random.default_rng(0)
         pictures = [
-            (str(number), photograph(image, generator, **CONDITIONS[name]))  # type: ignore[arg-type]
+            (str(number), photograph(image, generator, **CONDITIONS[name]))
             for number, image in enumerate(test.images[:100])
         ]
         answers = [one.probabilities for one in predict(pictures, classifier)]

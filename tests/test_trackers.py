@@ -238,7 +238,7 @@ def test_tensorboard_shows_the_run_in_a_browser(tracked: Tracked, tmp_path: Path
 
 def records(path: Path) -> dict[str, list[Any]]:
     """All that W&B wrote of a run, by kind."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
     from wandb.sdk.internal.datastore import DataStore
 
     store, found = DataStore(), defaultdict(list)
