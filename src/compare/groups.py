@@ -160,15 +160,18 @@ def group_provenance(group: Group) -> Provenance:
     Raises:
         UserError: they were trained or chosen on different images.
     """
-    first, *others = map(provenance, group.experiments.values())
-    names = [experiment.name for experiment in group.experiments.values()]
-    for name, other in zip(names[1:], others, strict=True):
-        if found := differing_images(first, other):
+    found = [(experiment.name, provenance(experiment)) for experiment in group.experiments.values()]
+    recorded = [(name, one) for name, one in found if one.images is not None]
+    for name, other in recorded[1:]:
+        if files := differing_images(recorded[0][1], other):
             raise UserError(
-                f"{group.name!r}: {names[0]} and {name} have different images ({', '.join(found)}); "
+                f"{group.name!r}: {recorded[0][0]} and {name} have different images ({', '.join(files)}); "
                 "expected a narrower pattern"
             )
-    return first if all(other == first for other in others) else replace(MIXED, images=first.images)
+    first = found[0][1]
+    if all(other == first for _, other in found):
+        return first
+    return replace(MIXED, images=recorded[0][1].images if recorded else None)
 
 
 def check_same_images(a: str, b: str, trained: tuple[Provenance, Provenance]) -> None:
