@@ -304,7 +304,7 @@ def busy(raylet: psutil.Process) -> bool:
 @pytest.mark.slow
 def test_a_vectorized_search_is_killed_and_goes_on(clone: Clone) -> None:
     (clone.path / "search_space.yaml").write_text(
-        "lr: {choice: [1000, 0.01, 0.02]}\nactivation: {choice: [Tanh, ReLU]}\n"
+        "lr: {choice: [1000, 0.01, 0.02]}\nactivation: {choice: [PReLU, ReLU]}\n"
         "dropout: {uniform: [0.0, 0.3]}\n"
     )
     options = ("--engine", "vectorized", "--samples", "9", "--at-once", "4", "--name", "mine")
