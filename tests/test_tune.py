@@ -213,7 +213,7 @@ def test_the_best_trials_get_further_seeds_through_make(clone: Clone) -> None:
     found, repeats = trials[trials["confirms"].isna()], trials[trials["confirms"].notna()]
     assert found["trial"].tolist() == [1, 2, 3, 4]
     ranked = found.sort_values(["val_accuracy", "val_loss"], ascending=[False, True])
-    candidates = ranked["trial"].tolist()[:3]
+    candidates = ranked.drop_duplicates("lr")["trial"].tolist()[:3]  # a search may try one setting twice
     assert repeats["trial"].tolist() == list(range(5, 11))
     assert repeats["confirms"].tolist() == [number for number in candidates for _ in range(2)]
     assert repeats["seed"].tolist() == [1, 2] * 3
