@@ -68,8 +68,8 @@ def read_provenance(read: Callable[[str], bytes | None]) -> Provenance:
     """
     metrics = read(METRICS)
     environment, environment_problem = _parsed(ENVIRONMENT, read(ENVIRONMENT), parse_environment)
-    read_before, code_problem = _parsed(LOCK, read(LOCK), lambda lock: parse_dependencies(lock, metrics))
-    code, images = read_before or (None, None)
+    dependencies, code_problem = _parsed(LOCK, read(LOCK), lambda lock: parse_dependencies(lock, metrics))
+    code, images = dependencies or (None, None)
     return Provenance(environment, code, environment_problem, code_problem, images)
 
 

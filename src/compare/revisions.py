@@ -181,8 +181,8 @@ def is_same(
         parameters: those that differ.
         trained: what trained both.
     """
-    differs = any((parameters, differing_environment(*trained), differing_code(*trained)))
-    differs = differs or bool(differing_images(*trained))
+    found = (differing_environment(*trained), differing_code(*trained), differing_images(*trained))
+    differs = any((parameters, *found))
     common = tables[0].columns.intersection(tables[1].columns)
     return not differs and tables[0][common].equals(tables[1][common])
 

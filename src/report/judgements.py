@@ -99,9 +99,8 @@ def _judge_groups(baseline: Snapshot, other: Snapshot) -> Judgement:
         b.interval,
         b.p_value,
         "; ".join(details),
-        caveat(
-            baseline.provenance, other.provenance, ()
-        ),  # of the parameters that explain images none differs
+        # No parameter that explains other images differs: `judge` has refused that.
+        caveat(baseline.provenance, other.provenance, ()),
     )
 
 

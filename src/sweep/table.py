@@ -135,8 +135,11 @@ def conclusion(grid: Sequence[Combination], results: Mapping[str, Run], chosen: 
             lines.append("one seed each: another seed may order them otherwise (SEEDS=5, SEEDS=auto)")
         return "\n".join([*lines, f"the best: dvc exp apply {ordered[0].name}"])
     lacking = _lacking(grid, settings)
-    compared = {name: runs for name, runs in settings.items() if name not in lacking or name == chosen}
-    statistics = compare_settings(compared or settings, chosen)
+    lacking.pop(chosen or "", None)
+    if len(lacking) == len(settings):  # there is nothing else to compare
+        lacking = {}
+    compared = {name: runs for name, runs in settings.items() if name not in lacking}
+    statistics = compare_settings(compared, chosen)
     place = {setting.name: number for number, setting in enumerate(statistics)}
     by_setting = sorted(ordered, key=lambda combination: place.get(combination.setting, len(place)))
     lines = [
@@ -146,10 +149,9 @@ def conclusion(grid: Sequence[Combination], results: Mapping[str, Run], chosen: 
         "",
         notes(statistics),
     ]
-    if compared:
-        lines += [f"not compared: {name}, {why}" for name, why in lacking.items() if name != chosen]
+    lines += [f"not compared: {name}, {why}" for name, why in lacking.items()]
     if any(not setting.distinct for setting in statistics[1:]):
-        lines.append(advice(more_seeds(compared or settings, chosen), grid))
+        lines.append(advice(more_seeds(compared, chosen), grid))
     return "\n".join([*lines, f"the best run of the best setting: dvc exp apply {by_setting[0].name}"])
 
 
