@@ -81,12 +81,20 @@ def test_another_draw_of_folds_resumes_no_checkpoint_of_this_one() -> None:
     assert measure.digest(fold) != measure.digest(replace(fold, train=mirrored))
 
 
-def test_a_class_of_one_image_has_no_folds() -> None:
-    part = bright_squares(1)
-    with pytest.raises(
-        UserError, match=r"only 1 training images; expected here: at least 2 images of each class$"
-    ):
-        next(iter(stratified_folds(part, 2, 0.25, seed=0)))
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_class_with_too_few_images_to_train_and_to_validate_has_no_folds(images: int) -> None:
+    said = rf"only {images} training images; expected here: at least 3 images of each class$"
+    with pytest.raises(UserError, match=said):
+        next(iter(stratified_folds(bright_squares(images), 2, 0.25, seed=0)))
+
+
+def test_three_images_of_a_class_have_three_folds() -> None:
+    part = bright_squares(3)
+    with pytest.raises(UserError, match=r"expected here: an integer ≥ 3 and ≤ 3$"):
+        next(iter(stratified_folds(part, 2, 0.5, seed=0)))
+    for fold in stratified_folds(part, 3, 0.5, seed=0):
+        for split in (fold.train, fold.val, fold.held_out):
+            assert set(split.labels) == set(part.labels)
 
 
 def test_more_folds_than_images_of_a_class_are_refused() -> None:

@@ -53,17 +53,19 @@ def stratified_folds(part: Split, folds: int, val_fraction: float, seed: int) ->
         seed: of both draws.
 
     Raises:
-        UserError: there are fewer images of a class than folds, or too few to validate.
+        UserError: a class has fewer images than folds, or too few to train and to validate.
     """
     # scikit-learn's folds are the ones that readers know and can repeat.
     from sklearn.model_selection import StratifiedKFold
 
     smallest = int(np.unique(part.labels, return_counts=True)[1].min())
-    if folds > smallest:
-        possible = f"an integer ≥ 2 and ≤ {smallest}" if smallest > 1 else "at least 2 images of each class"
+    # Of the images of each class that a fold leaves, one trains and one validates.
+    fewest = 2 if smallest > 3 else 3
+    if not fewest <= folds <= smallest:
+        possible = f"an integer ≥ {fewest} and ≤ {smallest}"
         raise UserError(
             f"folds: {folds} is invalid, a class has only {smallest:,} training images; "
-            f"expected here: {possible}"
+            f"expected here: {possible if smallest >= fewest else 'at least 3 images of each class'}"
         )
     draw = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for number, (rest, held_out) in enumerate(draw.split(part.labels, part.labels), start=1):
