@@ -96,7 +96,7 @@ def main() -> None:
     pool = read_pool()
     compared = compare_settings(pool)
     for setting in compared:
-        mark = "told from the best" if setting.distinct else ""
+        mark = "significantly worse than the best" if setting.distinct else ""
         print(f"{setting.name:24} {setting.mean:.2%} ± {setting.deviation:.2%} {mark}")
     worse = {setting.name for setting in compared if setting.distinct}
     means = {setting.name: setting.mean for setting in compared}

@@ -111,17 +111,19 @@ def test_the_winner_is_named_with_its_distance_to_the_next_one() -> None:
         "with further seeds:",
         "  trial 4: 95.05 ± 0.13 % (n = 4), mean validation loss 0.0495",
         "  trial 7: 90.10 ± 0.18 % (n = 4), mean validation loss 0.0990",
-        "trial 4 is better than trial 7: +4.95 percentage points, 95 % interval +4.86 to +5.04",
+        "trial 4 is significantly better than trial 7: +4.95 percentage points, 95 % interval +4.86 to +5.04",
     ]
     unclear = repeats({4: [0.95, 0.90, 0.91], 7: [0.90, 0.94, 0.91]})
     assert (
         verdict(compare_candidates(unclear))
         .splitlines()[-1]
-        .startswith("trial 4 cannot be told from trial 7: +0.33 percentage points, 95 % interval -")
+        .startswith(
+            "trial 4 does not differ significantly from trial 7: +0.33 percentage points, 95 % interval -"
+        )
     )
     single = repeats({4: [0.95], 7: [0.90]})
     assert verdict(compare_candidates(single)).splitlines()[-1] == (
-        "trial 4 cannot be told from trial 7 with n = 1"
+        "trial 4 does not differ significantly from trial 7 with n = 1"
     )
 
 

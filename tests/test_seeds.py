@@ -130,7 +130,7 @@ def test_more_seeds_where_it_cannot_be_said() -> None:
     assert more_seeds({"a": runs(0.9, 0.8001), "b": runs(0.8, 0.9)}) is None, "more than 1,000"
     told = {"a": runs(0.90, 0.91, 0.92), "b": runs(0.500, 0.501, 0.503)}
     assert compare_settings(told)[1].distinct
-    assert more_seeds(told) is None, "they are told apart"
+    assert more_seeds(told) is None, "they differ significantly"
 
 
 def spend(accuracies: np.ndarray, budget: int) -> tuple[Halving, dict[str, dict[int, Run]]]:

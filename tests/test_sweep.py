@@ -152,7 +152,7 @@ def test_what_differs_only_in_its_seed_is_one_setting(params: Params) -> None:
         "sd, differences to the best and their intervals in points, paired by seed, corrected for 3 settings "
         "(Holm)",
         "the intervals cover other seeds, not other images",
-        "* cannot be told from the best: 1 of 2",
+        "* not significantly different from the best: 1 of 2",
         "10 seeds each would tell lr=0.01 from lr=0.02, if the difference stays what it is:",
         "make sweep GRID='lr=0.01,0.02 seed=0..9'",
         f"the best run of the best setting: dvc exp apply {grid[2].name}",

@@ -43,7 +43,7 @@ class Setting:
         confidence: of the interval, such as 0.95 with two settings, and more with more; None where it is.
         p_value: that the two are equally good, corrected for the number of settings (Holm); None where
             `interval` is.
-        distinct: whether the setting can be told from the best: `p_value` ≤ 5 %, and so `interval` without 0.
+        distinct: whether it differs significantly from the best: `p_value` ≤ 5 %, so `interval` lacks 0.
     """
 
     name: str
@@ -103,9 +103,9 @@ def compare_settings(results: Results, best: str | None = None) -> list[Setting]
     The p-values of all pairs of settings are corrected together by Holm's procedure (S. Holm, "A simple
     sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979): not only of
     the pairs with the best, since any setting may have become the best by its luck. The chance that any two
-    equally good settings are told apart is at most 5 %, in one look: whoever adds seeds until something is
-    told apart looks several times. Simulated with 8 equal settings and 10 seeds each, it is 3 %; it would be
-    10 % if only the 7 comparisons with the best were corrected for.
+    equally good settings differ significantly is at most 5 %, in one look: whoever adds seeds until something
+    is significant looks several times. Simulated with 8 equal settings and 10 seeds each, it is 3 %; it would
+    be 10 % if only the 7 comparisons with the best were corrected for.
 
     Each interval has the level at which Holm's procedure tested its difference, or stopped: it excludes 0
     exactly where the corrected p-value is at most 5 %. Together they are no narrower than intervals at 95 %.
@@ -190,20 +190,21 @@ def holm(p_values: Sequence[float]) -> tuple[list[float], list[float]]:
 
 
 def more_seeds(results: Results, best: str | None = None) -> MoreSeeds | None:
-    """Which seeds the closest pair would need to be told apart.
+    """Which seeds the closest pair would need for its difference to be significant.
 
-    The closest pair is the best setting and, among those that cannot be told from it, that with the smallest
-    difference. Assumed is that the difference and the deviation seen so far are the true ones; the number is
-    then the smallest with which Student's t test, at the level of Holm's procedure, finds the difference with
-    a probability of about 80 % (J. Cohen, "Statistical power analysis for the behavioral sciences", 1988). A
-    small difference that came about by chance makes it far too large, a large one far too small.
+    The closest pair is the best setting and, among those that do not differ significantly from it, that with
+    the smallest difference. Assumed is that the difference and the deviation seen so far are the true ones;
+    the number is then the smallest with which Student's t test, at the level of Holm's procedure, finds the
+    difference with a probability of about 80 % (J. Cohen, "Statistical power analysis for the behavioral
+    sciences", 1988). A small difference that came about by chance makes it far too large, a large one far too
+    small.
 
     Args:
         results, best: see `compare_settings`.
 
     Returns:
-        None where no setting is left to be told from the best, or where nothing can be said: fewer than two
-        common seeds, a difference of 0, one without deviation, or more than 1,000 seeds.
+        None where every setting differs significantly from the best, or where nothing can be said: fewer than
+        two common seeds, a difference of 0, one without deviation, or more than 1,000 seeds.
     """
     first, *others = compare_settings(results, best)
     rivals = [setting for setting in others if not setting.distinct and setting.difference is not None]
@@ -242,11 +243,11 @@ def sequential_halving(results: Results, budget: int) -> Halving:
     Sequential halving (Z. Karnin, T. Koren, O. Somekh, "Almost optimal exploration in multi-armed bandits",
     ICML 2013), with all results of a setting instead of those of the last round: rounds share the budget
     equally, after each the better half of the settings stays, and what is left gets the next seeds. Of the
-    half that stays, settings that the best is told from are dropped, too, which may end it early: by the
-    corrected p-values of `compare_settings`, at 5 % divided by the number of rounds, so that the chance to do
-    so because of a difference that does not exist is at most 5 %. The worse half only had the worse means.
-    With a growing budget, the chance to miss the best falls exponentially; for a given one it depends on the
-    unknown differences.
+    half that stays, settings that are significantly worse than the best are dropped, too, which may end it
+    early: by the corrected p-values of `compare_settings`, at 5 % divided by the number of rounds, so that
+    the chance to do so because of a difference that does not exist is at most 5 %. The worse half only had
+    the worse means. With a growing budget, the chance to miss the best falls exponentially; for a given one
+    it depends on the unknown differences.
 
     Args:
         results: the runs of every setting by their seeds, at first none. Seeds are 0, 1, 2, …; others, and

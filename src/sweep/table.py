@@ -46,7 +46,7 @@ def experiments_table(ordered: Sequence[Combination], results: Mapping[str, Run]
 
 
 def settings_table(statistics: Sequence[Setting], grid: Sequence[Combination]) -> str:
-    """A line for each setting, and what cannot be told from the best is marked."""
+    """A line for each setting, and a mark where it does not differ significantly from the best."""
     values = {
         combination.setting: {key: value for key, value in combination.values.items() if key != SEED}
         for combination in grid
@@ -83,7 +83,9 @@ def notes(statistics: Sequence[Setting]) -> str:
     ]
     uncertain = sum(not setting.distinct for setting in statistics[1:])
     if uncertain:
-        lines.append(f"{UNCERTAIN} cannot be told from the best: {uncertain} of {len(statistics) - 1}")
+        lines.append(
+            f"{UNCERTAIN} not significantly different from the best: {uncertain} of {len(statistics) - 1}"
+        )
     return "\n".join(lines)
 
 

@@ -75,7 +75,7 @@ def compare_candidates(trials: list[Trial]) -> list[Setting]:
 
 
 def verdict(settings: list[Setting]) -> str:
-    """Which candidate is the best, and whether it can be told from the next one, in lines of text.
+    """Which candidate is the best, and whether it differs significantly from the next one, in lines of text.
 
     Args:
         settings: see `compare_candidates`; at least one.
@@ -96,10 +96,11 @@ def verdict(settings: list[Setting]) -> str:
 def _difference(runner_up: Setting) -> str:
     name = f"trial {int(runner_up.name)}"
     if runner_up.interval is None or runner_up.confidence is None:
-        return f"cannot be told from {name} with n = {runner_up.n}"
+        return f"does not differ significantly from {name} with n = {runner_up.n}"
     low, high = (-100 * end for end in reversed(runner_up.interval))
+    relation = "is significantly better than" if runner_up.distinct else "does not differ significantly from"
     return (
-        f"{'is better than' if runner_up.distinct else 'cannot be told from'} {name}: "
+        f"{relation} {name}: "
         f"{-100 * (runner_up.difference or 0.0):+.2f} percentage points, "
         f"{100 * runner_up.confidence:.4g} % interval {low:+.2f} to {high:+.2f}"
     )
