@@ -10,7 +10,7 @@ from src.params import RunParams, TrainParams, read
 from src.runtime.devices import environment, set_up_process
 from src.runtime.files import GrowingTable, rounded, write_json
 from src.runtime.paths import ENVIRONMENT, HISTORY, MODEL, STEPS, TRAIN_METRICS, TRAIN_SPLIT, VAL_SPLIT
-from src.runtime.workspace import run_stage
+from src.runtime.workspace import run_stage, stop_if_edited
 from src.tracking.trackers import TrackedTraining, named_trackers
 from src.training.history import Epoch, Step
 from src.training.loop import Progress
@@ -37,6 +37,7 @@ def main() -> None:
         params, train, val, device, files=[TRAIN_SPLIT, VAL_SPLIT], on_epoch=on_epoch
     )
     with tracked, training as (trained, result):
+        stop_if_edited()  # while there is a checkpoint to resume from
         save_model(trained, MODEL)
         best = asdict(result.best)
         metrics = {key: best[key] for key in ("val_accuracy", "val_loss", "train_accuracy", "train_loss")}

@@ -429,6 +429,14 @@ def too_many_classes(folder: Path) -> None:
     write_pictures(folder, {f"class {number}": 1 for number in range(1000)}, size=(1, 1))
 
 
+def one_folder_too_deep(folder: Path) -> None:
+    (folder / "whelk/large").mkdir(parents=True)
+
+
+def beside_an_archive(folder: Path) -> None:
+    np.savez(folder / "images.npz", **GOOD)
+
+
 def blank(folder: Path) -> None:
     empty(folder)
     for name in ("a", "b"):
@@ -448,12 +456,14 @@ def blank(folder: Path) -> None:
             lambda folder: (folder / "whelk").mkdir(),
             "data/own/shells/whelk: no pictures in it; expected .png",
         ),
-        (one_class, "data/own/shells: 1 classes; expected 2 to 1,000"),
+        (one_folder_too_deep, "data/own/shells/whelk: no pictures in it, but the folder large; expected"),
+        (beside_an_archive, "data/own/shells: images.npz beside the folder cockle; expected one of both"),
+        (one_class, "data/own/shells: 1 class; expected 2 to 1,000"),
         (
             one_picture,
             "data/own/shells: too few different images of a class: 'cockle' has 1; expected at least 3 of",
         ),
-        (too_many_classes, "data/own/shells: 1003 classes; expected 2 to 1,000"),
+        (too_many_classes, "data/own/shells: 1,003 classes; expected 2 to 1,000"),
         (spoil_with_text, "data/own/shells: 3 of 30 pictures cannot be read; expected at most 1%: data/own/"),
         (spoil_with_a_link, "cockle/link.png: a link out of the dataset's folder; expected the file itself"),
         (spoil_with_a_linked_class, "data/own/shells/whelk: a link out of the dataset's folder; expected"),
@@ -535,6 +545,10 @@ GOOD = arrays({"train": 30, "test": 12})
         (GOOD | {"train_labels": np.zeros((30, 2), int)}, "expected integers [N] or [N, 1]"),
         (GOOD | {"train_labels": np.zeros(30)}, "train_labels: float64 (30,); expected integers [N] or"),
         (GOOD | {"train_labels": np.full(30, -1)}, "train_labels: holds the label -1; expected integers ≥ 0"),
+        (
+            GOOD | {f"{part}_labels": GOOD[f"{part}_labels"] + 1 for part in ("train", "test")},
+            "labels from 1 to 3;",
+        ),
         (GOOD | {"test_labels": np.full(12, 3)}, "too few different images of a class: '3' has 0"),
         (GOOD | {"train_images": GOOD["train_images"] / 255}, "train_images: float64 (30, 28, 28); expected"),
         (GOOD | {"train_images": np.zeros((30, 28, 28, 4), np.uint8)}, "expected uint8 [N, H, W] or"),
@@ -554,7 +568,9 @@ def test_archives_of_arrays_that_are_refused(folder: Path, held: dict[str, np.nd
 
 def test_archives_that_are_refused(folder: Path) -> None:
     (folder / "images.npz").write_bytes(b"PK no archive")
-    with pytest.raises(UserError, match=r"images\.npz: not an archive of arrays"):
+    with pytest.raises(
+        UserError, match=r"images\.npz: not an archive of arrays; expected what np\.savez writes"
+    ):
         divided()
     with (folder / "images.npz").open("wb") as file:
         np.save(file, GOOD["train_images"])
@@ -594,18 +610,20 @@ def test_a_few_damaged_pictures_of_many_are_skipped_with_a_list(folder: Path) ->
     (folder / "cockle/notes.txt").write_text("of a walk on the beach")
     (folder / "cockle/.hidden").write_text("")
     (folder / "mussel/more").mkdir()
+    write_pictures(folder, {"": 2})
     said: list[str] = []
     splits = divided(said)
     assert sum(len(split.labels) for split in splits) == 1200
     skipped = [line for line in said if line.startswith("skipped")]
-    assert skipped[0] == (
+    assert skipped[0] == "skipped in data/own/shells: 2 pictures that are in no folder of a class"
+    assert skipped[1] == (
         "skipped in data/own/shells, where .png, .jpg, .jpeg, .bmp, .gif, .webp, .tif, .tiff are read: "
         "1 .txt, 1 folders"
     )
-    assert [line.split(":")[0] for line in skipped[1:]] == [
+    assert [line.split(":")[0] for line in skipped[2:]] == [
         f"skipped data/own/shells/{name}" for name in ("cockle/cut.png", "cockle/text.png", "mussel/text.jpg")
     ]
-    assert "not a picture" in skipped[2]
+    assert "not a picture" in skipped[3]
 
 
 def test_awkward_names_of_classes_are_kept(folder: Path) -> None:

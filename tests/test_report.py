@@ -21,9 +21,8 @@ import vl_convert
 from dvc.repo import Repo
 from PIL import Image
 
-from src.compare.groups import parse_parameters
 from src.compare.provenance import Provenance
-from src.compare.revisions import Revision, read_predictions, resolve
+from src.compare.revisions import Revision, parse_parameters, read_predictions, resolve
 from src.compare.values import flat
 from src.evaluation.paired import compare
 from src.evaluation.seeds import Run

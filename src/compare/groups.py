@@ -8,11 +8,10 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from src.compare.provenance import Provenance, differing, differing_images
-from src.compare.revisions import Revision, provenance, resolve
+from src.compare.revisions import Revision, provenance, read_parameters, resolve
 from src.evaluation.seeds import Run, Setting, compare_settings
 from src.runtime.errors import UserError
-from src.runtime.paths import PARAMS_FILE, TEST_METRICS, TRAIN_METRICS, VAL_SPLIT
-from src.runtime.yaml_text import parse_yaml
+from src.runtime.paths import TEST_METRICS, TRAIN_METRICS, VAL_SPLIT
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -87,7 +86,7 @@ def find_group(repo: Repo, pattern: str) -> Group:
         found = [resolve(repo, pattern)]
     if not found:
         raise UserError(f"{pattern!r} matches no experiment; `dvc exp list --all-commits` lists their names")
-    parameters = [_parameters(experiment) for experiment in found]
+    parameters = [read_parameters(experiment) for experiment in found]
     experiments: dict[int, Revision] = {}
     for experiment, values in zip(found, parameters, strict=True):
         keys = sorted(differing(parameters[0], values).keys() - {"seed"})
@@ -105,28 +104,6 @@ def find_group(repo: Repo, pattern: str) -> Group:
         experiments[seed] = experiment
     common = {key: value for key, value in parameters[0].items() if key != "seed"}
     return Group(pattern, dict(sorted(experiments.items())), common)
-
-
-def parse_parameters(content: bytes) -> dict[str, Any]:
-    """Read `params.yaml`, as DVC reads it, without asking whether its values are accepted today.
-
-    Raises:
-        ValueError: it is not YAML, or has no keys.
-    """
-    values = parse_yaml(content.decode("utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError(f"expected `key: value` lines, found {type(values).__name__}")
-    return {str(key): value for key, value in values.items()}
-
-
-def _parameters(revision: Revision) -> dict[str, Any]:
-    content = revision.read(str(PARAMS_FILE))
-    if content is None:
-        raise UserError(f"{revision.name}: {PARAMS_FILE} is missing; expected a revision with results")
-    try:
-        return parse_parameters(content)
-    except ValueError as error:
-        raise UserError(f"{revision.name}: cannot read {PARAMS_FILE} ({error})") from None
 
 
 def read_runs(group: Group, split: str = "validation") -> dict[int, Run]:

@@ -23,6 +23,7 @@ from src.params import BUILT_IN
 from src.runtime.errors import UserError, reason
 from src.runtime.files import read_table
 from src.runtime.paths import PARAMS_FILE, PREDICTIONS, VAL_PREDICTIONS
+from src.runtime.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -137,13 +138,36 @@ def missing_predictions(revision: Revision, split: str) -> str:
     )
 
 
+def parse_parameters(content: bytes) -> dict[str, Any]:
+    """Read `params.yaml`, as DVC reads it, without asking whether its values are accepted today.
+
+    Raises:
+        ValueError: it is not YAML, or has no keys.
+    """
+    values = parse_yaml(content.decode("utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"expected `key: value` lines, found {type(values).__name__}")
+    return {str(key): value for key, value in values.items()}
+
+
+def read_parameters(revision: Revision) -> dict[str, Any]:
+    """The keys of a revision's `params.yaml` with their values.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    content = revision.read(str(PARAMS_FILE))
+    if content is None:
+        raise UserError(f"{revision.name}: {PARAMS_FILE} is missing; expected a revision with results")
+    try:
+        return parse_parameters(content)
+    except ValueError as error:
+        raise UserError(f"{revision.name}: cannot read {PARAMS_FILE} ({error})") from None
+
+
 def differing_parameters(a: Revision, b: Revision) -> dict[str, tuple[Any, Any]]:
     """The keys of `params.yaml` whose values differ between two revisions, with both values."""
-    import dvc.api
-
-    return differing(
-        *(dvc.api.params_show(str(PARAMS_FILE), rev=revision.commit) for revision in (a, b)),
-    )
+    return differing(read_parameters(a), read_parameters(b))
 
 
 def provenance(revision: Revision) -> Provenance:

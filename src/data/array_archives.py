@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -26,9 +27,9 @@ IDX_NAMES = {
 }
 
 
-def found_in(folder: Path) -> bool:
-    """Whether a folder holds archives of arrays."""
-    return any(folder.glob(NPZ)) or any(folder.glob("*-ubyte*"))
+def found_in(folder: Path) -> list[Path]:
+    """The archives of arrays in a folder."""
+    return [*folder.glob(NPZ), *folder.glob("*-ubyte*")]
 
 
 def read(folder: Path, class_names: list[str] | None) -> Source:
@@ -46,7 +47,9 @@ def read(folder: Path, class_names: list[str] | None) -> Source:
     if len(npz) > 1:
         raise UserError(f"{folder}: {len(npz)} .npz files; expected one")
     arrays = _read_npz(npz[0]) if npz else _read_idx_archives(folder)
-    highest = max(int(labels.max()) for _, labels in arrays.values())
+    lowest, highest = (int(end([end(labels) for _, labels in arrays.values()])) for end in (np.min, np.max))
+    if lowest:
+        raise UserError(f"{folder}: labels from {lowest} to {highest}; expected the first class to be 0")
     most = len(class_names) if class_names else MAX_CLASSES
     if highest >= most:
         named = ", as class_names says" if class_names else ""
@@ -58,6 +61,8 @@ def read(folder: Path, class_names: list[str] | None) -> Source:
 
 
 def _read_npz(path: Path) -> Arrays:
+    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickled object
+        raise UserError(f"{path}: not an archive of arrays; expected what np.savez writes")
     try:
         with np.load(path, allow_pickle=False) as content:
             parts = [part for part in ("train", "val", "test") if f"{part}_images" in content]

@@ -58,11 +58,11 @@ def find(folder: Path, class_names: list[str] | None) -> Source:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected pictures in a folder for each class")
     parts = {"train": folder}
-    if (folder / "train").is_dir() and _folders(folder / "train"):
-        if others := [path.name for path in _folders(folder) if path.name not in PARTS]:
+    if (folder / "train").is_dir() and folders(folder / "train"):
+        if others := [path.name for path in folders(folder) if path.name not in PARTS]:
             raise UserError(f"{folder}: {', '.join(others)} beside train; expected {', '.join(PARTS)}")
         parts = {part: folder / part for part in PARTS if (folder / part).is_dir()}
-    classes = [path.name for path in _folders(parts["train"])]
+    classes = [path.name for path in folders(parts["train"])]
     if not classes:
         raise UserError(
             f"{folder}: no images; expected a folder of pictures for each class, one .npz file, "
@@ -75,32 +75,50 @@ def find(folder: Path, class_names: list[str] | None) -> Source:
             "expected a folder for each name"
         )
     notes: list[str] = []
+    loose = [path for place in {folder, *parts.values()} for path in place.iterdir() if _is_picture(path)]
+    if loose:
+        notes.append(f"skipped in {folder}: {len(loose):,} pictures that are in no folder of a class")
     pictures = {part: _pictures(path, names, notes) for part, path in parts.items()}
     in_training = {picture.label for picture in pictures["train"]}
     for label, name in enumerate(names):
         if label not in in_training:
-            raise UserError(f"{parts['train'] / name}: no pictures in it; expected {', '.join(SUFFIXES)}")
+            raise UserError(_nothing_in(parts["train"] / name))
     headers = [_header(picture.path) for part in pictures.values() for picture in part]
     sizes = {header.size for header in headers if header}
     colour = any(header.colour for header in headers if header)
     return Source(names, sizes, colour, partial(_load, folder, names, pictures, notes))
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted; hidden ones are left out."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _is_picture(path: Path) -> bool:
+    # A hidden file may be called like a picture: macOS writes `._1.png` beside `1.png`.
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _nothing_in(folder: Path) -> str:
+    """What to say of a class without training pictures."""
+    if nested := folders(folder):
+        return (
+            f"{folder}: no pictures in it, but the folder {nested[0].name}; "
+            f"expected pictures in the folder of each class, and parts called {', '.join(PARTS)}"
+        )
+    return f"{folder}: no pictures in it; expected {', '.join(SUFFIXES)}"
 
 
 def _pictures(folder: Path, names: list[str], notes: list[str]) -> list[Picture]:
     """The pictures of a part, by class and name; what is no picture goes into `notes`."""
     found: list[Picture] = []
     skipped: Counter[str] = Counter()
-    for path in _folders(folder):
+    for path in folders(folder):
         if path.name not in names:
             raise UserError(f"{path}: a class without training pictures; expected one of {', '.join(names)}")
         label = names.index(path.name)
-        # A hidden file may be called like a picture: macOS writes `._1.png` beside `1.png`.
         for inside in sorted(path.glob("[!.]*")):
-            if inside.suffix.lower() in SUFFIXES and inside.is_file():
+            if _is_picture(inside):
                 found.append(Picture(inside, label))
             else:
                 skipped["folders" if inside.is_dir() else inside.suffix or "files without a suffix"] += 1

@@ -51,15 +51,15 @@ def own_dataset(name: str) -> Dataset:
     folder = OWN_DATA / name
     facts = read_facts(folder / FACTS_FILE)
     refuse_links_out(folder)
-    found = (
-        array_archives.read(folder, facts.class_names)
-        if array_archives.found_in(folder)
-        else class_folders.find(folder, facts.class_names)
-    )
-    if not MIN_CLASSES <= len(found.class_names) <= MAX_CLASSES:
+    archives = array_archives.found_in(folder)
+    if archives and (beside := class_folders.folders(folder)):
         raise UserError(
-            f"{folder}: {len(found.class_names)} classes; expected {MIN_CLASSES} to {MAX_CLASSES:,}"
+            f"{folder}: {archives[0].name} beside the folder {beside[0].name}; expected one of both"
         )
+    found = (array_archives.read if archives else class_folders.find)(folder, facts.class_names)
+    if not MIN_CLASSES <= (count := len(found.class_names)) <= MAX_CLASSES:
+        classes = "class" if count == 1 else "classes"
+        raise UserError(f"{folder}: {count:,} {classes}; expected {MIN_CLASSES} to {MAX_CLASSES:,}")
     image_format = choose_format(found.sizes, found.colour, facts)
     parts = found.load(image_format)
     if facts.colour is None and image_format.channels == 3 and is_grey(parts):

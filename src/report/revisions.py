@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from src.compare.groups import Group, group_provenance, parse_parameters, read_runs
+from src.compare.groups import Group, group_provenance, read_runs
 from src.compare.provenance import Provenance, model_md5, read_provenance
-from src.compare.revisions import WORKSPACE, Revision, git
+from src.compare.revisions import WORKSPACE, Revision, git, parse_parameters
 from src.compare.values import flat, is_number
 from src.evaluation.seeds import Run
 from src.runtime import paths

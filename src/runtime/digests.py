@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from src.runtime.paths import PARAMS_FILE, PIPELINE_FILE
 from src.runtime.yaml_text import read_yaml
 
 
@@ -14,6 +15,34 @@ def stage_dependencies(pipeline: Path, stage: str) -> list[Path]:
     """The `deps` of a stage, sorted: all of its code, and the data it reads."""
     described: Any = read_yaml(pipeline)
     return [Path(name) for name in sorted(described["stages"][stage]["deps"])]
+
+
+def edited_by_hand(script: Path) -> dict[str, object]:
+    """What a stage is made from and a person may edit while it runs: its parameters, and digests of its code.
+
+    Args:
+        script: of the stage, from the root of the repository. The pipeline is in a `dvc.yaml` beside it or in
+            that of the root; where neither runs the script, nothing is known of it.
+    """
+    own = script.with_name(PIPELINE_FILE.name)
+    pipeline: Any = read_yaml(own if own.exists() else PIPELINE_FILE)
+    command = ["python", "-m", ".".join(script.with_suffix("").parts)]
+    found: dict[str, object] = {}
+    for stage in pipeline["stages"].values():
+        described = stage.get("do", stage)
+        if described["cmd"].split()[:3] == command:
+            found |= _parameters(described.get("params", [])) | code_digests(map(Path, described["deps"]))
+    return found
+
+
+def _parameters(entries: list[Any]) -> dict[str, object]:
+    """The values of the `params` of a stage: keys of params.yaml, or files with their keys or as a whole."""
+    found: dict[str, object] = {}
+    for entry in entries:
+        for file, keys in (entry if isinstance(entry, dict) else {str(PARAMS_FILE): [entry]}).items():
+            values: Any = read_yaml(Path(file))
+            found |= {f"{key} in {file}": values.get(key) for key in keys or values}
+    return found
 
 
 def file_digests(paths: Iterable[Path]) -> dict[str, str]:

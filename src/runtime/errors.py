@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import textwrap
@@ -27,13 +28,22 @@ def run(main: Callable[[], None]) -> None:
     """Call `main`; end the process with one clear message, and no traceback, where the user can act.
 
     Exit codes: 1 for a `UserError` and for what the operating system refuses (disk full, permission
-    denied), 130 for Ctrl-C, as a shell reports it. Anything else is a defect and keeps its traceback.
+    denied); 130 for Ctrl-C and 141 where nobody reads the output any more (`… | head`), as a shell reports
+    them. Anything else is a defect and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not every terminal can show every character
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:
+        # What is left in the buffer is written at the end of the process, which would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except OSError as error:
         where = f"{os.fspath(error.filename)}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)

@@ -80,6 +80,18 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_text(path, json_text(values))
 
 
+def read_json(path: Path, remedy: str) -> Any:  # noqa: ANN401
+    """What a JSON file holds.
+
+    Raises:
+        UserError: it is damaged; says so, and what to do: `remedy`.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({reason(error)}); {remedy}") from None
+
+
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV without its index, its fractions with `SIGNIFICANT_DIGITS`."""
     write_text(path, table.to_csv(index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g", lineterminator="\n"))

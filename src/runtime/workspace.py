@@ -58,8 +58,10 @@ def run_stage(main: Callable[[], None]) -> None:
             held = lock.acquire()
         with held:
             _dvc()  # while it is certainly there
+            _edited_at_start()
             try:
                 main()
+                stop_if_edited()
             except BaseException:
                 _show_git_the_parameters()
                 raise
@@ -96,6 +98,37 @@ def stop_if_abandoned() -> None:
         is_alive = False
     if not is_alive:
         raise UserError("the dvc process that started this stage is gone; run the same command again")
+
+
+def stop_if_edited() -> None:
+    """End a stage whose parameters or code were edited while it ran.
+
+    DVC looks at both when a stage has ended: it would record the new ones with what the old ones have made,
+    and find nothing to do afterwards.
+
+    Raises:
+        UserError: names what was edited.
+    """
+    before, now = _edited_at_start(), _edited()
+    if edited := [name for name in before | now if before.get(name) != now.get(name)]:
+        raise UserError(
+            f"edited while this stage ran: {', '.join(edited)}; "
+            "run the same command again, with the edits or without"
+        )
+
+
+@functools.cache
+def _edited_at_start() -> dict[str, object]:
+    return _edited()
+
+
+def _edited() -> dict[str, object]:
+    script = Path(sys.argv[0])
+    if STAGE_VARIABLE not in os.environ or not script.is_relative_to(Path.cwd()):
+        return {}
+    from src.runtime.digests import edited_by_hand  # as below
+
+    return edited_by_hand(script.relative_to(Path.cwd()))
 
 
 @functools.cache

@@ -84,6 +84,8 @@ class Server:
                 response = JSONResponse({"error": str(error)}, error.status)
             except ClientDisconnect:
                 response = Response(status_code=400)
+            except asyncio.CancelledError:  # Ctrl-C, while the rest of a request was awaited
+                response = Response(status_code=503)
             response.headers.update(HEADERS)
             return response
 
@@ -131,7 +133,7 @@ async def _pictures(request: Request) -> Pictures:
         RefusedError: there is none, or there are too many, or it is no form.
     """
     body = await read_body(request)
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         if not body:
             raise RefusedError(400, "no picture; expected one as the body, or files of multipart/form-data")
         return [("picture", body)]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import logging
-from contextlib import redirect_stderr, redirect_stdout
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
 from src.runtime.errors import UserError, reason
@@ -78,6 +80,23 @@ def dvc(*words: str) -> str:
         why = [reason(error) if isinstance(error, Exception) else str(error) for error in errors.errors]
         raise CommandError(f"dvc {' '.join(words)}: {'; '.join(why) or f'exit code {code}'}")
     return printed.getvalue()
+
+
+@contextmanager
+def signals_afterwards() -> Iterator[None]:
+    """Let what would end this process, such as Ctrl-C, wait until the block has ended."""
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number in came[:1]:
+        signal.raise_signal(number)
 
 
 def tasks() -> list[Task]:

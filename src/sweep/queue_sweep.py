@@ -13,7 +13,7 @@ from src.sweep import queue
 from src.sweep.baseline import Baseline
 from src.sweep.experiments import ATTEMPTS, Sweep
 from src.sweep.own_data import untracked_datasets
-from src.sweep.queue import Task, dvc
+from src.sweep.queue import Task, dvc, signals_afterwards
 from src.sweep.workers import queue_workers
 
 # A finished experiment is seen in the names of git's references. To know the rest, DVC reads its whole queue,
@@ -80,7 +80,8 @@ class QueueSweep(Sweep):
         words = [word for text in changes for word in ("-S", text)]
         if (dataset := json.loads(self._todo[name].params)["dataset"]) in self._untracked:
             words += ["--copy-paths", str(OWN_DATA / dataset)]
-        with self._lock:  # while it queues, DVC writes the experiment's parameters into the workspace
+        # While it queues, DVC stashes what is not committed and writes the experiment's parameters.
+        with self._lock, signals_afterwards():
             self._baseline.refuse_changes()
             dvc("exp", "run", "--queue", "--name", name, *words)
         print(f"queued: {self._todo[name]}", flush=True)

@@ -114,11 +114,10 @@ def _load(path: Path) -> dict[str, Any] | None:
 def checkpoints_of(key: str, root: Path) -> Iterator[Checkpoints]:
     """The checkpoints of the training `key` (see `training_key`) below `root`, for this process alone.
 
-    Where another process is at the same training right now, a second set is used, and so on. Sets that
-    nobody has come back to for 30 days are removed.
+    Where another process is at the same training right now, a second set is used, and so on. Sets of other
+    trainings that nobody has come back to for 30 days are removed.
     """
     root.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(root)
     for number in itertools.count():
         # Beside the folder, not in it: a lock that is removed while it is held protects nothing.
         lock = FileLock(root / f"{key}-{number}.lock")
@@ -128,6 +127,7 @@ def checkpoints_of(key: str, root: Path) -> Iterator[Checkpoints]:
             continue
         with held:
             Path(lock.lock_file).touch()
+            _remove_abandoned(root)  # from here on this training's own are younger
             yield Checkpoints(root / f"{key}-{number}")
         return
 

@@ -13,7 +13,7 @@ import torch
 from src.runtime.devices import environment
 from src.runtime.digests import code_digests, file_digests, stage_dependencies
 from src.runtime.errors import UserError
-from src.runtime.files import write_text
+from src.runtime.files import read_json, write_text
 from src.runtime.paths import PIPELINE_FILE, TRAIN_SPLIT, VAL_SPLIT
 from src.tune.search_space import Domain
 
@@ -78,7 +78,7 @@ def claim(folder: Path, identity: Identity) -> None:
     """
     file = folder / "search.json"
     if file.exists():
-        found = differences(json.loads(file.read_text()), json.loads(_text(identity)))
+        found = differences(read_json(file, f"delete {folder} to search anew"), json.loads(_text(identity)))
         if found:
             raise UserError(
                 f"--name: {folder.name!r} is a search with other settings "

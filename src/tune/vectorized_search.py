@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from src.params import RunParams, parse
 from src.runtime.devices import THREADS_VARIABLE, set_up_process
-from src.runtime.files import write_text
+from src.runtime.files import read_json, write_text
 from src.runtime.processor import cores
 from src.training.history import DivergenceError, Epoch, TrainingResult
 from src.tune.engine import Problem
@@ -153,7 +153,11 @@ def _shared(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _load(file: Path, total: int) -> list[Trial]:
-    trials = [Trial(**row) for row in json.loads(file.read_text())] if file.exists() else []
+    trials = (
+        [Trial(**row) for row in read_json(file, f"delete {file.parent} to search anew")]
+        if file.exists()
+        else []
+    )
     if trials:
         print(f"{len(trials)} of {total} trials were done before", file=sys.stderr)
     return trials
