@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from src.data.dataset import Images, Parts
 from src.data.own import Facts, describe_sizes, own_dataset, read_facts
@@ -107,7 +107,8 @@ def test_an_archive_of_arrays_with_its_own_parts(folder: Path, colour: bool, col
 
 
 def test_an_archive_of_one_part_is_divided(folder: Path) -> None:
-    np.savez(folder / "all.npz", **arrays({"train": 60}))
+    with (folder / "ALL.NPZ").open("wb") as file:
+        np.savez(file, **arrays({"train": 60}))
     splits = divided()
     assert sum(len(split.labels) for split in splits) == 60
     assert all(len(np.unique(split.labels)) == 3 for split in splits)
@@ -178,6 +179,18 @@ def test_pictures_that_could_hold_colours_and_hold_none_are_grey(folder: Path, s
     assert facts.format == ImageFormat(28, 1)
     scaled = picture(0, (side, side)).resize((28, 28), Image.Resampling.BILINEAR)
     assert np.array_equal(facts.load().train.images[0], np.asarray(scaled))
+
+
+def test_pictures_are_measured_as_they_are_turned(folder: Path) -> None:
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        for number in range(4):
+            picture(number + 4 * (name == "b"), (60, 100)).save(folder / name / f"{number}.jpg", exif=turned)
+    said: list[str] = []
+    divided(said, fraction=0.5)
+    assert said[0] == "data/own/shells: 2 classes, pictures of 100 × 60 pixels"
 
 
 def test_sizes_found_are_named() -> None:
@@ -457,6 +470,10 @@ def blank(folder: Path) -> None:
             "data/own/shells/whelk: no pictures in it; expected .png",
         ),
         (one_folder_too_deep, "data/own/shells/whelk: no pictures in it, but the folder large; expected"),
+        (
+            lambda folder: write_pictures(folder, {"a\rb": 3, "caf\udce9": 3}),
+            r"data/own/shells: the class 'a\\rb'; expected a name that can be printed",
+        ),
         (beside_an_archive, "data/own/shells: images.npz beside the folder cockle; expected one of both"),
         (one_class, "data/own/shells: 1 class; expected 2 to 1,000"),
         (

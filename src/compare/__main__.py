@@ -89,7 +89,10 @@ def group_lines(a: Group, b: Group, result: GroupComparison, split: str) -> list
 
 
 def parameter_lines(parameters: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    changes = [f"  {key}: {values[0]} → {values[1]}" for key, values in parameters.items()]
+    changes = [
+        f"  {key}: {' → '.join('(missing)' if value is None else str(value) for value in values)}"
+        for key, values in parameters.items()
+    ]
     return ["parameters that differ:" if changes else "no parameter differs", *changes]
 
 

@@ -92,6 +92,10 @@ def resolve(repo: Repo, name: str) -> Revision:
         why = "no commit"
     except Exception as error:  # dvc, scmrepo and pygit2 each raise their own
         found, why = "", reason(error)
+        if why.startswith("ambiguous"):
+            raise UserError(
+                f"{name!r} is the name of several experiments; expected the hash of one: `dvc exp list -A`"
+            ) from None
     # Trees and files have names, too.
     commit = git("rev-parse", "--verify", "--quiet", f"{found}^{{commit}}") if found else None
     if commit is None:

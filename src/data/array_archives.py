@@ -19,8 +19,6 @@ from src.runtime.progress import with_progress
 # Images and labels, uint8 [N, H, W] or [N, H, W, 3] and integers [N], by part.
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 
-# Not `._images.npz`, which macOS writes beside it.
-NPZ = "[!.]*.npz"
 IDX_NAMES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -29,7 +27,7 @@ IDX_NAMES = {
 
 def found_in(folder: Path) -> list[Path]:
     """The archives of arrays in a folder."""
-    return [*folder.glob(NPZ), *folder.glob("*-ubyte*")]
+    return [*_npz_files(folder), *folder.glob("*-ubyte*")]
 
 
 def read(folder: Path, class_names: list[str] | None) -> Source:
@@ -43,7 +41,7 @@ def read(folder: Path, class_names: list[str] | None) -> Source:
     Raises:
         UserError: names the file, and what is wrong with it.
     """
-    npz = sorted(folder.glob(NPZ))
+    npz = _npz_files(folder)
     if len(npz) > 1:
         raise UserError(f"{folder}: {len(npz)} .npz files; expected one")
     arrays = _read_npz(npz[0]) if npz else _read_idx_archives(folder)
@@ -58,6 +56,11 @@ def read(folder: Path, class_names: list[str] | None) -> Source:
     sizes = {images.shape[1:3] for images, _ in arrays.values()}
     colour = any(images.ndim == 4 for images, _ in arrays.values())
     return Source(names, sizes, colour, partial(_load, arrays, len(names)))
+
+
+def _npz_files(folder: Path) -> list[Path]:
+    # Not `._images.npz`, which macOS writes beside it.
+    return sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() == ".npz")
 
 
 def _read_npz(path: Path) -> Arrays:

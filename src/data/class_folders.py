@@ -10,12 +10,12 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from src.data.dataset import Images, Parts, Source
 from src.data.pictures import FORMATS, SUFFIXES, prepare_picture, read_picture
 from src.data.splits import ImageFormat, label_type
-from src.runtime.errors import UserError
+from src.runtime.errors import UserError, printable
 from src.runtime.processor import cores
 from src.runtime.progress import with_progress
 
@@ -133,7 +133,9 @@ def _header(path: Path) -> Header | None:
     try:
         with Image.open(path, formats=FORMATS) as picture:
             colour = picture.mode not in ("1", "L", "LA", "F") and not picture.mode.startswith("I")
-            return Header((picture.height, picture.width), colour)
+            is_turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            size = (picture.width, picture.height) if is_turned else (picture.height, picture.width)
+            return Header(size, colour)
     except Exception:  # reading it in full will say what is wrong with it
         return None
 
@@ -173,7 +175,7 @@ def _read(
         shown = with_progress(read, len(pictures), f"{part} pictures")
         for picture, image in zip(pictures, shown, strict=True):
             if isinstance(image, UserError):
-                damaged.append(f"{picture.path}: {image}")
+                damaged.append(f"{printable(str(picture.path))}: {image}")
             else:
                 images[len(kept)] = image
                 kept.append(picture)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from src.data import array_archives, class_folders
 from src.data.dataset import MAX_CLASSES, Dataset, Images, Parts
 from src.data.splits import ImageFormat, Placement, image_digests
-from src.runtime.errors import UserError
+from src.runtime.errors import UserError, printable
 from src.runtime.paths import OWN_DATA
 from src.runtime.yaml_text import read_yaml
 
@@ -42,13 +42,13 @@ class Facts(BaseModel):
     size: Literal[28, 32] | None = Field(None, description="28 or 32 (pixels)")
 
 
-def own_dataset(name: str) -> Dataset:
+def own_dataset(dataset: str) -> Dataset:
     """A dataset of the user's own, its images read.
 
     Raises:
         UserError: names the file, folder or fact that is wrong, and what is expected.
     """
-    folder = OWN_DATA / name
+    folder = OWN_DATA / dataset
     facts = read_facts(folder / FACTS_FILE)
     refuse_links_out(folder)
     archives = array_archives.found_in(folder)
@@ -60,6 +60,9 @@ def own_dataset(name: str) -> Dataset:
     if not MIN_CLASSES <= (count := len(found.class_names)) <= MAX_CLASSES:
         classes = "class" if count == 1 else "classes"
         raise UserError(f"{folder}: {count:,} {classes}; expected {MIN_CLASSES} to {MAX_CLASSES:,}")
+    for name in found.class_names:
+        if not name.isprintable():  # no table and no page could hold it
+            raise UserError(f"{folder}: the class {printable(name)!r}; expected a name that can be printed")
     image_format = choose_format(found.sizes, found.colour, facts)
     parts = found.load(image_format)
     if facts.colour is None and image_format.channels == 3 and is_grey(parts):

@@ -50,10 +50,17 @@ class Baseline:
 
 
 def uncommitted_code() -> str:
-    """The changes of the pipeline's code, and of the user's own images, that no commit has."""
+    """The changes of the pipeline's code, and of the user's own images, that no commit has.
+
+    Raises:
+        UserError: git does not know a module, which the copies that experiments run in would lack.
+    """
     stages: Any = read_yaml(PIPELINE_FILE)["stages"]  # type: ignore[index]
     deps = {dep for stage in stages.values() for dep in stage["deps"]}
     code = sorted(dep for dep in deps if dep.startswith(("src", "stages")))
+    new = git("ls-files", "--others", "--exclude-standard", "--", *code).split("\n")
+    if unknown := [path for path in new if path.endswith(".py")]:
+        raise UserError(f"{unknown[0]} is not in git; expected `git add {unknown[0]}` before a sweep")
     changes = git("diff", "HEAD", "--", str(PIPELINE_FILE), *code, str(OWN_DATA))
     untracked = untracked_datasets()
     return changes + fingerprint(untracked) if untracked else changes

@@ -86,17 +86,15 @@ def dvc(*words: str) -> str:
 def signals_afterwards() -> Iterator[None]:
     """Let what would end this process, such as Ctrl-C, wait until the block has ended."""
     came: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
+    ending = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    handlers = {each: signal.signal(each, lambda number, _: came.append(number)) for each in ending}
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    for number in came[:1]:
-        signal.raise_signal(number)
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def tasks() -> list[Task]:

@@ -61,7 +61,7 @@ def find(path: Path) -> None:
         for what, accuracy in (("validation", origin.val_accuracy), ("test", origin.test_accuracy)):
             if accuracy is not None:
                 print(f"  {what} accuracy {accuracy:.2%}")
-    print(f"in {', '.join(names)}")
+    print(f"in {', '.join(names)}" if names else "in no branch, tag or experiment as they are now")
 
 
 if __name__ == "__main__":

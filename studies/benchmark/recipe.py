@@ -19,7 +19,8 @@ def main() -> None:
     name = parser.parse_args().name
     recipes = read_recipes()
     if name not in recipes:
-        raise UserError(f"NAME: {name!r} is no recipe; expected one of {', '.join(recipes)}")
+        said = f"{name!r} is no recipe" if name else "missing"
+        raise UserError(f"NAME: {said}; expected one of {', '.join(recipes)}")
     found = expected(name, recipes[name])
     print(
         f"{name}: expect a test accuracy of {found.accuracy} after {found.time} on one core ({found.bits})"
