@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -24,6 +25,26 @@ def test_what_a_user_can_mend_is_one_line_without_a_traceback(body: str, code: i
     program = f"{heard}\nfrom src.runtime.errors import UserError, run\ndef main():\n    {body}\nrun(main)"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (code, said)
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_has_seen_enough_is_no_error(lines: int) -> None:
+    body = f"for _ in range({lines}): print('a line')"
+    program = f"from src.runtime.errors import run\ndef main():\n    {body}\nrun(main)"
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        result = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, stdout=pipe, stderr=subprocess.PIPE, text=True
+        )
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+def test_what_a_terminal_cannot_show_is_escaped() -> None:
+    program = "from src.runtime.errors import run\nrun(lambda: print('0.005 → 0.01'))"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    printed = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, env=environment, text=True)
+    assert printed == "0.005 \\u2192 0.01\n"
 
 
 def test_a_defect_keeps_its_traceback() -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -138,6 +138,48 @@ def test_training_killed_at_random_moments_ends_with_the_same_bytes(
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(kills, several))
+
+
+def edit_while_running(clone: Clone, edit: Callable[[], object], *command: str) -> list[str]:
+    """Run a command, `edit` when an epoch is over, and return the lines of the error with which it ends."""
+    with subprocess.Popen(
+        command,
+        cwd=clone.path,
+        env=clone.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line.strip())
+            if line.startswith("epoch 1/"):
+                edit()
+    assert process.returncode != 0
+    return [line for line in lines if line.startswith("error: ")]
+
+
+def test_what_was_edited_while_a_training_ran_is_not_recorded_with_its_result(
+    reproduced: Clone, tmp_path: Path
+) -> None:
+    clone = reproduced.copy(tmp_path / "edited")
+    clone.set_params(lr=0.006, epochs=8)
+    errors = edit_while_running(clone, lambda: clone.set_params(lr=0.021), "dvc", "repro", "train")
+    again = "run the same command again, with the edits or without"
+    assert errors == [f"error: edited while this stage ran: lr in params.yaml; {again}"]
+    assert "0.021" not in (clone.path / "dvc.lock").read_text()
+    clone.set_params(lr=0.006)
+    assert gone_on_from(output(clone.dvc("repro", "train")).splitlines()) == 8, "nothing is trained twice"
+    kept = contents(clone, TRAINED)
+
+    def edit() -> None:
+        clone.replace("src/training/history.py", "import math", "import math  # edited")
+
+    clone.dvc("repro", "--force", "--single-item", "train")
+    assert contents(clone, TRAINED) == kept
+    errors = edit_while_running(clone, edit, "dvc", "repro", "--force", "--single-item", "train")
+    assert errors[0].startswith("error: edited while this stage ran: src/training/history.py; ")
 
 
 def check_whole(clone: Clone) -> None:
