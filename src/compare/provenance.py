@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from src.params import PrepareParams
 from src.runtime import paths
+from src.runtime.yaml_text import parse_yaml
 
 ENVIRONMENT, LOCK, METRICS = str(paths.ENVIRONMENT), str(paths.LOCK_FILE), str(paths.TRAIN_METRICS)
 MODEL = str(paths.MODEL)
@@ -134,9 +135,8 @@ def model_md5(read: Callable[[str], bytes | None]) -> str | None:
 
 def _train_stage(lock: bytes, metrics: bytes | None) -> dict[str, Any] | None:
     """What a `dvc.lock` says of stage `train`, see `parse_dependencies`."""
-    from ruamel.yaml import YAML
-
-    stage = YAML(typ="safe").load(lock)["stages"].get("train")
+    parsed: Any = parse_yaml(lock.decode())
+    stage = parsed["stages"].get("train")
     if stage is None or metrics is None:
         return None
     written = {out["path"]: out.get("md5") for out in stage["outs"]}

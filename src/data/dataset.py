@@ -55,6 +55,11 @@ class Parts:
     val: Images | None = None
     notes: tuple[str, ...] = ()
 
+    def splits(self) -> dict[str, Images]:
+        """Those that there are, by the names of their splits."""
+        named = {"training": self.train, "validation": self.val, "test": self.test}
+        return {split: images for split, images in named.items() if images is not None}
+
 
 @dataclass(frozen=True)
 class Source:

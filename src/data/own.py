@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from src.data import array_archives, class_folders
-from src.data.dataset import MAX_CLASSES, Dataset, Images, Parts
+from src.data.dataset import MAX_CLASSES, Dataset, Parts
 from src.data.splits import ImageFormat, Placement, image_digests
 from src.runtime.errors import UserError, printable
 from src.runtime.paths import OWN_DATA
@@ -146,12 +146,7 @@ def describe_sizes(sizes: set[tuple[int, int]]) -> str:
 
 def is_grey(parts: Parts) -> bool:
     """Whether no image, uint8 [N, H, W, 3], has a colour."""
-    return all((images.images == images.images[..., :1]).all() for images in existing(parts))
-
-
-def existing(parts: Parts) -> list[Images]:
-    """The parts that a dataset comes in."""
-    return [images for images in (parts.train, parts.val, parts.test) if images is not None]
+    return all((images.images == images.images[..., :1]).all() for images in parts.splits().values())
 
 
 def refuse_small_classes(parts: Parts, class_names: list[str], folder: Path) -> None:

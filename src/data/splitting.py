@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
@@ -75,11 +76,9 @@ def describe(facts: Dataset) -> str:
 
 def counts(parts: Parts, class_names: list[str]) -> list[str]:
     """How many images of each class there are in each split: a line each, or one line for many classes."""
-    named = {"training": parts.train, "validation": parts.val, "test": parts.test}
     columns = {
         split: np.bincount(images.labels, minlength=len(class_names))
-        for split, images in named.items()
-        if images is not None
+        for split, images in parts.splits().items()
     }
     if len(class_names) > MAX_LISTED:
         ranges = [f"{each.min():,} to {each.max():,} of the {split} split" for split, each in columns.items()]
@@ -125,7 +124,7 @@ def share_by_content(images: Images, fraction: float, seed: str) -> tuple[np.nda
 def refuse_contradictions(parts: Parts, class_names: list[str]) -> None:
     """Raise a `UserError` where the same picture is in two classes."""
     seen: dict[bytes, tuple[str, int]] = {}
-    for images in filter(None, (parts.train, parts.val, parts.test)):
+    for images in parts.splits().values():
         for index, digest in enumerate(image_digests(images.images)):
             name, label = images.name(index), int(images.labels[index])
             other, other_label = seen.setdefault(digest, (name, label))
@@ -138,23 +137,18 @@ def refuse_contradictions(parts: Parts, class_names: list[str]) -> None:
 
 def duplicates(parts: Parts) -> list[str]:
     """A line for each two splits that share pictures, with how many and the first of them."""
-    named = {"training": parts.train, "validation": parts.val, "test": parts.test}
     found = {
         split: {digest: images.name(index) for index, digest in enumerate(image_digests(images.images))}
-        for split, images in named.items()
-        if images is not None
+        for split, images in parts.splits().items()
     }
     lines = []
-    splits = list(found)
-    for position, first in enumerate(splits):
-        for second in splits[position + 1 :]:
-            shared = [digest for digest in found[first] if digest in found[second]]
-            if shared:
-                pairs = "; ".join(f"{found[first][each]} = {found[second][each]}" for each in shared[:SHOWN])
-                more = "; …" if len(shared) > SHOWN else ""
-                plural = "" if len(shared) == 1 else "s"
-                lines.append(
-                    f"warning: the {first} and the {second} split share {len(shared):,} picture{plural}: "
-                    f"{pairs}{more}"
-                )
+    for first, second in combinations(found, 2):
+        if shared := [digest for digest in found[first] if digest in found[second]]:
+            pairs = "; ".join(f"{found[first][each]} = {found[second][each]}" for each in shared[:SHOWN])
+            more = "; …" if len(shared) > SHOWN else ""
+            plural = "" if len(shared) == 1 else "s"
+            lines.append(
+                f"warning: the {first} and the {second} split share {len(shared):,} picture{plural}: "
+                f"{pairs}{more}"
+            )
     return lines

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from src.figures.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from src.report.judgements import Judgement
 
 # Those that are seen on white and on black.
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
@@ -171,47 +172,35 @@ def decades(values: list[float]) -> list[float]:
     return [label for label in labels if low <= label <= high]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """The difference of a revision's validation accuracy to the first one's, with its 95 % interval.
-
-    Attributes:
-        value: a fraction.
-        p_value: that there is none.
-    """
-
-    value: float
-    interval: tuple[float, float]
-    p_value: float
-
-
-def differences(names: list[str], baseline: str, found: dict[str, Difference]) -> dict[str, Any]:
-    """The differences to the first revision, each a point on its interval.
+def differences(names: list[str], judgements: list[Judgement]) -> dict[str, Any]:
+    """The differences in validation accuracy to the first revision, each a point on its 95 % interval.
 
     Args:
-        names: all revisions, which decides their colours.
-        found: of those that can be compared with `baseline`.
+        names: all revisions, which decides their colours; the first is what the others are compared with.
+        judgements: those that have an interval.
     """
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
-            "revision": name,
-            "difference": 100 * each.value,
-            "low": 100 * each.interval[0],
-            "high": 100 * each.interval[1],
-            "p": each.p_value,
+            "revision": judged.name,
+            "difference": 100 * judged.difference,
+            "low": 100 * judged.interval[0],
+            "high": 100 * judged.interval[1],
+            "p": judged.p_value,
         }
-        for name, each in found.items()
+        for judged in judgements
+        if judged.difference is not None and judged.interval is not None
     ]
+    shown = [row["revision"] for row in rows]
     rule = {"x": {"datum": 0}, "y": None, "color": {"value": "#888888"}}
     return {
-        "description": f"Difference in validation accuracy to {baseline}, with 95 % intervals, "
-        f"of {', '.join(found)}.",
+        "description": f"Difference in validation accuracy to {names[0]}, with 95 % intervals, "
+        f"of {', '.join(shown)}.",
         **_shared(names, rows, 44 * len(rows)),
         "encoding": {
             "y": {
                 "field": "revision",
                 "type": "nominal",
-                "sort": list(found),
+                "sort": shown,
                 "title": None,
                 "axis": {"labelLimit": 110, "grid": False},
             },

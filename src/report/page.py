@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from src.compare.values import cell_text, signed
 from src.evaluation.ranking import rank
-from src.report.charts import CURVES, Curve, Difference, curve, differences, style
+from src.report.charts import CURVES, Curve, curve, differences, style
 from src.report.judgements import Judgement, judge
 from src.report.revisions import ABSENT, HISTORY, Snapshot, Stage
 from src.report.tables import matrix, metrics, parameters, training
@@ -148,13 +148,8 @@ def _charts(snapshots: list[Snapshot], judgements: list[Judgement]) -> dict[str,
         if str(TRAIN_METRICS) in snapshot.metrics and not snapshot.is_group
     }
     charts = {name: curve(kind, names, histories, best_epochs) for name, kind in CURVES.items() if histories}
-    found = {
-        judged.name: Difference(judged.difference, judged.interval, judged.p_value)
-        for judged in judgements
-        if judged.difference is not None and judged.interval is not None and judged.p_value is not None
-    }
-    if found:
-        charts["differences"] = differences(names, names[0], found)
+    if any(judged.interval for judged in judgements):
+        charts["differences"] = differences(names, judgements)
     return charts
 
 
