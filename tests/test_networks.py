@@ -187,10 +187,10 @@ def test_convnet_has_its_layers() -> None:
     assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.modules()) == 3
     images = normal(4, 1, 28, 28)
     assert {name: tuple(maps.shape) for name, maps in model.feature_maps(images).items()} == {
-        "norm1": (4, 32, 28, 28),
-        "act1": (4, 32, 14, 14),
-        "norm2": (4, 64, 14, 14),
-        "act2": (4, 64, 7, 7),
+        "act1": (4, 32, 28, 28),
+        "pool1": (4, 32, 14, 14),
+        "act2": (4, 64, 14, 14),
+        "pool2": (4, 64, 7, 7),
         "act3": (4, 64, 7, 7),
     }
     with pytest.raises(ValueError, match="more than 1 value"):

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from src import parameter_reference
 from src.params import (
     CrossvalParams,
+    ModelName,
     NetworkParams,
     OptimizationParams,
     Params,
@@ -211,7 +212,7 @@ def test_comments_are_written_and_values_left_alone() -> None:
         "other: 3 # e",
     ]
     assert lines[2].endswith("  # Learning rate: a number > 0 and ≤ 1000")
-    assert lines[3].endswith("  # Network architecture: one of lenet5, lenet5_1998, convnet")
+    assert lines[3].endswith(f"  # Network architecture: one of {', '.join(get_args(ModelName))}")
     assert parameter_reference.with_comments("\n".join(lines)) == "\n".join(lines) + "\n"
 
 

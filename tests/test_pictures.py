@@ -179,7 +179,7 @@ def strange_exif() -> bytes:
         (bomb(30_000), "too many pixels; expected at most 89,478,485 in all"),
         (bomb(10_000), "10,000 × 10,000 pixels; expected at most 89,478,485 in all"),
         (encoded(seven(), "PPM"), "not a picture"),
-        (encoded(seven().convert("F"), "TIFF"), "fractions for shades; expected integers of 8 or 16 bits"),
+        (encoded(seven().convert("F"), "TIFF"), "floating-point pixels; expected integers of 8 or 16 bits"),
         (strange_exif(), r"damaged \(required argument is not an integer\)"),
     ],
     ids=[

@@ -77,7 +77,7 @@ def test_finished_diverged_and_failed_are_rows_and_stop_nothing(
     assert rows["epochs"].tolist() == [6, 0, 0]
     assert rows["val_accuracy"].notna().tolist() == [True, False, False]
     assert rows["message"][1].endswith("try a smaller lr")
-    assert rows["message"][2].startswith("batch_size: 79 leaves a batch of one")
+    assert rows["message"][2].startswith("batch_size: 79 leaves one of the")
     assert [trial.trial for trial in best_first(trials)] == [1]
 
 

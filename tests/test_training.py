@@ -332,7 +332,7 @@ def test_a_batch_of_one_image_is_refused_where_batch_norm_would_fail(settings: O
     images = inputs[:, :, 2:-2, 2:-2]
     for batch_size in (1, 39, 13):
         model = build_model(network, seed=0)
-        with pytest.raises(UserError, match=f"batch_size: {batch_size} leaves a batch of one of the 40"):
+        with pytest.raises(UserError, match=f"batch_size: {batch_size} leaves one of the 40"):
             train(model, images, labels, images, labels, changed(settings, batch_size=batch_size))
     train(build_model(network, seed=0), images, labels, images, labels, changed(settings, batch_size=38))
 

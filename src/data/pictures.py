@@ -78,7 +78,7 @@ def read_picture(source: Path | bytes, channels: int = 1) -> np.ndarray:
 
 def _pixels(picture: Image.Image, channels: int) -> np.ndarray:
     if picture.mode == "F":
-        raise UserError("fractions for shades; expected integers of 8 or 16 bits")
+        raise UserError("floating-point pixels; expected integers of 8 or 16 bits")
     if picture.mode.startswith("I"):
         # 16 bits per pixel: Pillow's own conversion would cut off what is above 255.
         values = np.asarray(picture)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,9 +20,12 @@ from src.runtime.workspace import repository
 ROOT_VARIABLE = "LENET_DATA_ROOT"
 
 
-def from_torchvision(name: str, class_names: list[str]) -> Callable[[], Parts]:
-    """Loads the dataset that torchvision calls `name`."""
-    return lambda: load_idx_dataset(name, len(class_names), torchvision_source(name), data_root())
+def from_torchvision(
+    name: str, class_names: list[str], source: Callable[[], IdxSource] | None = None
+) -> Callable[[], Parts]:
+    """Loads the dataset that torchvision calls `name`, from where it lists it or from another `source`."""
+    find = source or partial(torchvision_source, name)
+    return lambda: load_idx_dataset(name, len(class_names), find(), data_root())
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,7 @@ class IdxSource:
     Attributes:
         archives: training images, training labels, test images, test labels.
         mirrors: base URLs, ending in `/`, in the order in which they are tried.
-        label_dimensions: 1 for a plain list of labels; 2 for QMNIST, whose labels are the first of
-            eight columns (the others tell the writer and the original NIST image).
+        label_dimensions: 1 for a plain list of labels; 2 where they are the first of several columns.
     """
 
     archives: tuple[Archive, Archive, Archive, Archive]
@@ -60,14 +63,18 @@ def torchvision_source(name: str) -> IdxSource:
     from torchvision import datasets
 
     listed = getattr(datasets, name)
-    if name == "QMNIST":  # torchvision lists whole addresses here, and a test set of 60,000 images
-        entries = [*listed.resources["train"], *listed.resources["test"]]
-        mirrors = [entries[0][0].rpartition("/")[0] + "/"]
-        label_dimensions = 2
-    else:
-        entries = listed.resources
-        mirrors = listed.mirrors
-        label_dimensions = 1
+    return idx_source(listed.resources, listed.mirrors)
+
+
+def idx_source(
+    entries: Sequence[tuple[str, str]], mirrors: Sequence[str], label_dimensions: int = 1
+) -> IdxSource:
+    """The source of four archives, each with its MD5, as torchvision lists them.
+
+    Args:
+        entries: names, or whole addresses, and MD5s, in the order of `IdxSource`.
+        mirrors, label_dimensions: see `IdxSource`; each host is tried over HTTPS first.
+    """
     train_images, train_labels, test_images, test_labels = (
         Archive(PurePosixPath(url).name, md5) for url, md5 in entries
     )

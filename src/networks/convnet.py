@@ -59,9 +59,8 @@ class ConvNet(Network):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, float [N, num_classes], of normalised images, float [N, channels, size, size]."""
-        # ReLU is non-decreasing: after the pooling it has a quarter of the work and the same result.
-        x = self.act1(self.pool1(self.norm1(self.conv1(images))))
-        x = self.act2(self.pool2(self.norm2(self.conv2(x))))
+        x = self.pool1(self.act1(self.norm1(self.conv1(images))))
+        x = self.pool2(self.act2(self.norm2(self.conv2(x))))
         x = self.act3(self.norm3(self.conv3(x)))
         x = self.dropout(self.act4(self.norm4(self.fc1(x.flatten(1)))))
         x = self.dropout(self.act5(self.norm5(self.fc2(x))))
@@ -71,15 +70,15 @@ class ConvNet(Network):
         """What the layers before the dense ones make of images, float [N, channels, size, size].
 
         Returns:
-            Of images of 28×28, `norm1` [N, 32, 28, 28], `act1` [N, 32, 14, 14], `norm2` [N, 64, 14, 14],
-            `act2` and `act3` [N, 64, 7, 7], in this order.
+            Of images of 28×28, `act1` [N, 32, 28, 28], `pool1` [N, 32, 14, 14], `act2` [N, 64, 14, 14],
+            `pool2` and `act3` [N, 64, 7, 7], in this order.
         """
-        norm1 = self.norm1(self.conv1(images))
-        act1 = self.act1(self.pool1(norm1))
-        norm2 = self.norm2(self.conv2(act1))
-        act2 = self.act2(self.pool2(norm2))
-        act3 = self.act3(self.norm3(self.conv3(act2)))
-        return {"norm1": norm1, "act1": act1, "norm2": norm2, "act2": act2, "act3": act3}
+        act1 = self.act1(self.norm1(self.conv1(images)))
+        pool1 = self.pool1(act1)
+        act2 = self.act2(self.norm2(self.conv2(pool1)))
+        pool2 = self.pool2(act2)
+        act3 = self.act3(self.norm3(self.conv3(pool2)))
+        return {"act1": act1, "pool1": pool1, "act2": act2, "pool2": pool2, "act3": act3}
 
 
 NETWORK = ConvNet

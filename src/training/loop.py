@@ -340,8 +340,8 @@ def _refuse_single_images(model: nn.Module, count: int, batch_size: int) -> None
     normalised = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules())
     if normalised and (batch_size == 1 or count % batch_size == 1):
         raise UserError(
-            f"batch_size: {batch_size} leaves a batch of one of the {count:,} training images, of which "
-            "batch norm has no statistics; expected with this model: another size"
+            f"batch_size: {batch_size} leaves one of the {count:,} training images for the last batch, too "
+            "few for batch norm; expected with this model: another size"
         )
 
 
