@@ -57,6 +57,26 @@ def test_a_clean_drawing_is_made_as_before(digits: Split) -> None:
         assert (prepared.image == expected.image).all()
 
 
+def test_what_is_written_on_a_blackboard_is_made_as_before(digits: Split) -> None:
+    generator = np.random.default_rng(0)
+    for image, falloff in zip(digits.images, [0.0, 0.5, 0.75], strict=False):
+        board = np.full((400, 400), 40.0)
+        board[60:340, 60:340] += 0.7 * np.asarray(Image.fromarray(image).resize((280, 280)), float)
+        board = board * np.linspace(1, 1 - falloff, 400) + generator.normal(0, 3, board.shape)
+        content = io.BytesIO()
+        Image.fromarray(board.clip(0, 255).astype(np.uint8)).save(content, "PNG")
+        prepared = open_picture(content.getvalue(), FORMAT, "MNIST")[1]
+        assert (prepared.inverted, prepared.turned) == (False, ())
+
+
+def test_what_fills_its_image_was_never_on_paper(digits: Split) -> None:
+    photographed = rendered(digits.images[0], "light falls off by 50 %")
+    pixels, prepared = open_picture(photographed, dataset("FashionMNIST").format, "FashionMNIST")
+    assert is_photograph(pixels)
+    assert prepared.turned == ()
+    assert (prepared.image == prepare_picture(pixels, dataset("FashionMNIST").format).image).all()
+
+
 def test_a_photograph_is_made_as_prepare_made_those_of_a_dataset_of_ones_own(digits: Split) -> None:
     class Own(Undecided):
         dataset = "homework"

@@ -16,6 +16,8 @@ from src.runtime.errors import UserError
 LEAST_SIDE, WORKING_SIDE = 100, 480
 # Shades of 255 by which the border of a drawing on even ground varies at most, but for a few pixels.
 EVEN_BORDER = 2
+# From the darkest shade, 0, to the brightest, 1: the median of a sheet of paper is above, a blackboard's below.
+DARKEST_PAPER = 1 / 3
 # Of the longer side: wider than any stroke, narrower than a shadow or the table.
 WIDEST_STROKE = 0.2
 # Of the paper's brightness: ink takes at least so much of it.
@@ -41,7 +43,8 @@ def open_picture(
 ) -> tuple[np.ndarray, Prepared]:
     """Read a picture and make it like the images of a dataset; of a photograph, what is written on the paper.
 
-    Not so for a dataset of the user's own: `prepare` has not cleaned its photographs either.
+    Not so where what is shown fills its image, as clothes do: that was never on paper. Nor for a dataset of
+    the user's own: `prepare` has not cleaned its photographs either.
 
     Args:
         source: a file, or the bytes of one.
@@ -55,7 +58,9 @@ def open_picture(
         UserError: why it cannot be read, or that nothing is to be seen.
     """
     pixels = read_picture(source, image_format.channels)
-    if image_format.placement is None or not is_photograph(pixels) or _is_own(dataset):
+    placement = image_format.placement
+    is_written = placement is not None and placement.size < image_format.size
+    if not is_written or not is_photograph(pixels) or _is_own(dataset):
         return pixels, prepare_picture(pixels, image_format)
     ink = ink_of(read_picture(source, channels=3))
     image, *turned = (_placed(ink, degrees, image_format) for degrees in (0, *TURNS))
@@ -79,12 +84,14 @@ def _placed(ink: np.ndarray, degrees: float, image_format: ImageFormat) -> np.nd
 
 
 def is_photograph(grey: np.ndarray) -> bool:
-    """Whether a picture, uint8 [H, W], is large and its ground uneven, so that it is to be cleaned first."""
+    """Whether a picture, uint8 [H, W], is large, on uneven and bright ground: it is to be cleaned first."""
     if min(grey.shape) < LEAST_SIDE:
         return False
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     low, high = np.percentile(border, [2, 98])
-    return bool(high - low > EVEN_BORDER)
+    darkest, median, brightest = np.quantile(grey[::2, ::2], [0.001, 0.5, 0.999])
+    is_bright = median - darkest > DARKEST_PAPER * (brightest - darkest)
+    return bool(high - low > EVEN_BORDER and is_bright)
 
 
 def ink_of(pixels: np.ndarray) -> np.ndarray:
