@@ -35,7 +35,7 @@ COMMANDS = [
 ]
 MODULES_ALONE = {"params", "parameter_reference"}
 # A command's parts that another one uses.
-SHARED = {"export": ["predict"], "report": ["compare"], "serve": ["predict"]}
+SHARED = {"report": ["compare"], "serve": ["predict"]}
 
 MODULES = sorted((ROOT / "src").rglob("*.py"))
 

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from src.compare.__main__ import LAST_LOOK, accuracy_lines, difference_line, group_lines, main, result_lines
+from src.compare.__main__ import (
+    LAST_LOOK,
+    accuracy_lines,
+    difference_line,
+    group_lines,
+    main,
+    parameter_lines,
+    result_lines,
+)
 from src.compare.groups import Group, compare_groups, is_pattern
 from src.compare.provenance import Provenance
 from src.compare.revisions import Revision, is_same
@@ -209,6 +217,22 @@ def test_what_cannot_be_compared_is_refused_in_one_line(clone: Clone, compared: 
         clone.set_params(**{key: value})
         expected = f"different validation images: {key} is {ours} in HEAD~, {value} in workspace"
         assert compared.refused(clone, "HEAD~") == expected
+    (clone.path / "params.yaml").write_text("[1, 2]")
+    said = "workspace: cannot read params.yaml (expected `key: value` lines, found list)"
+    assert compared.refused(clone, "HEAD~") == said
+
+
+def test_a_name_of_two_experiments_is_refused(clone: Clone, compared: Compare) -> None:
+    add_experiment(clone, "twice", {"lr": 0.01}, {"val_accuracy": 0.9})
+    clone.git("commit", "--quiet", "--allow-empty", "--message=Another baseline")
+    add_experiment(clone, "twice", {"lr": 0.02}, {"val_accuracy": 0.8})
+    assert compared.refused(clone, "HEAD~", "twice") == (
+        "'twice' is the name of several experiments; expected the hash of one: `dvc exp list -A`"
+    )
+
+
+def test_a_parameter_that_one_side_lacks_is_said_to_be_missing() -> None:
+    assert parameter_lines({"width": (None, 16)})[1] == "  width: (missing) → 16"
 
 
 SLOW, FAST = {0: 0.90, 1: 0.92, 2: 0.91}, {0: 0.95, 1: 0.96, 2: 0.97}

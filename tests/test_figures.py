@@ -26,7 +26,7 @@ from src.evaluation.metrics import (
     most_confident_mistakes,
 )
 from src.figures import evaluation, images, training
-from src.figures.style import GAP, label
+from src.figures.style import BLUE, GAP, VERMILION, label
 
 
 def evaluated(mistakes: int, count: int = 10_000) -> Evaluation:
@@ -76,7 +76,8 @@ def split(count: int) -> Split:
 
 
 # A comma and quotes, a formula, an emoji and a letter that matplotlib's font lacks, and what has no end.
-HARD_NAMES = ['a,"b"', "$x_1$ and $y$", "pizza 🍕", "猫", "a name for which no axis has any room at all"]
+LONG = "a name for which no axis has any room"
+HARD_NAMES = ['a,"b"', "$x_1$ and $y$", "pizza 🍕", "猫", f"{LONG} at all", f"{LONG} either"]
 
 
 def many(classes: int, channels: int = 1) -> tuple[Split, Evaluation, Examples]:
@@ -166,6 +167,39 @@ def test_the_curves_are_those_of_the_history() -> None:
     np.testing.assert_array_equal(loss.lines[1].get_ydata(), rows["val_loss"])
     np.testing.assert_allclose(accuracy.lines[1].get_ydata(), rows["val_accuracy"] * 100)
     assert list(loss.lines[2].get_xdata()) == [4, 4], "the best epoch is marked"
+    assert f"{rows['val_accuracy'][4]:.2%}" in figure.get_suptitle()
+
+
+def test_losses_of_steps_are_smoothed_over_a_few_of_them() -> None:
+    rows = steps(2000)
+    lines = training.step_losses(rows).axes[0].lines
+    np.testing.assert_array_equal(lines[0].get_ydata(), rows["train_loss"])
+    smooth = pd.Series(np.asarray(lines[-1].get_ydata()))
+    assert smooth.iloc[-1] == pytest.approx(rows["train_loss"].iloc[-1], rel=0.05)
+
+
+def test_a_bin_of_predictions_has_its_accuracy_and_interval() -> None:
+    bins = pd.DataFrame(
+        {
+            "lower": [0.6, 0.8],
+            "upper": [0.8, 1.0],
+            "count": [3, 40],
+            "confidence": [0.7, 0.95],
+            "accuracy": [0.5, 0.9],
+            "accuracy_low": [0.1, 0.8],
+            "accuracy_high": [0.7, 0.95],
+        }
+    )
+    figure = evaluation.reliability_diagram(bins, 0.0625)
+    upper, lower = figure.axes
+    (drawn,) = upper.containers
+    points, _, (bars,) = drawn.lines
+    np.testing.assert_allclose(points.get_xdata(), bins["confidence"])
+    np.testing.assert_allclose(points.get_ydata(), bins["accuracy"])
+    ends = [[0.7, 0.1, 0.7, 0.7], [0.95, 0.8, 0.95, 0.95]]
+    np.testing.assert_allclose([segment.ravel() for segment in bars.get_segments()], ends)
+    assert [bar.get_bbox().bounds[::3] for bar in lower.patches] == [(0.6, 3), (0.8, 40)]
+    assert figure.get_suptitle() == "Reliability: expected calibration error 6.25%"
 
 
 def test_the_confusion_matrix_says_its_counts() -> None:
@@ -200,6 +234,8 @@ def test_precision_and_recall_are_not_swapped() -> None:
     assert drawn.pop("F1") == pytest.approx([14 / 17, 10 / 13])
     assert drawn == {"precision": [1, 5 / 8], "recall": [7 / 10, 1]}
     assert all(list(line.get_ydata()) == [0, 1] for line in axes.lines)
+    assert [text.get_text() for text in axes.texts] == ["0.824", "0.769"]
+    assert axes.get_ylim() == (1.5, -0.5), "whole rows, the first one above"
     named = [text.get_text() for text in figure.legends[0].get_texts()]
     handles = dict(zip(named, figure.legends[0].legend_handles, strict=True))
     for line in axes.lines:
@@ -238,18 +274,32 @@ def test_every_channel_of_every_map_is_shown() -> None:
 def test_every_example_is_shown_with_its_prediction() -> None:
     chosen = examples(SOME.predictions)
     figure = images.predicted_examples(chosen, SOME.predictions)
-    shown = []
+    shown, colours = [], []
     for axes in figure.axes:
         row = np.ma.filled(axes.images[0].get_array(), np.nan)
         for text in axes.texts:  # centred above its image
             left = round(text.get_position()[0] - (len(row) - 1) / 2)
             shown.append((text.get_text(), row[:, left : left + len(row)]))
+            colours.append(text.get_color())
     assert len(shown) == len(chosen.indices) == 30
     predictions = SOME.predictions.set_index("index").loc[chosen.indices]
     for (caption, tile), image, (_, wanted) in zip(shown, chosen.images, predictions.iterrows(), strict=True):
         np.testing.assert_array_equal(tile, image)
         for part in (wanted["actual"], wanted["predicted"], f"{wanted['confidence']:.1%}"):
             assert part in caption
+    assert colours == [VERMILION] * 20 + [BLUE] * 10
+    assert figure.get_suptitle() == (
+        "Test images: most confident mistakes (orange)\n"
+        "and a correct prediction of each class (blue): actual → predicted, confidence"
+    )
+
+
+def test_where_nothing_is_wrong_or_nothing_right_it_is_said() -> None:
+    title = images.predicted_examples(examples(NONE.predictions), NONE.predictions).get_suptitle()
+    assert "no mistake" in title
+    every = SOME.predictions[SOME.predictions["actual"] != SOME.predictions["predicted"]]
+    title = images.predicted_examples(examples(every), every).get_suptitle()
+    assert title.endswith("and no correct prediction: actual → predicted, confidence")
 
 
 def test_a_name_is_shown_as_it_is_written_or_in_words() -> None:
@@ -257,8 +307,9 @@ def test_a_name_is_shown_as_it_is_written_or_in_words() -> None:
         "T-shirt/top",
         "naïve ☃",
         "[U+732B]",
-        "[slice of pizza][slice …",
+        "[slice of pizza]…f pizza]",
     ]
+    assert label(f"{LONG} at all") != label(f"{LONG} either"), "names that begin alike"
     assert label("a\nb") == "a[U+000A]b"
     assert len(label("x" * 100)) == 24
     figure = Figure()
@@ -317,6 +368,8 @@ def test_colours_stay_colours() -> None:
     fed = images.feature_maps(chosen, found.predictions).axes[0].images[0].get_array()[:, :32]
     low, high = chosen.network_input.min(), chosen.network_input.max()
     np.testing.assert_allclose(fed, (chosen.network_input - low) / (high - low), rtol=1e-6)
+    only_fed = images.feature_maps(replace(chosen, feature_maps={}), found.predictions)
+    assert len(only_fed.axes) == 1, "of colours there is no scale"
     figure = images.predicted_pictures([(split.images[0], split.images[1])], ["an answer"])
     for axes, image in zip(figure.axes, split.images, strict=False):
         np.testing.assert_array_equal(axes.images[0].get_array(), image)

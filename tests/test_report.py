@@ -416,6 +416,14 @@ def test_a_logarithmic_axis_is_labelled_within_its_ends() -> None:
     assert decades([0.1, 1.0]) == pytest.approx([0.1, 0.2, 0.5, 1])
 
 
+@pytest.mark.parametrize(("loss", "scale"), [(3.0, "log"), (0.21, None)])
+def test_an_axis_without_decades_is_linear(loss: float, scale: str | None) -> None:
+    rows = history(loss).assign(train_loss=[loss, 0.45], val_loss=[loss, 0.4])
+    drawn = curve(CURVES["loss"], ["a"], {"a": rows}, {})
+    axis = drawn["encoding"]["y"] if "encoding" in drawn else drawn["layer"][0]["encoding"]["y"]
+    assert axis["scale"].get("type") == scale
+
+
 def test_as_many_revisions_look_different_as_there_are_pairs_of_colour_and_shape() -> None:
     assert len({style(position) for position in range(30)}) == len(COLOURS) * len(SHAPES) == 30
 

@@ -122,6 +122,11 @@ def test_the_answers_are_those_of_the_command(served: Served, predict: Predict, 
     status, answer, _ = served.ask("POST", "/predict", body, **{"Content-Type": kind})
     assert status == 200
     assert json.loads(answer) == [one | {"file": Path(one["file"]).name} for one in expected]
+    upper = kind.replace("multipart/form-data", "Multipart/Form-Data")
+    assert served.ask("POST", "/predict", body, **{"Content-Type": upper})[:2] == (status, answer)
+    body, kind = form({'"+2AA-"': contents["0.png"]})
+    status, answer, _ = served.ask("POST", "/predict", body, **{"Content-Type": f"{kind}; charset=utf-7"})
+    assert (status, json.loads(answer)[0]["file"]) == (200, "\\ud800"), "no name that breaks the answer"
     status, answer, _ = served.ask("POST", "/predict", contents["0.png"])
     alone = json.loads(predict(served.clone, "--json", str(files[0])).stdout)
     assert (status, json.loads(answer)) == (200, [alone[0] | {"file": "picture"}])
@@ -273,7 +278,9 @@ def test_models_of_commits_and_experiments(clone: Clone, monkeypatch: pytest.Mon
 
 
 def test_ctrl_c_ends_it_at_once(reproduced: Clone) -> None:
-    with serving(reproduced) as server:
+    with serving(reproduced) as server, socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx")
+        time.sleep(0.2)  # the rest of the picture never comes
         started = time.monotonic()
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(timeout=10) in (0, 130)

@@ -240,6 +240,45 @@ def test_experiments_are_queued_from_one_workspace(clone: Clone, monkeypatch: py
     assert clone.dvc("queue", "status").stdout.splitlines()[0].startswith("No experiment tasks")
 
 
+def test_a_module_that_git_does_not_know_is_refused(clone: Clone) -> None:
+    (clone.path / "src/networks/separable.py").write_text("")
+    refused = clone.run("python", "-m", "src.sweep", "lr=0.01", check=False)
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "error: src/networks/separable.py is not in git; expected `git add src/networks/separable.py` "
+        "before a sweep\n",
+    )
+    clone.git("add", "src/networks/separable.py")
+    assert uncommitted_code_of(clone)
+
+
+def uncommitted_code_of(clone: Clone) -> str:
+    program = "from src.sweep.baseline import uncommitted_code; print(uncommitted_code())"
+    return clone.run("python", "-c", program).stdout.strip()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_an_experiment_is_queued(clone: Clone, number: int) -> None:
+    clone.set_params(dropout=0.15)
+    clone.replace("README.md", "# LeNet-5", "# My LeNet-5")
+    program = (
+        "import os, threading, sys; from src.sweep.queue import dvc, signals_afterwards\n"
+        f"threading.Timer(0.8, os.kill, (os.getpid(), {int(number)})).start()\n"
+        "with signals_afterwards():\n"
+        "    dvc('exp', 'run', '--queue', '--name', 'queued', '-S', 'lr=0.01')\n"
+        "    threading.Event().wait(1)\n"
+        "    print('queued', flush=True)\n"
+        "print('never')"
+    )
+    ended = clone.run("python", "-c", program, check=False)
+    assert ended.returncode != 0
+    assert ended.stdout == "queued\n"
+    assert "dropout: 0.15" in clone.read("params.yaml")
+    assert clone.read("README.md").startswith("# My LeNet-5")
+    assert clone.git("stash", "list") == ""
+    assert "queued" in clone.dvc("queue", "status").stdout
+
+
 def test_seeds_where_they_decide(clone: Clone) -> None:
     """All experiments are there: the sweep only decides which of them it needs."""
     accuracies = {"0.01": 0.90, "0.02": 0.95, "0.03": 0.93}

@@ -508,7 +508,7 @@ def test_a_run_has_a_name_that_is_also_one_of_a_folder(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run_name("Digits") == "first"
-    for name, folder in (("..", "_."), ("a/b", "a_b"), ("lr-0.01", "lr-0.01")):
+    for name, folder in (("..", "_."), ("a/b", "a_b"), ("lr-0.01", "lr-0.01"), ("猫", "_")):
         monkeypatch.setenv("DVC_EXP_NAME", name)
         assert run_name("Digits") == folder
     monkeypatch.delenv("DVC_EXP_NAME")
@@ -519,6 +519,8 @@ def test_a_run_has_a_name_that_is_also_one_of_a_folder(
     assert dataset == "Digits"
     assert commit.startswith(short)
     assert len(short) >= 7
+    monkeypatch.setenv("PATH", "")
+    assert run_name("Digits") == "Digits", "without git, too"
 
 
 def test_names_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:

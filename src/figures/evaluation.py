@@ -82,7 +82,8 @@ def _list_mistakes(axes: Axes, confusion: pd.DataFrame, support: np.ndarray, pla
         places: of the classes in `support`.
     """
     lines = [
-        f"{label(actual)} → {label(predicted)}: {count:,} of {support[places[actual]]:,}"
+        f"{label(actual, longest=18)} → {label(predicted, longest=18)}: "
+        f"{count:,} of {support[places[actual]]:,}"
         for actual, predicted, count in most_frequent_mistakes(confusion, MISTAKES_BY_NAME)
     ]
     axes.axis("off")
@@ -165,7 +166,7 @@ def per_class_f1(per_class: pd.DataFrame) -> Figure:
         rows,
         [f"{label(name)}  ({n:,})" for name, n in zip(per_class["class"], per_class["support"], strict=True)],
     )
-    axes.invert_yaxis()
+    axes.set_ylim(len(per_class) - 0.5, -0.5)
     left = max(0.0, np.floor(lowest * 20 - 1) / 20)
     axes.set_xlim(left - 0.01 * (1 - left), 1 + 0.02 * (1 - left))
     axes.set(xlabel="Score on the test split", title=title)

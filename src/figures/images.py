@@ -114,6 +114,8 @@ def _layer(
     for each, channels in zip(axes, rows, strict=True):
         show_tiles(each, [channels], columns, cmap=cmap, vmin=low, vmax=high)
     axes[0].set_yticks([rows[0].shape[1] / 2], [name])
+    if rows[0].ndim > 3:  # of colours there is no scale
+        return
     scale = figure.colorbar(axes[0].images[0], ax=axes, fraction=0.015, pad=0.01)
     scale.set_ticks([low, high], labels=[f"{low:.2g}", f"{high:.2g}"])
     scale.outline.set_visible(False)
@@ -130,14 +132,15 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
         for positions in (wrong_at, right_at)
         for start in range(0, len(positions), columns)
     ]
-    of_classes = (
-        "each class" if len(right_at) == predictions["actual"].nunique() else f"{len(right_at)} classes"
-    )
+    several = len(right_at) < predictions["actual"].nunique()
+    titles = [
+        f"{'most confident mistakes' if len(wrong_at) else 'no mistake'} (orange)",
+        f"a correct prediction of {f'{len(right_at)} classes' if several else 'each class'} (blue)"
+        if len(right_at)
+        else "no correct prediction",
+    ]
     figure = Figure(figsize=(1.45 * columns, 2.05 * len(bands) + 0.7), layout="constrained")
-    figure.suptitle(
-        ("Most confident mistakes on the test split (orange)" if len(wrong_at) else "No mistake to show")
-        + f"\nand a correct prediction of {of_classes} (blue): actual → predicted, confidence"
-    )
+    figure.suptitle(f"Test images: {titles[0]}\nand {titles[1]}: actual → predicted, confidence")
     grid = figure.subplots(len(bands), squeeze=False)[:, 0]
     size = examples.images.shape[1]
     for axes, band in zip(grid, bands, strict=True):

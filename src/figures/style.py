@@ -46,7 +46,9 @@ def label(text: str, longest: int = LONGEST_LABEL) -> str:
     glyphs = _glyphs()
     shown = "".join(character if ord(character) in glyphs else _in_words(character) for character in text)
     if len(shown) > longest:
-        shown = f"{shown[: longest - 1]}…"
+        # Names of classes that begin alike often end differently.
+        end = longest // 3
+        shown = f"{shown[: longest - 1 - end]}…{shown[-end:]}"
     return shown.replace("$", r"\$")  # two of them would enclose a formula
 
 

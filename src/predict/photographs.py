@@ -16,7 +16,7 @@ from src.runtime.errors import UserError
 LEAST_SIDE, WORKING_SIDE = 100, 480
 # Shades of 255 by which the border of a drawing on even ground varies at most, but for a few pixels.
 EVEN_BORDER = 2
-# From the darkest shade, 0, to the brightest, 1: the median of a sheet of paper is above, a blackboard's below.
+# From the darkest shade, 0, to the brightest, 1: the median of paper is above, that of a blackboard below.
 DARKEST_PAPER = 1 / 3
 # Of the longer side: wider than any stroke, narrower than a shadow or the table.
 WIDEST_STROKE = 0.2

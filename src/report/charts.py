@@ -121,9 +121,9 @@ def _curve_axis(kind: Curve, rows: list[dict[str, Any]]) -> dict[str, Any]:
     values = [row[end] for row in rows for end in (measure, "low", "high") if end in row]
     axis: dict[str, Any] = {"format": "%" if kind.share else "~g", "tickCount": 6}
     scale: dict[str, Any] = {"zero": False}
-    if kind.logarithmic and values and min(values) > 0:
+    if kind.logarithmic and values and min(values) > 0 and len(labels := decades(values)) > 1:
         scale = {"type": "log", "nice": False}
-        axis["values"] = decades(values)
+        axis["values"] = labels
     return {"field": measure, "type": "quantitative", "title": kind.axis, "scale": scale, "axis": axis}
 
 

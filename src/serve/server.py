@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from src.evaluation.examples import load_examples
 from src.predict.predictions import Prediction, as_json
-from src.runtime.errors import UserError
+from src.runtime.errors import UserError, printable
 from src.runtime.files import read_table
 from src.runtime.paths import EXAMPLES, PREDICTIONS
 from src.serve.batching import Batcher, Pictures
@@ -149,7 +149,7 @@ async def _pictures(request: Request) -> Pictures:
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise RefusedError(400, "no file in the form; expected pictures")
-    return [(file.filename or "picture", await file.read()) for file in files]
+    return [(printable(file.filename or "picture"), await file.read()) for file in files]
 
 
 def _test_examples() -> list[dict[str, Any]]:

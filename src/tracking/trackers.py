@@ -12,7 +12,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -186,9 +186,11 @@ def run_name(dataset: str) -> str:
     name = os.environ.get("DVC_EXP_NAME")
     if not name:
         command = ("git", "rev-parse", "--short", "HEAD")
-        commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        commit = ""
+        with suppress(OSError):  # there is no git
+            commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
         name = "-".join(filter(None, (dataset, commit)))
-    return re.sub(r"[^\w.-]|^\.", "_", name)
+    return re.sub(r"[^\w.-]|^\.", "_", name, flags=re.ASCII)  # other letters are refused by W&B
 
 
 def _load(name: str, run: str) -> Tracker:

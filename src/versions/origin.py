@@ -62,6 +62,14 @@ def _short(reference: str) -> str:
     return reference.rpartition("/")[2] if reference.startswith("refs/exps/") else reference.split("/", 2)[2]
 
 
+def onnx_source_md5(content: bytes) -> str:
+    """The MD5 of the `model.pt` that an exported model was made of."""
+    import onnx
+
+    metadata = {one.key: one.value for one in onnx.load_from_string(content).metadata_props}
+    return metadata["model_md5"]
+
+
 def _model_md5(path: Path) -> str:
     """Of the `model.pt` that a file is, or was made of."""
     try:
@@ -69,11 +77,8 @@ def _model_md5(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     if path.suffix == ".onnx":
-        import onnx
-
         try:
-            metadata = {one.key: one.value for one in onnx.load_from_string(content).metadata_props}
-            return metadata["model_md5"]
+            return onnx_source_md5(content)
         except Exception as error:  # protobuf has types of its own
             raise UserError(f"{path}: not a model written by this project ({reason(error)})") from None
     return hashlib.md5(content, usedforsecurity=False).hexdigest()

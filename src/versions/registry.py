@@ -8,8 +8,9 @@ from typing import Any
 from src.experiments.lock import output_digests
 from src.experiments.record import git
 from src.runtime.errors import UserError, reason
-from src.runtime.paths import LOCK_FILE, PIPELINE_FILE
+from src.runtime.paths import LOCK_FILE, MODEL, ONNX, PIPELINE_FILE
 from src.runtime.yaml_text import parse_yaml
+from src.versions.origin import onnx_source_md5
 
 
 def register(name: str, version: str | None, revision: str) -> str:
@@ -21,7 +22,8 @@ def register(name: str, version: str | None, revision: str) -> str:
         revision: the commit.
 
     Raises:
-        UserError: there is no such commit or artifact, no remote has its file, or the version exists.
+        UserError: there is no such commit or artifact, no remote has its file, an exported one is of another
+            model, or the version exists.
     """
     from gto.api import register as make_tag
     from gto.exceptions import GTOException
@@ -33,6 +35,8 @@ def register(name: str, version: str | None, revision: str) -> str:
         raise UserError(f"{name!r} is no artifact of {revision}; expected {known}")
     if not git("ls-tree", "--name-only", commit, "--", path):
         _refuse_unpushed(path, _md5(commit, path), revision)
+    elif path == str(ONNX):
+        _refuse_outdated(commit, revision)
     try:
         tag: Any = make_tag(".", name, commit, version=version)
     except GTOException as error:
@@ -102,6 +106,13 @@ def _md5(commit: str, path: str) -> str:
     raise UserError(
         f"{path} is not in {LOCK_FILE} of commit {commit[:7]}; expected the results of `dvc repro`"
     )
+
+
+def _refuse_outdated(commit: str, revision: str) -> None:
+    from dvc.api import read
+
+    if onnx_source_md5(read(str(ONNX), rev=commit, mode="rb")) != _md5(commit, str(MODEL)):
+        raise UserError(f"{ONNX} of {revision} was made of another model; expected `make export` before")
 
 
 def _refuse_unpushed(path: str, md5: str, revision: str) -> None:

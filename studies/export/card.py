@@ -134,7 +134,7 @@ def results_text(test: dict[str, Any], predictions: dict[str, pd.DataFrame]) -> 
 def mistakes_text(confusion: pd.DataFrame, per_class: pd.DataFrame) -> str:
     mistakes = most_frequent_mistakes(confusion, MISTAKES)
     listed = "\n".join(
-        f"- {literal(actual)} taken for {literal(predicted)}: {count}"
+        f"- {count:,} {'image' if count == 1 else 'images'}: {literal(actual)} taken for {literal(predicted)}"
         for actual, predicted, count in mistakes
     )
     # Of a class without test images nothing was measured.
