@@ -226,6 +226,7 @@ def test_a_name_of_two_experiments_is_refused(clone: Clone, compared: Compare) -
     add_experiment(clone, "twice", {"lr": 0.01}, {"val_accuracy": 0.9})
     clone.git("commit", "--quiet", "--allow-empty", "--message=Another baseline")
     add_experiment(clone, "twice", {"lr": 0.02}, {"val_accuracy": 0.8})
+    clone.git("commit", "--quiet", "--allow-empty", "--message=A third one")
     assert compared.refused(clone, "HEAD~", "twice") == (
         "'twice' is the name of several experiments; expected the hash of one: `dvc exp list -A`"
     )

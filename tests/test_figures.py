@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -192,13 +193,16 @@ def test_a_bin_of_predictions_has_its_accuracy_and_interval() -> None:
     )
     figure = evaluation.reliability_diagram(bins, 0.0625)
     upper, lower = figure.axes
-    (drawn,) = upper.containers
-    points, _, (bars,) = drawn.lines
+    drawn: Any = upper.containers[0]
+    points, _, (intervals,) = drawn.lines
     np.testing.assert_allclose(points.get_xdata(), bins["confidence"])
     np.testing.assert_allclose(points.get_ydata(), bins["accuracy"])
     ends = [[0.7, 0.1, 0.7, 0.7], [0.95, 0.8, 0.95, 0.95]]
-    np.testing.assert_allclose([segment.ravel() for segment in bars.get_segments()], ends)
-    assert [bar.get_bbox().bounds[::3] for bar in lower.patches] == [(0.6, 3), (0.8, 40)]
+    np.testing.assert_allclose(
+        [np.ravel(segment).astype(float) for segment in intervals.get_segments()], ends
+    )
+    bars: Any = lower.patches
+    assert [(bar.get_x(), bar.get_height()) for bar in bars] == [(0.6, 3), (0.8, 40)]
     assert figure.get_suptitle() == "Reliability: expected calibration error 6.25%"
 
 
@@ -307,7 +311,7 @@ def test_a_name_is_shown_as_it_is_written_or_in_words() -> None:
         "T-shirt/top",
         "naïve ☃",
         "[U+732B]",
-        "[slice of pizza]…f pizza]",
+        "[slice of pizza…f pizza]",
     ]
     assert label(f"{LONG} at all") != label(f"{LONG} either"), "names that begin alike"
     assert label("a\nb") == "a[U+000A]b"

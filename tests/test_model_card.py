@@ -81,6 +81,6 @@ def test_a_class_may_have_any_name() -> None:
     scores |= {"f1": [0.75, 0.8, 0], "support": [5, 4, 0]}
     text = mistakes_text(pd.DataFrame(counts), pd.DataFrame(scores))
     shown = "a&#124;&#60;b&#62;&#42;c&#42;&#92;n"
-    assert f"- {shown} taken for d: 2\n" in text
+    assert f"- 2 images: {shown} taken for d\n" in text, "no name begins a line, where it could be markup"
     assert f"\n| {shown} | 1.0000 | 0.6000 | 0.7500 |" in text
     assert "not tested" not in text

@@ -285,7 +285,9 @@ def test_ctrl_c_ends_it_at_once(reproduced: Clone) -> None:
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(timeout=10) in (0, 130)
         assert time.monotonic() - started < 3
-        assert server.process.communicate()[1] == "interrupted\n"
+        said = server.process.communicate()[1].splitlines()
+        assert said[-1] == "interrupted"
+        assert len(said) <= 2, "no traceback of the request that was awaited"
 
 
 @pytest.fixture(scope="module")
