@@ -196,8 +196,8 @@ def test_a_bin_of_predictions_has_its_accuracy_and_interval() -> None:
     drawn: Any = upper.containers[0]
     points, _, (intervals,) = drawn.lines
     assert (list(points.get_xdata()), list(points.get_ydata())) == ([0.7, 0.95], [0.5, 0.9])
-    drawn_ends = [np.asarray(segment, float).tolist() for segment in intervals.get_segments()]
-    assert drawn_ends == [[[0.7, 0.1], [0.7, 0.7]], [[0.95, 0.8], [0.95, 0.95]]]
+    ends = [np.asarray(segment, float).round(6).tolist() for segment in intervals.get_segments()]
+    assert ends == [[[0.7, 0.1], [0.7, 0.7]], [[0.95, 0.8], [0.95, 0.95]]]
     bars: Any = lower.patches
     assert [(bar.get_x(), bar.get_height()) for bar in bars] == [(0.6, 3), (0.8, 40)]
     assert figure.get_suptitle() == "Reliability: expected calibration error 6.25%"
