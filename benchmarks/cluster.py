@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.ray_clusters import ray_cluster
 from benchmarks.record import record
 from src.runtime.errors import run
-from tests.ray_clusters import ray_cluster
 
 COMMAND = "python -m benchmarks.cluster"
 EXPERIMENTS = 40

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.browser import Browser
 from src.runtime.errors import run
 from src.runtime.files import replacing
-from tests.browser import Browser
 
 PICTURE = Path("docs/demo.png")
 PORT = 8765

@@ -17,8 +17,10 @@ from filelock import FileLock
 from hypothesis import settings
 from ruamel.yaml import YAML
 
+from benchmarks.browser import Browser
 from src.data.splits import ImageFormat, Split
 from src.params import Group, Params, parse
+from src.runtime.errors import UserError
 from tests import committed
 from tests.watching import Watched, run_watched
 
@@ -320,3 +322,14 @@ def coloured_squares(per_class: int, seed: int = 0) -> Split:
         image[8:24, 8:24, label if label < 3 else slice(None)] = 250
     names = ["red", "green", "blue", "white"]
     return Split("Colours", names, 0.15, 0.25, False, images, labels, ImageFormat(32, 3))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A real one, without a page."""
+    try:
+        started = Browser(tmp_path_factory.mktemp("browser"))
+    except UserError as absent:
+        pytest.skip(str(absent))
+    yield started
+    started.close()

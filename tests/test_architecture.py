@@ -37,6 +37,7 @@ MODULES_ALONE = {"params", "parameter_reference"}
 # A command's parts that another one uses.
 SHARED = {"report": ["compare"], "serve": ["predict"]}
 
+FOLDERS = ["src", "stages", "studies", "benchmarks", "tests"]
 MODULES = sorted((ROOT / "src").rglob("*.py"))
 
 
@@ -52,9 +53,7 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module}
-    return {
-        name for name in found if name.split(".")[0] in ("src", "stages", "studies", "benchmarks", "tests")
-    }
+    return {name for name in found if name.split(".")[0] in FOLDERS}
 
 
 def test_every_package_has_its_place() -> None:
@@ -76,6 +75,13 @@ def test_imports_go_one_way(path: Path) -> None:
     used = imports(path) - {"src"}
     assert all(name.startswith("src.") for name in used), "the library knows neither stages nor studies"
     assert {package_of(name) for name in used} <= allowed
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_folder_uses_one_below_it(folder: str) -> None:
+    allowed = FOLDERS[: FOLDERS.index(folder) + 1]
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        assert {name.split(".")[0] for name in imports(path)} <= set(allowed), path
 
 
 @pytest.mark.parametrize("package", sorted({*LAYERS, *COMMANDS} - MODULES_ALONE))

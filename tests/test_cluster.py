@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.ray_clusters import RayCluster, kill, ray_cluster
 from tests.conftest import Clone, output
-from tests.ray_clusters import RayCluster, kill, ray_cluster
 
 if find_spec("ray") is None:
     pytest.skip("pip install -r requirements-tune.txt", allow_module_level=True)

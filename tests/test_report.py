@@ -9,7 +9,6 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import vl_convert
 from dvc.repo import Repo
 from PIL import Image
 
+from benchmarks.browser import Browser
 from src.compare.provenance import Provenance
 from src.compare.revisions import Revision, parse_parameters, read_predictions, resolve
 from src.compare.values import flat
@@ -44,7 +44,6 @@ from src.report.revisions import (
 from src.report.tables import matrix, metrics
 from src.runtime.errors import UserError
 from src.runtime.paths import TEST_METRICS, TRAIN_METRICS
-from tests.browser import Browser
 from tests.conftest import Clone, output
 from tests.experiments import add_experiment
 from tests.test_paired import predictions
@@ -110,11 +109,10 @@ def reported(revisions: Clone, before: tuple[str, str, bytes]) -> Clone:
 
 
 @pytest.fixture(scope="module")
-def browser(reported: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("profile"))
+def browser(browser: Browser, reported: Clone) -> Browser:
+    """With the report."""
     browser.open(reported.path / "report.html")
-    yield browser
-    browser.close()
+    return browser
 
 
 def marks(browser: Browser) -> dict[str, int]:

@@ -23,9 +23,9 @@ import psutil
 import pytest
 from PIL import Image
 
+from benchmarks.browser import Browser
 from src.data.splits import load_split
 from src.runtime.errors import UserError
-from tests.browser import Browser
 from tests.conftest import Clone, Predict
 
 if find_spec("starlette") is None or find_spec("uvicorn") is None:
@@ -288,13 +288,6 @@ def test_ctrl_c_ends_it_at_once(reproduced: Clone) -> None:
         said = server.process.communicate()[1].splitlines()
         assert said[-1] == "interrupted"
         assert len(said) <= 2, "no traceback of the request that was awaited"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    page = Browser(tmp_path_factory.mktemp("browser"))
-    yield page
-    page.close()
 
 
 def draw_seven(browser: Browser) -> None:

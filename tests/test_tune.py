@@ -18,10 +18,10 @@ import psutil
 import pytest
 from PIL import Image
 
+from benchmarks.ray_clusters import kill, ray_cluster
 from src.runtime.errors import UserError
 from src.tune.__main__ import arguments, build_engine
 from tests.conftest import ROOT, Clone, output
-from tests.ray_clusters import kill, ray_cluster
 
 # Not imported here: Ray reads what protects it when it is loaded.
 if find_spec("ray") is None or find_spec("optuna") is None:

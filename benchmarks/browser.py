@@ -1,4 +1,4 @@
-"""A real browser for tests: headless Chromium without a network, driven through its debugging pipe."""
+"""A real browser: headless Chromium without a network, driven through its debugging pipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
+from src.runtime.errors import UserError
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
@@ -33,9 +33,14 @@ class Browser:
     """
 
     def __init__(self, profile: Path) -> None:
+        """Start it, with a folder for its files.
+
+        Raises:
+            UserError: there is none.
+        """
         program = next(filter(None, map(shutil.which, PROGRAMS)), None)
         if program is None:
-            pytest.skip(f"none of {', '.join(PROGRAMS)} is installed")
+            raise UserError(f"none of {', '.join(PROGRAMS)} is installed")
         there, self._commands = _pipe()
         answers, back = _pipe()
 
