@@ -52,7 +52,7 @@ def test_the_mistakes_and_the_robustness_are_those_of_the_results(card: ModelCar
     wrong = confusion[confusion["actual"] != confusion["predicted"]]
     worst = wrong["count"].max()
     assert card.text.count(" taken for ") == min(5, len(wrong))
-    assert f": {worst}\n" in card.text
+    assert f"\n- {worst} image{'' if worst == 1 else 's'}: " in card.text
     robustness = predictions("studies/robustness/accuracy.csv").set_index(["corruption", "strength"])
     clean = f"{robustness.loc[('none', 0), 'accuracy']:.2%}"
     for corruption in set(robustness.index.get_level_values(0)) - {"none"}:
