@@ -136,3 +136,9 @@ def test_the_exported_model_is_a_version_without_a_remote(shared: Clone, tmp_pat
     here = shared.run("python", "-m", "src.predict", picture).stdout
     assert shared.run("python", "-m", "src.predict", picture, "--model", str(fetched)).stdout == here
     assert versions(shared, "find", str(fetched)).stdout.endswith("\nin main, lenet5-onnx@v1.0.0\n")
+    shared.set_params(epochs=1)
+    shared.dvc("repro")
+    shared.git("commit", "--all", "--quiet", "--message=Another model")
+    assert refusal(shared, "register", "lenet5-onnx", "v2.0.0") == (
+        "models/model.onnx of HEAD was made of another model; expected `make export` before"
+    )
