@@ -104,7 +104,7 @@ def test_training_killed_at_random_moments_ends_with_the_same_bytes(
     reproduced: Clone, tmp_path: Path, several: list[int], shell: str, killed_first: list[str]
 ) -> None:
     configurations = [
-        {"optimizer": "SGD", "schedule": "constant", "activation": "RReLU", "lr": 0.05},
+        {"optimizer": "SGD", "schedule": "constant", "activation": "RReLU", "lr": 0.01},
         {"optimizer": "Adam", "schedule": "cosine", "activation": "ReLU", "lr": 0.002},
         {"optimizer": "RMSprop", "schedule": "cosine", "activation": "PReLU", "lr": 0.0005},
         {"optimizer": "AdamW", "schedule": "onecycle", "activation": "Tanh", "lr": 0.004},
