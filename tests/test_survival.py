@@ -142,14 +142,7 @@ def test_training_killed_at_random_moments_ends_with_the_same_bytes(
 
 def edit_while_running(clone: Clone, edit: Callable[[], object], *command: str) -> list[str]:
     """Run a command, `edit` when an epoch is over, and return the lines of the error with which it ends."""
-    with subprocess.Popen(
-        command,
-        cwd=clone.path,
-        env=clone.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
+    with clone.start(*command) as process:
         assert process.stdout is not None
         lines = []
         for line in process.stdout:

@@ -240,7 +240,7 @@ def test_experiments_are_queued_from_one_workspace(clone: Clone, monkeypatch: py
     assert clone.dvc("queue", "status").stdout.splitlines()[0].startswith("No experiment tasks")
 
 
-def test_a_module_that_git_does_not_know_is_refused(clone: Clone) -> None:
+def test_a_module_that_git_does_not_know_is_refused(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     (clone.path / "src/networks/separable.py").write_text("")
     refused = clone.run("python", "-m", "src.sweep", "lr=0.01", check=False)
     assert (refused.returncode, refused.stderr) == (
@@ -249,12 +249,8 @@ def test_a_module_that_git_does_not_know_is_refused(clone: Clone) -> None:
         "before a sweep\n",
     )
     clone.git("add", "src/networks/separable.py")
-    assert uncommitted_code_of(clone)
-
-
-def uncommitted_code_of(clone: Clone) -> str:
-    program = "from src.sweep.baseline import uncommitted_code; print(uncommitted_code())"
-    return clone.run("python", "-c", program).stdout.strip()
+    monkeypatch.chdir(clone.path)
+    assert uncommitted_code()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -177,7 +177,7 @@ def differences(names: list[str], judgements: list[Judgement]) -> dict[str, Any]
 
     Args:
         names: all revisions, which decides their colours; the first is what the others are compared with.
-        judgements: those that have an interval.
+        judgements: of the revisions; those without an interval are left out.
     """
     rows: list[dict[str, Any]] = [
         {

@@ -62,12 +62,19 @@ def _short(reference: str) -> str:
     return reference.rpartition("/")[2] if reference.startswith("refs/exps/") else reference.split("/", 2)[2]
 
 
-def onnx_source_md5(content: bytes) -> str:
-    """The MD5 of the `model.pt` that an exported model was made of."""
+def onnx_source_md5(content: bytes, path: Path) -> str:
+    """The MD5 of the `model.pt` that an exported model, the content of `path`, was made of.
+
+    Raises:
+        UserError: it is no ONNX model of this project.
+    """
     import onnx
 
-    metadata = {one.key: one.value for one in onnx.load_from_string(content).metadata_props}
-    return metadata["model_md5"]
+    try:
+        metadata = {one.key: one.value for one in onnx.load_from_string(content).metadata_props}
+        return metadata["model_md5"]
+    except Exception as error:  # protobuf has types of its own
+        raise UserError(f"{path}: not a model written by this project ({reason(error)})") from None
 
 
 def _model_md5(path: Path) -> str:
@@ -77,10 +84,7 @@ def _model_md5(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     if path.suffix == ".onnx":
-        try:
-            return onnx_source_md5(content)
-        except Exception as error:  # protobuf has types of its own
-            raise UserError(f"{path}: not a model written by this project ({reason(error)})") from None
+        return onnx_source_md5(content, path)
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 

@@ -111,7 +111,7 @@ def _md5(commit: str, path: str) -> str:
 def _refuse_outdated(commit: str, revision: str) -> None:
     from dvc.api import read
 
-    if onnx_source_md5(read(str(ONNX), rev=commit, mode="rb")) != _md5(commit, str(MODEL)):
+    if onnx_source_md5(read(str(ONNX), rev=commit, mode="rb"), ONNX) != _md5(commit, str(MODEL)):
         raise UserError(f"{ONNX} of {revision} was made of another model; expected `make export` before")
 
 
