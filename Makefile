@@ -4,11 +4,13 @@
 .PHONY: help repro export demo test test-slow lint sweep report tune bench results recipe repro-check same-results audit requirements
 
 PYTHON ?= python3
+# Named, so that make 3.81, which macOS has, leaves every command to it: make itself would look for it on the PATH of before.
+SHELL := sh
 # DVC runs the stages with the first `python` on the PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "%-14s%s\n", $$1, $$2}' Makefile
 
 repro: .venv/installed  ## install what is missing and run the pipeline
 	dvc repro

@@ -179,6 +179,7 @@ def by_queue_worker(folder: Path) -> Hashes:
     # DVC drops an experiment that changes nothing: its baseline has no results at all.
     call(folder, "git", "config", "user.name", "Benchmark")
     call(folder, "git", "config", "user.email", "benchmark@example.org")
+    call(folder, "git", "config", "commit.gpgsign", "false")
     call(folder, "git", "commit", "--all", "--quiet", "--message=Without results")
     seed = YAML(typ="safe").load(folder / "params.yaml")["seed"]
     call(folder, sys.executable, "-m", "src.sweep", "--workers", "1", f"seed={seed}")

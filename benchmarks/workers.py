@@ -50,6 +50,7 @@ def main() -> None:
             ("dvc", "exp", "run", "-S", "dataset=MNIST", "-S", "epochs=1"),  # prepares MNIST
             ("git", "config", "user.name", "Benchmark"),
             ("git", "config", "user.email", "benchmark@example.org"),
+            ("git", "config", "commit.gpgsign", "false"),
             ("git", "commit", "--all", "--quiet", "--message=MNIST"),
         ):
             subprocess.run(command, cwd=folder, check=True, capture_output=True)

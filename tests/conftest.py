@@ -29,6 +29,9 @@ os.environ.setdefault("LENET_THREADS", "1")
 # What is committed and quoted was computed on a CPU; tests of a GPU name it.
 os.environ["LENET_DEVICE"] = "cpu"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The tests' own servers are behind no proxy.
+for variable in ("no_proxy", "NO_PROXY"):
+    os.environ[variable] = ",".join(filter(None, [os.environ.get(variable), "127.0.0.1"]))
 
 # Clones are thousands of small files, which are made and removed faster in memory.
 MEMORY = Path("/dev/shm")
@@ -43,6 +46,13 @@ ROOT = committed.ROOT
 
 # Fills an empty folder.
 Maker = Callable[[Path], None]
+
+# Of git and DVC: they may ask for signatures, or name a cache in which the results already are.
+NO_USER_SETTINGS = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "DVC_GLOBAL_CONFIG_DIR": ".dvc/none",
+    "DVC_SYSTEM_CONFIG_DIR": ".dvc/none",
+}
 
 # Small enough for a test, and still every stage, dropout's random numbers and a last, smaller batch.
 TINY = {"epochs": 2, "batch_size": 100, "dropout": 0.1}
@@ -94,6 +104,13 @@ class Clone:
     def read(self, name: str) -> str:
         return (self.path / name).read_text()
 
+    def init(self) -> None:
+        """Make it a git repository."""
+        self.git("init", "--quiet", "--initial-branch=main")
+        # Of the clone, not of each command: DVC commits, too, and this machine may know no name.
+        self.git("config", "user.name", "Test")
+        self.git("config", "user.email", "test@example.org")
+
     def replace(self, name: str, old: str, new: str) -> None:
         """Edit a file of the clone; the old text must be there."""
         text = self.read(name)
@@ -116,9 +133,9 @@ class Clone:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment with this interpreter's programs first on the PATH."""
+        """The environment with this interpreter's programs first on the PATH, without the user's settings."""
         programs = Path(sys.executable).parent
-        return os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+        return os.environ | NO_USER_SETTINGS | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
 
 # What a machine may lack. Any other skip fails a run on a CI service, where all packages are installed.
@@ -203,10 +220,7 @@ def new_clone(path: Path) -> Clone:
     clone = Clone(path)
     copy_repository(clone.path)
     clone.set_params(**TINY)
-    clone.git("init", "--quiet", "--initial-branch=main")
-    # Of the clone, not of each command: DVC commits, too, and this machine may know no name.
-    clone.git("config", "user.name", "Test")
-    clone.git("config", "user.email", "test@example.org")
+    clone.init()
     clone.git("add", "--all")
     clone.git("commit", "--quiet", "--message=The repository, tiny")
     return clone

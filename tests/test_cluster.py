@@ -185,6 +185,13 @@ def test_who_is_refused_is_told_so_in_one_line(clone: Clone, tmp_path: Path) -> 
         (tmp_path / "sitecustomize.py").write_text(OTHER_PROCESSOR)
         cluster.add_node({"PYTHONPATH": str(tmp_path)})
         assert "class of processors (a sweep takes others with --any-bits)" in refusal(cluster)
+        searched = clone.run(
+            *("python", "-m", "src.tune", "--samples", "1", "--address", cluster.address),
+            check=False,
+            **cluster.environment,
+        )
+        assert searched.returncode == 1
+        assert "class of processors (a sweep takes others with --any-bits)" in searched.stderr
         assert sweep(clone, cluster, "--any-bits", "lr=0.01").returncode == 0
     with ray_cluster({"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}) as cluster:
         assert refusal(cluster, RAY_AUTH_MODE="token").startswith(

@@ -61,6 +61,8 @@ def test_the_same_predictions_are_no_difference() -> None:
     code, environment = ({"src/a.py": "1"}, {}), ({"torch": "2"}, {"torch": "3"})
     assert not is_same((same, same), {}, (Provenance(None, code[0]), Provenance(None, code[1])))
     assert not is_same((same, same), {}, (Provenance(environment[0], None), Provenance(environment[1], None)))
+    images = [{"data/prepared/train.npz": md5} for md5 in "12"]
+    assert not is_same((same, same), {}, tuple(Provenance(None, None, images=each) for each in images))
     assert not is_same((same.assign(confidence=0.5), same.assign(confidence=0.4)), {}, NOTHING)
 
 
@@ -213,7 +215,11 @@ def test_what_cannot_be_compared_is_refused_in_one_line(clone: Clone, compared: 
     said = "workspace: cannot read plots/val_predictions.csv (no rows)"
     assert compared.refused(clone, "HEAD~", "workspace") == said
     clone.git("checkout", "--quiet", "HEAD~", "--", "plots")
-    for key, value, ours in (("split_seed", 7, 0), ("dataset", "MNIST", "Digits")):
+    for key, value, ours in (
+        ("split_seed", 7, 0),
+        ("val_fraction", 0.25, 0.16667),
+        ("dataset", "MNIST", "Digits"),
+    ):
         clone.set_params(**{key: value})
         expected = f"different validation images: {key} is {ours} in HEAD~, {value} in workspace"
         assert compared.refused(clone, "HEAD~") == expected
@@ -228,7 +234,8 @@ def test_a_name_of_two_experiments_is_refused(clone: Clone, compared: Compare) -
     add_experiment(clone, "twice", {"lr": 0.02}, {"val_accuracy": 0.8})
     clone.git("commit", "--quiet", "--allow-empty", "--message=A third one")
     assert compared.refused(clone, "HEAD~", "twice") == (
-        "'twice' is the name of several experiments; expected the hash of one: `dvc exp list -A`"
+        "'twice' is the name of several experiments, or of branches of several remotes; expected a hash "
+        "(`dvc exp list -A`) or REMOTE/BRANCH"
     )
 
 
@@ -273,6 +280,31 @@ def test_experiments_are_compared_by_their_seeds(groups: Clone, compared: Compar
     assert tested["a"]["mean"] == pytest.approx(accuracy) == tested["b"]["mean"]
     assert "nothing can be said of other seeds: the groups have seed 1 alone in common" in compared(
         groups, "slow*", "fast-1"
+    )
+
+
+def test_a_group_is_found_from_a_later_commit_and_one_of_two_environments_says_so(
+    groups: Clone, compared: Compare
+) -> None:
+    add_experiment(groups, "fast-3", {"lr": 0.005, "seed": 3}, files={"metrics/environment.json": "{}"})
+    groups.git("commit", "--quiet", "--allow-empty", "--message=Later")
+    lines = compared(groups, "slow*", "fast*")
+    assert lines[0] == "A  slow*  91.00% ± 1.00  (3 seeds: 0, 1, 2)"
+    assert "environment of B: not the same for all seeds" in lines
+
+
+def test_of_experiments_with_one_name_a_group_has_that_of_head(groups: Clone, compared: Compare) -> None:
+    """As a sweep leaves them that is repeated on the next commit."""
+    groups.git("commit", "--quiet", "--allow-empty", "--message=Later")
+    for seed in FAST:
+        add_experiment(
+            groups, f"fast-{seed}", {"lr": 0.005, "seed": seed}, {"val_accuracy": 0.8 + seed / 100}
+        )
+    assert compared(groups, "slow*", "fast*")[1] == "B  fast*  81.00% ± 1.00  (3 seeds: 0, 1, 2)"
+    groups.git("commit", "--quiet", "--allow-empty", "--message=A third one")
+    assert compared.refused(groups, "slow*", "fast*") == (
+        "'fast*': two experiments of other commits than HEAD are called fast-0; expected one, see "
+        "`dvc exp list -A`"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import torch
 from src.params import Params, RunParams
 from src.runtime.errors import UserError
 from src.training.loop import train_on_splits
+from src.tune.__main__ import main
 from src.tune.confirmation import CANDIDATES, compare_candidates, confirm, refuse_searched_seed, verdict
 from src.tune.engine import Problem
 from src.tune.search_space import Domain
 from src.tune.trials import Trial, best_first, table
+from tests import committed
 from tests.conftest import bright_squares
 
 pytest.importorskip("optuna", reason="pip install -r requirements-tune.txt")
@@ -138,3 +141,15 @@ def test_a_searched_seed_is_refused() -> None:
     refuse_searched_seed(SPACE)
     with pytest.raises(UserError, match=r"^--confirm: the search space varies seed; "):
         refuse_searched_seed({"seed": Domain("integer", (0, 9))})
+
+
+def test_a_searched_seed_is_refused_before_anything_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(committed.params_text())
+    Path("search_space.yaml").write_text("seed: {integer: [0, 9]}")
+    monkeypatch.setattr(sys, "argv", ["tune", "--confirm", "2"])
+    monkeypatch.setattr("src.tune.__main__.build_engine", lambda options: pytest.fail("it went on"))
+    with pytest.raises(UserError, match=r"^--confirm: the search space varies seed; "):
+        main()

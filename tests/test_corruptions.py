@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from studies.robustness.corruptions import CORRUPTIONS, corrupt, robustness
+from studies.robustness.figure import robustness as robustness_figure
 from studies.robustness.table import by_strength
 from tests.conftest import bright_squares
 
@@ -97,3 +99,14 @@ def test_the_table_has_a_row_for_every_strength_and_begins_with_the_images_as_th
     row = shown[shown["corruption"] == "blur"].iloc[0]
     assert row["in"] == "standard deviation, in pixels"
     assert row["strength 5"] == f"{blurred['accuracy']:.2%} (2.5)"
+
+
+def test_a_curve_begins_with_the_images_as_they_are() -> None:
+    rows = [("none", 0, 0.9), ("blur", 1, 0.8), ("blur", 2, 0.5), ("noise", 1, 0.7), ("noise", 2, 0.6)]
+    table = pd.DataFrame(rows, columns=["corruption", "strength", "accuracy"])
+    table = table.assign(amount=table["strength"] / 2, unit="pixels", images=20)
+    pictures = {name: np.zeros((28, 28), np.uint8) for name in ("blur", "noise")}
+    drawn = robustness_figure(table, pictures).axes[2:]
+    shown = [list(axes.lines[0].get_ydata()) for axes in drawn]
+    assert shown == [pytest.approx([90, 80, 50]), pytest.approx([90, 70, 60])]
+    assert [tick.get_text() for tick in drawn[1].get_xticklabels()] == ["as is", "0.5", "1"]

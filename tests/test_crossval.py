@@ -120,6 +120,8 @@ def test_scores_worked_out_by_hand() -> None:
     assert summary["accuracy"] == {"mean": 0.75, "sd": 0.0, "pooled": 0.75}
     assert summary["macro_f1"]["pooled"] == pytest.approx(0.75)
     assert summary["macro_f1"]["mean"] == pytest.approx((4 / 5 + 2 / 3) / 2)
+    half = evaluated([0, 1], [0, 0])
+    assert overall([half, evaluated([0, 1], [0, 1])], half)["accuracy"]["sd"] == pytest.approx(0.5**1.5)
 
 
 def test_a_held_out_fold_chooses_nothing(

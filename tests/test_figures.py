@@ -167,6 +167,7 @@ def test_the_curves_are_those_of_the_history() -> None:
     np.testing.assert_array_equal(loss.lines[0].get_ydata(), rows["train_loss"])
     np.testing.assert_array_equal(loss.lines[1].get_ydata(), rows["val_loss"])
     np.testing.assert_allclose(accuracy.lines[1].get_ydata(), rows["val_accuracy"] * 100)
+    assert [line.get_label() for line in loss.lines[:2]] == ["training", "validation"]
     assert list(loss.lines[2].get_xdata()) == [4, 4], "the best epoch is marked"
     assert f"{rows['val_accuracy'][4]:.2%}" in figure.get_suptitle()
 

@@ -54,6 +54,8 @@ def test_the_mistakes_and_the_robustness_are_those_of_the_results(card: ModelCar
     assert card.text.count(" taken for ") == min(5, len(wrong))
     assert f"\n- {worst} image{'' if worst == 1 else 's'}: " in card.text
     robustness = predictions("studies/robustness/accuracy.csv").set_index(["corruption", "strength"])
+    trained = json.loads(committed.text(str(TRAIN_METRICS)))
+    assert robustness.loc[("none", 0), "accuracy"] == trained["val_accuracy"], "of the same model and images"
     clean = f"{robustness.loc[('none', 0), 'accuracy']:.2%}"
     for corruption in set(robustness.index.get_level_values(0)) - {"none"}:
         row = next(line for line in card.text.splitlines() if line.startswith(f"| {corruption} |"))

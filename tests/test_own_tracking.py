@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from src.sweep.baseline import uncommitted_code
 from src.sweep.own_data import fingerprint, untracked_datasets
 from tests.conftest import Clone, output
 from tests.own_images import picture, write_pictures
@@ -58,6 +59,23 @@ def test_the_fingerprint_is_of_every_file(tmp_path: Path, monkeypatch: pytest.Mo
     seen.append(fingerprint({"shells"}))
     assert len(set(seen)) == 4
     assert fingerprint({"shells"}) == seen[-1]
+
+
+def test_a_changed_picture_makes_other_experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier sweep has found is not taken for a result of other images."""
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text("stages: {prepare: {deps: [src/data]}}")
+    for name in ("in git", "in neither"):
+        write_pictures(Path("data/own", name), {"a": 2})
+    clone = Clone(tmp_path)
+    clone.init()
+    clone.git("add", "dvc.yaml", "data/own/in git")
+    clone.git("commit", "--message=Shells")
+    seen = [uncommitted_code()]
+    for name in ("in git", "in neither"):
+        picture(9).save(Path("data/own", name, "a/00000.png"))
+        seen.append(uncommitted_code())
+    assert len(set(seen)) == 3
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from src.compare.values import flat
 from src.evaluation.paired import compare
 from src.evaluation.seeds import Run
 from src.report.__main__ import main
-from src.report.charts import COLOURS, CURVES, SHAPES, curve, decades, style
-from src.report.judgements import judge
+from src.report.charts import COLOURS, CURVES, SHAPES, curve, decades, differences, style
+from src.report.judgements import Judgement, judge
 from src.report.page import extreme, render
 from src.report.revisions import (
     ABSENT,
@@ -491,6 +491,28 @@ def test_groups_are_judged_by_their_seeds() -> None:
     assert "seed 2 alone" in judged.verdict
     assert judged.details.endswith("; the difference is paired by seed, n = 1")
     assert judge(snapshot("main"), b).verdict.startswith("main: no val_accuracy and val_loss in metrics/")
+
+
+def test_groups_with_other_images_are_not_judged() -> None:
+    runs = {seed: Run(0.9 + seed / 100, 0.1) for seed in range(3)}
+    for held, said in (
+        (
+            [{"parameters": {"dataset": "shells", "test_fraction": share}} for share in (0.1, 0.2)],
+            "test_fraction is 0.1 in a*, 0.2 in b*",
+        ),
+        (
+            [{"provenance": Provenance(None, {}, images={"data/prepared/val.npz": md5})} for md5 in "12"],
+            "data/prepared/val.npz is not the same in a* and b*",
+        ),
+    ):
+        a, b = (snapshot(name, runs=runs, **each) for name, each in zip(("a*", "b*"), held, strict=True))
+        assert judge(a, b).verdict == f"different validation images: {said}"
+
+
+def test_a_worse_revision_is_drawn_on_the_left() -> None:
+    judged = [Judgement("b", "", -0.05, (-0.07, -0.03), 0.01), Judgement("c", "not compared")]
+    (row,) = differences(["a", "b", "c"], judged)["data"]["values"]
+    assert [row[key] for key in ("difference", "low", "high")] == pytest.approx([-5, -7, -3])
 
 
 def test_what_is_the_same_is_said_to_be() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from src.params import Params
 from src.runtime.errors import UserError
 from src.runtime.paths import PIPELINE_FILE, TRAIN_SPLIT, VAL_SPLIT
+from src.tune.__main__ import _decisive, arguments
 from src.tune.identity import Identity, claim, differences, search_identity, short_digest
 from src.tune.search_space import Domain
 from tests.conftest import ROOT
@@ -139,3 +141,8 @@ def test_a_name_in_use_is_refused_in_a_line(identify: Callable[..., Identity]) -
     Path("mine/search.json").write_text(json.dumps({"params": {}, "samples": 4}))
     with pytest.raises(UserError, match="'mine' is a search with other settings"):
         claim(Path("mine"), identify())
+
+
+def test_the_options_that_decide_the_trials_are_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["tune", "--engine", "vectorized", "--seed", "3"])
+    assert _decisive(arguments()) == {"samples": 20, "seed": 3, "engine": "vectorized", "at-once": 8}

@@ -122,6 +122,14 @@ def test_how_many_more_seeds_by_hand() -> None:
     assert more_seeds(results) == MoreSeeds("a", "b", list(range(10)))
 
 
+def test_more_seeds_are_counted_at_the_level_of_all_settings() -> None:
+    # Of three pairs none differs, so each is tested at 5 % / 3: 13 seeds give 3.606 < 2.779 + 0.873.
+    results = {"a": runs(0.90, 0.91, 0.92), "b": runs(0.90, 0.90, 0.90), "c": runs(0.80, 0.95, 0.70)}
+    more = more_seeds(results)
+    assert more is not None
+    assert (more.rival, len(more.seeds)) == ("b", 14)
+
+
 def test_more_seeds_where_it_cannot_be_said() -> None:
     assert more_seeds({"a": runs(0.9)}) is None
     assert more_seeds({"a": runs(0.9), "b": runs(0.8)}) is None, "one seed"
@@ -158,6 +166,16 @@ def test_sequential_halving_by_hand() -> None:
     assert sequential_halving(results, 16) == Halving(["a"], [])
     results["b"][2] = Run(1.0, 0.0)
     assert sequential_halving(results, 16) == Halving(["a"], []), "nothing comes back"
+
+
+def test_the_level_of_an_early_end_is_shared_by_the_rounds() -> None:
+    """Of two rounds each may end a search at 2.5 %."""
+    steps = np.arange(-2, 3)
+    accuracies = {"a": 0.95 + 0 * steps, "b": 0.94 - 0.0036 * steps, "c": 0.6 + 0.001 * steps}
+    results = {name: runs(*values) for name, values in accuracies.items()}
+    results["d"] = runs(*accuracies["c"][::-1])
+    assert 0.025 < (compare_settings(results)[1].p_value or 0) < 0.05
+    assert sequential_halving(results, 40).contenders == ["a", "b"]
 
 
 def test_a_budget_is_kept_and_a_clear_winner_ends_early() -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import psutil
 import pytest
@@ -14,8 +15,9 @@ from src.evaluation.seeds import MoreSeeds, Run
 from src.params import Params, parse, read
 from src.runtime.errors import UserError
 from src.sweep import queue_sweep
-from src.sweep.__main__ import main, parse_arguments
+from src.sweep.__main__ import main, parse_arguments, run_by_halving
 from src.sweep.baseline import Baseline, uncommitted_code
+from src.sweep.experiments import ATTEMPTS, Sweep
 from src.sweep.grid import Combination, as_ranges, parse_grid, without_repetitions
 from src.sweep.queue_sweep import QueueSweep
 from src.sweep.table import advice, conclusion
@@ -257,22 +259,76 @@ def test_a_module_that_git_does_not_know_is_refused(clone: Clone, monkeypatch: p
 def test_a_signal_waits_until_an_experiment_is_queued(clone: Clone, number: int) -> None:
     clone.set_params(dropout=0.15)
     clone.replace("README.md", "# LeNet-5", "# My LeNet-5")
-    program = (
-        "import os, threading, sys; from src.sweep.queue import dvc, signals_afterwards\n"
-        f"threading.Timer(0.8, os.kill, (os.getpid(), {int(number)})).start()\n"
-        "with signals_afterwards():\n"
-        "    dvc('exp', 'run', '--queue', '--name', 'queued', '-S', 'lr=0.01')\n"
-        "    threading.Event().wait(1)\n"
-        "    print('queued', flush=True)\n"
-        "print('never')"
-    )
+    program = f"""
+import os, threading
+from src.params import Params, read
+from src.sweep import queue_sweep
+from src.sweep.baseline import Baseline
+from src.sweep.grid import parse_grid
+
+def queue(*words, dvc=queue_sweep.dvc):
+    threading.Timer(0.5, os.kill, (os.getpid(), {int(number)})).start()
+    dvc(*words)
+    threading.Event().wait(1)
+    print("in the queue", flush=True)
+
+queue_sweep.dvc = queue
+(combination,) = parse_grid(["lr=0.01"], read(Params).model_dump())
+sweep = queue_sweep.QueueSweep(Baseline.now(), workers=1)
+sweep._todo[combination.name] = combination
+sweep._queue(combination.name)
+"""
     ended = clone.run("python", "-c", program, check=False)
     assert ended.returncode != 0
-    assert ended.stdout == "queued\n"
+    assert ended.stdout == "in the queue\n"
     assert "dropout: 0.15" in clone.read("params.yaml")
     assert clone.read("README.md").startswith("# My LeNet-5")
     assert clone.git("stash", "list") == ""
-    assert "queued" in clone.dvc("queue", "status").stdout
+    assert "lr-0.01" in clone.dvc("queue", "status").stdout
+
+
+class Settled(Sweep):
+    """Experiments that end at once, with these accuracies by setting; others fail."""
+
+    def __init__(self, accuracies: dict[str, float]) -> None:
+        super().__init__(Baseline("0" * 40, b"", ""))
+        self.accuracies = accuracies
+
+    def _run_the_rest(self) -> None:
+        assert self._left(), "the same runs again"
+        for name in self._left():
+            if accuracy := self.accuracies.get(self._todo[name].setting):
+                self._finish(name, {"val_accuracy": accuracy, "val_loss": 0.1})
+            else:
+                self._fail(name, "  diverged")
+
+    def interrupt(self) -> str:
+        return ""
+
+
+def test_a_setting_that_fails_gets_no_more_seeds_and_its_runs_count(params: Params) -> None:
+    combinations = partial(parse_grid, base=params.model_dump())
+    sweep = Settled({"lr=0.01": 0.90, "lr=0.02": 0.95})
+    grid, chosen = run_by_halving(sweep, combinations, ["lr=0.01,0.02,1000"], budget=15)
+    assert chosen == "lr=0.02"
+    assert [combination.seed for combination in grid if combination.setting == "lr=1000"] == [0, 1]
+    assert len(grid) == 14, "of 15 runs 2 are lost, and the others are in pairs"
+    assert run_by_halving(Settled({}), combinations, ["lr=0.01,0.02"], budget=None)[1] is None
+
+
+def test_an_experiment_whose_worker_is_killed_again_has_failed(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued: list[str] = []
+    monkeypatch.setattr(QueueSweep, "_queue", lambda self, name: queued.append(name))
+    (combination,) = parse_grid(["lr=0.01"], params.model_dump())
+    sweep = QueueSweep(Baseline("0" * 40, b"", ""), workers=1)
+    sweep._todo[combination.name] = combination
+    for attempts in (ATTEMPTS - 1, ATTEMPTS):
+        sweep._attempts[combination.name] = attempts
+        sweep._lost(combination.name, None)
+    assert queued == [combination.name]
+    assert sweep.failed == {combination.name: "  its worker was killed, more than once"}
 
 
 def test_seeds_where_they_decide(clone: Clone) -> None:
@@ -310,6 +366,8 @@ def test_seeds_where_they_decide(clone: Clone) -> None:
         (["--seeds", "1001"], "--seeds: '1001' is invalid; expected an integer from 1 to 1,000, or auto"),
         (["--seeds", "0"], "--seeds: '0' is invalid; expected an integer from 1 to 1,000, or auto"),
         (["--workers", "0"], "--workers: 0 is invalid; expected an integer ≥ 1"),
+        (["--workers", "2", "--address", "a:1"], "--workers: 2 is invalid; expected only without --address"),
+        (["--any-bits"], "--any-bits is invalid; expected only with --address"),
         (
             ["--seeds", "auto", "seed=1,2"],
             "--seeds: 'auto' is invalid with seed=… in the grid; expected one of the two",

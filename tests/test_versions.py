@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from src.compare.revisions import Revision
+from src.versions.origin import origins
 from tests.conftest import Clone
 
 
@@ -51,6 +54,10 @@ def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path
     )
     assert tags() == [], "nothing is registered by half"
     shared.dvc("push")
+    assert refusal(shared, "register", "lenet5", "--rev", "HEAD~") == (
+        "models/model.pt: HEAD~ names no remote; expected `dvc remote add -d NAME URL`, a commit of "
+        ".dvc/config, `dvc push`"
+    )
     made = versions(shared, "register", "lenet5", "v1.0.0").stdout
     assert made == "registered lenet5@v1.0.0; others have it after: git push origin lenet5@v1.0.0\n"
     assert "lenet5" in refusal(shared, "register", "lenet5", "v1.0.0")
@@ -95,7 +102,7 @@ def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path
     assert re.match(r"commit [0-9a-f]{7}: dataset=Digits .* lr=0\.005 ", found[0])
     accuracy = json.loads(shared.read("metrics/train.json"))["val_accuracy"]
     assert found[1] == f"  validation accuracy {accuracy:.2%}"
-    assert found[-1] == "in main, lenet5#prod#1, lenet5@v1.0.0"
+    assert found[-1] == "in main, origin/main, lenet5#prod#1, lenet5@v1.0.0"
     (elsewhere.path / "other.pt").write_bytes(b"another model")
     assert refusal(shared, "find", str(elsewhere.path / "other.pt")).endswith(
         "is in no commit and no experiment of this repository"
@@ -135,10 +142,74 @@ def test_the_exported_model_is_a_version_without_a_remote(shared: Clone, tmp_pat
     picture = "plots/samples_train.png"
     here = shared.run("python", "-m", "src.predict", picture).stdout
     assert shared.run("python", "-m", "src.predict", picture, "--model", str(fetched)).stdout == here
-    assert versions(shared, "find", str(fetched)).stdout.endswith("\nin main, lenet5-onnx@v1.0.0\n")
+    assert versions(shared, "find", str(fetched)).stdout.endswith("\nin main, origin/main, lenet5-onnx@v1.0.0\n")
     shared.set_params(epochs=1)
     shared.dvc("repro")
     shared.git("commit", "--all", "--quiet", "--message=Another model")
     assert refusal(shared, "register", "lenet5-onnx", "v2.0.0") == (
         "models/model.onnx of HEAD was made of another model; expected `make export` before"
     )
+
+
+def test_a_model_is_of_the_commits_that_brought_it_the_oldest_first_and_of_experiments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.pt").write_bytes(b"a model")
+    md5 = hashlib.md5(b"a model").hexdigest()
+
+    clone = Clone(tmp_path)
+    clone.init()
+    git = clone.git
+    commits = []
+    for lr, found in ((1, md5), (2, "another"), (3, md5), (4, "another")):
+        Path("dvc.lock").write_text(f"md5: {found}")
+        Path("params.yaml").write_text(f"lr: {lr}  # a rate")
+        git("add", "dvc.lock", "params.yaml")
+        git("commit", "--quiet", f"--message={lr}")
+        commits.append(git("rev-parse", "HEAD").strip())
+    first, _, third, last = commits
+    git("update-ref", f"refs/exps/{last[:2]}/{last[2:]}/wide-net", third)
+    git("tag", "milestone", third)
+    git("tag", "--annotate", "--message=As GTO does", "lenet5@v1.0.0", third)
+    # Of another clone's branch, and of a remote's HEAD, which is another name of it.
+    git("update-ref", "refs/remotes/origin/ada", third)
+    git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/ada")
+    brought, names = origins(Path("model.pt"))
+    assert [(origin.commit, origin.params) for origin in brought] == [(first, "lr=1"), (third, "lr=3")]
+    assert names == ["wide-net", "origin/ada", "lenet5@v1.0.0", "milestone"]
+    assert Revision("HEAD~", third).versions() == ["lenet5@v1.0.0"], "another tag is no version"
+
+    # A merge whose results were made anew holds a model that neither of its parents has.
+    git("checkout", "--quiet", "-b", "side", third)
+    git("commit", "--quiet", "--allow-empty", "--message=5")
+    git("checkout", "--quiet", "main")
+    git("merge", "--quiet", "--no-commit", "--no-ff", "side")
+    Path("model.pt").write_bytes(b"of both")
+    Path("dvc.lock").write_text(f"md5: {hashlib.md5(b'of both').hexdigest()}")
+    git("commit", "--quiet", "--all", "--message=6")
+    (merge,), names = origins(Path("model.pt"))
+    assert (merge.commit, names) == (git("rev-parse", "HEAD").strip(), ["main"])
+
+
+def test_what_is_no_longer_a_version_is_not_called_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    clone = Clone(tmp_path)
+    clone.init()
+    Path("dvc.yaml").write_text("artifacts: {lenet5: {path: model.pt}}")
+    clone.git("add", ".")
+    for version in ("v1.0.0", "v1.1.0"):
+        clone.git("commit", "--quiet", "--allow-empty", f"--message={version}")
+        clone.run("gto", "register", "lenet5", "--version", version)
+        clone.run("gto", "assign", "lenet5", "--version", version, "--stage", "prod")
+    clone.git("tag", "fix#12")
+    old, new = (Revision(name, clone.git("rev-parse", name).strip()) for name in ("HEAD~", "HEAD"))
+    assert (old.versions(), new.versions()) == (["lenet5@v1.0.0"], ["lenet5#prod#2", "lenet5@v1.1.0"])
+    clone.run("gto", "deprecate", "lenet5", "v1.1.0", "prod")
+    assert new.versions() == ["lenet5@v1.1.0"]
+    clone.run("gto", "deprecate", "lenet5", "v1.1.0")
+    assert new.versions() == []
+    assert Revision("workspace", None).versions() == []

@@ -76,12 +76,17 @@ def is_pattern(name: str) -> bool:
 def find_group(repo: Repo, pattern: str) -> Group:
     """The experiments whose names match a glob pattern; a plain name is a group of its own.
 
+    Of experiments with the same name, from different commits, that of HEAD is meant, as in DVC's commands.
+
     Raises:
         UserError: there are none, or they differ in more than the seed, or two have the same seed.
     """
     if is_pattern(pattern):
-        listed = [pair for pairs in repo.experiments.ls(all_commits=True).values() for pair in pairs]
-        found = [Revision(name, commit) for name, commit in sorted(listed) if fnmatchcase(name, pattern)]
+        listed = repo.experiments.ls(all_commits=True)
+        here = dict(listed.get(repo.scm.get_rev(), []))
+        elsewhere = [pair for pairs in listed.values() for pair in pairs if pair[0] not in here]
+        pairs = sorted([*here.items(), *elsewhere])
+        found = [Revision(name, commit) for name, commit in pairs if fnmatchcase(name, pattern)]
     else:
         found = [resolve(repo, pattern)]
     if not found:
@@ -97,6 +102,11 @@ def find_group(repo: Repo, pattern: str) -> Group:
             )
         seed = values.get("seed", 0)
         if seed in experiments:
+            if experiments[seed].name == experiment.name:
+                raise UserError(
+                    f"{pattern!r}: two experiments of other commits than HEAD are called {experiment.name}; "
+                    "expected one, see `dvc exp list -A`"
+                )
             raise UserError(
                 f"{pattern!r}: {experiments[seed].name} and {experiment.name} have the same seed, {seed}; "
                 "expected a narrower pattern"

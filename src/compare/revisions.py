@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,9 +57,24 @@ class Revision:
             return None
 
     def versions(self) -> list[str]:
-        """The tags that make it a version or assign it to a stage: `lenet5@v1.0.0`, `lenet5#prod#1`."""
+        """The tags that make it a version or assign it to a stage: `lenet5@v1.0.0`, `lenet5#prod#1`.
+
+        Without those of versions that are deprecated, and of stages that have been withdrawn or moved on.
+        """
         listed = git("tag", "--points-at", self.commit) if self.commit else None
-        return [tag for tag in (listed or b"").decode().split() if "@v" in tag or "#" in tag]
+        tags = [tag for tag in (listed or b"").decode().split() if "@" in tag or "#" in tag]
+        if not tags:
+            return []
+        from gto.api import show
+        from gto.exceptions import ArtifactNotFound
+        from gto.tag import parse_name
+
+        versions: list[Any] = []
+        for artifact in {parse_name(tag, raise_on_fail=False).get("name") for tag in tags}:
+            with suppress(ArtifactNotFound):  # another tag, such as fix#12
+                versions += show(".", name=artifact, registered_only=True)
+        held = [version for version in versions if version["commit_hexsha"] == self.commit]
+        return sorted(each["ref"] for version in held for each in (version, *version["stages"]))
 
     def files(self, folder: str, suffix: str) -> list[str]:
         """The paths of a folder's files that end in `suffix`, sorted; hidden ones are left out."""
@@ -94,7 +110,8 @@ def resolve(repo: Repo, name: str) -> Revision:
         found, why = "", reason(error)
         if why.startswith("ambiguous"):
             raise UserError(
-                f"{name!r} is the name of several experiments; expected the hash of one: `dvc exp list -A`"
+                f"{name!r} is the name of several experiments, or of branches of several remotes; expected a "
+                "hash (`dvc exp list -A`) or REMOTE/BRANCH"
             ) from None
     # Trees and files have names, too.
     commit = git("rev-parse", "--verify", "--quiet", f"{found}^{{commit}}") if found else None

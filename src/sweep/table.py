@@ -137,7 +137,6 @@ def conclusion(grid: Sequence[Combination], results: Mapping[str, Run], chosen: 
             lines.append("one seed each: another seed may order them otherwise (SEEDS=5, SEEDS=auto)")
         return "\n".join([*lines, f"the best: dvc exp apply {ordered[0].name}"])
     lacking = _lacking(grid, settings)
-    lacking.pop(chosen or "", None)
     if len(lacking) == len(settings):  # there is nothing else to compare
         lacking = {}
     compared = {name: runs for name, runs in settings.items() if name not in lacking}

@@ -41,13 +41,24 @@ def origins(path: Path) -> tuple[list[Origin], list[str]]:
         UserError: the file cannot be read, or is no ONNX model of this project.
     """
     md5, lock = _model_md5(path), str(LOCK_FILE)
-    found = git("log", "--all", "--reverse", "--format=%H", f"-S{md5}", "--", lock).splitlines()
-    brought = [_origin(commit) for commit in found if _holds(commit, md5)]
+    # -m: also what a merge holds and none of its parents does, as after `git merge` and `dvc repro`.
+    found = git("log", "-m", "--all", "--reverse", "--format=%H", f"-S{md5}", "--", lock).splitlines()
+    brought = [_origin(commit) for commit in dict.fromkeys(found) if _brings(commit, md5)]
     # An experiment is refs/exps/<2 digits>/<38 digits>/<name>; DVC keeps other references there for itself.
-    references = git(
-        "for-each-ref", "--format=%(refname)", "refs/tags", "refs/heads", "refs/exps/??/*/*"
-    ).splitlines()
+    kinds = ("refs/tags", "refs/heads", "refs/remotes", "refs/exps/??/*/*")
+    # The HEAD of a remote is another name of one of its branches.
+    references = [
+        name
+        for name in git("for-each-ref", "--format=%(refname)", *kinds).splitlines()
+        if not (name.startswith("refs/remotes/") and name.endswith("/HEAD"))
+    ]
     return brought, [_short(name) for name in references if brought and _holds(name, md5)]
+
+
+def _brings(commit: str, md5: str) -> bool:
+    """Whether a commit holds a model that none of its parents holds."""
+    parents = git("rev-parse", f"{commit}^@").split()
+    return _holds(commit, md5) and not any(_holds(parent, md5) for parent in parents)
 
 
 def _holds(commit: str, md5: str) -> bool:

@@ -34,7 +34,7 @@ def register(name: str, version: str | None, revision: str) -> str:
         known = ", ".join(_artifacts(commit, revision)) or "an artifact in dvc.yaml"
         raise UserError(f"{name!r} is no artifact of {revision}; expected {known}")
     if not git("ls-tree", "--name-only", commit, "--", path):
-        _refuse_unpushed(path, _md5(commit, path), revision)
+        _refuse_unpushed(path, commit, revision)
     elif path == str(ONNX):
         _refuse_outdated(commit, revision)
     try:
@@ -115,17 +115,20 @@ def _refuse_outdated(commit: str, revision: str) -> None:
         raise UserError(f"{ONNX} of {revision} was made of another model; expected `make export` before")
 
 
-def _refuse_unpushed(path: str, md5: str, revision: str) -> None:
+def _refuse_unpushed(path: str, commit: str, revision: str) -> None:
     from dvc.config import NoRemoteError
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    with Repo() as repo:
+    md5 = _md5(commit, path)
+    # The remote that the commit names: whoever fetches the version has no other settings.
+    with Repo(rev=commit) as repo:
         try:
             pushed = repo.cloud.get_remote_odb().exists(md5)
         except NoRemoteError:
             raise UserError(
-                f"{path} of {revision} is in no remote; expected `dvc remote add -d NAME URL`, `dvc push`"
+                f"{path}: {revision} names no remote; expected `dvc remote add -d NAME URL`, a commit of "
+                ".dvc/config, `dvc push`"
             ) from None
         except (DvcException, OSError) as error:
             raise UserError(f"{path} of {revision}: the remote cannot be asked: {reason(error)}") from None
