@@ -14,11 +14,22 @@ from benchmarks.repeatability import Hashes, call, outputs, remove_results, sha2
 from src.runtime.errors import UserError, run
 
 
-def results(revision: str, folder: Path) -> Hashes:
+def commit_of(revision: str) -> str:
+    """The commit that a revision names.
+
+    Raises:
+        UserError: it names none.
+    """
+    try:
+        return call(Path.cwd(), "git", "rev-parse", "--verify", f"{revision}^{{commit}}").strip()
+    except UserError:
+        raise UserError(f"{revision!r} is invalid; expected a commit, a branch or a tag") from None
+
+
+def results(revision: str, commit: str, folder: Path) -> Hashes:
     """The SHA-256 of every output of a revision's pipeline, run from nothing in `folder`."""
     print(f"{revision} …", flush=True)
     call(Path.cwd(), "git", "clone", "--quiet", ".", str(folder))
-    commit = call(Path.cwd(), "git", "rev-parse", f"{revision}^{{commit}}").strip()
     call(folder, "git", "checkout", "--quiet", "--detach", commit)
     remove_results(folder)
     call(folder, "dvc", "repro")
@@ -30,9 +41,10 @@ def main() -> None:
     parser.add_argument("a", metavar="A", help="a commit, branch or tag")
     parser.add_argument("b", metavar="B")
     arguments = parser.parse_args()
+    commits = {revision: commit_of(revision) for revision in (arguments.a, arguments.b)}
     with tempfile.TemporaryDirectory(prefix="same-results-") as temporary:
         a, b = (
-            results(revision, Path(temporary) / name)
+            results(revision, commits[revision], Path(temporary) / name)
             for name, revision in (("a", arguments.a), ("b", arguments.b))
         )
     names = {**a, **b}

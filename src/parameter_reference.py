@@ -5,6 +5,7 @@ What a parameter means, and which values it accepts, is written once, in `src.pa
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,6 +86,7 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()  # there are no options: refuse any
     for path, page in pages().items():
         write_text(path, page)
     write_text(PARAMS_FILE, with_comments(PARAMS_FILE.read_text()))

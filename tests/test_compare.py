@@ -228,6 +228,36 @@ def test_what_cannot_be_compared_is_refused_in_one_line(clone: Clone, compared: 
     assert compared.refused(clone, "HEAD~") == said
 
 
+def test_results_of_other_parameters_or_of_another_model_are_not_compared(
+    clone: Clone, compared: Compare
+) -> None:
+    clone.set_params(lr=5e-3)
+    assert compared(clone)[-1] == "the workspace is HEAD: nothing differs", "the same number"
+    clone.set_params(folds=3)
+    assert "  folds: 5 → 3" in compared(clone), "which the pipeline does not read"
+    clone.set_params(lr=0.5)
+    stale = "the results are of other parameters than params.yaml: lr was 0.005 and is 0.5; expected "
+    stale += "`dvc repro` before"
+    assert compared.refused(clone) == f"workspace: {stale}"
+    clone.git("commit", "--quiet", "--all", "--message=Without results")
+    assert compared.refused(clone, "HEAD~", "HEAD") == f"HEAD: {stale}"
+
+    # What `dvc exp run -S lr=0.5 studies/robustness/dvc.yaml` leaves: a new model, and nothing evaluated.
+    clone.dvc("repro", "train")
+    clone.git("commit", "--quiet", "--all", "--message=Trained alone")
+    assert compared.refused(clone, "HEAD~2", "HEAD") == (
+        "HEAD: the predictions are of another model than models/model.pt; expected `dvc repro` before"
+    )
+    head = clone.git("rev-parse", "HEAD").strip()
+    clone.git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/alone-0", head)
+    assert compared.refused(clone, "HEAD~2", "alone-*").startswith(
+        "alone-0: the predictions are of another model"
+    )
+    page = clone.run("python", "-m", "src.report", "HEAD~2", "HEAD")
+    assert page.returncode == 0
+    assert "the predictions are of another model" in clone.read("report.html")
+
+
 def test_a_name_of_two_experiments_is_refused(clone: Clone, compared: Compare) -> None:
     add_experiment(clone, "twice", {"lr": 0.01}, {"val_accuracy": 0.9})
     clone.git("commit", "--quiet", "--allow-empty", "--message=Another baseline")

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from tests.conftest import Clone
+from tests.conftest import Clone, output
 from tests.idx_files import archives, source
 from tests.server import serve
 from tests.watching import Watched
@@ -99,6 +100,42 @@ run_stage(main)
     assert second.wait(timeout=60) == 0
     first.stdout.close()
     second.stderr.close()
+
+
+def test_what_dvc_puts_back_while_it_queues_is_no_part_of_the_results(clone: Clone) -> None:
+    """While a training runs, `dvc exp run --queue` resets git's files, and so the tables that it adds to."""
+    program = """
+import sys
+sys.argv = ["stages/train.py"]
+from src.runtime.paths import HISTORY, STEPS
+from src.runtime.workspace import run_stage
+from stages import train
+
+class Queued(train.TrackedTraining):
+    def on_epoch(self, *arguments):
+        super().on_epoch(*arguments)
+        HISTORY.write_text("of an older commit")
+        STEPS.write_text("")
+
+train.TrackedTraining = Queued
+run_stage(train.main)
+"""
+    tables = ("plots/history.csv", "plots/steps.csv")
+    expected = [clone.read(name) for name in tables]
+    clone.run(sys.executable, "-c", program)
+    assert [clone.read(name) for name in tables] == expected
+
+
+def test_a_sweep_refuses_to_queue_while_a_stage_runs(clone: Clone) -> None:
+    locks = clone.path / ".dvc/tmp/stages"
+    with FileLock(locks / "train.lock"):
+        refused = clone.run(sys.executable, "-m", "src.sweep", "lr=0.01", check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        "error: stage train is running here; expected `dvc repro` or `dvc exp run` to have ended before "
+        "experiments are queued\n"
+    )
+    assert "No experiment tasks" in output(clone.dvc("queue", "status"))
 
 
 def test_nothing_listens_on_a_port(watched_repro: tuple[Clone, Watched]) -> None:

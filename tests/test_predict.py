@@ -20,7 +20,7 @@ from src.data.splitting import split_dataset
 from src.networks.build import build_model
 from src.networks.model_file import TrainedModel, save_model
 from src.params import Params
-from src.predict.__main__ import arguments, evaluate_split, find_pictures, main
+from src.predict.__main__ import arguments, evaluate_split, find_pictures, main, refuse_to_replace
 from src.predict.classifiers import TorchClassifier
 from src.predict.predictions import Prediction, as_csv, as_json, as_table, softmax
 from src.predict.predictions import predict as predict_pictures
@@ -177,6 +177,33 @@ def test_pictures_are_found_in_the_folders_of_a_folder(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     found = [path for _, path in find_pictures([str(tmp_path)])]
     assert found == [tmp_path / "a/1.png", tmp_path / "b/c/2.PNG"]
+
+
+def test_what_is_no_picture_in_a_folder_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("1.png", "2.HEIC", "b/3.heic", "notes.txt", "Makefile", ".hidden"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert len(find_pictures([str(tmp_path)])) == 1
+    skipped = "skipped 2 .heic, 1 .txt, 1 without a suffix; read are .png, "
+    assert capsys.readouterr().err.startswith(f"{tmp_path}: {skipped}")
+    with pytest.raises(UserError, match=r"^'' is invalid; expected a picture, a folder of pictures, or -$"):
+        find_pictures([""])
+
+
+def test_a_figure_replaces_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--plot homework/*.png`: the shell makes the first picture the name of the figure."""
+    monkeypatch.chdir(tmp_path)
+    Path("homework").mkdir()
+    for name in ("a.png", "b.png"):
+        Path("homework", name).touch()
+    refuse_to_replace(Path("homework/new.png"), find_pictures(["homework"]))
+    refuse_to_replace(Path("seen.png"), find_pictures(["homework"]))
+    with pytest.raises(
+        UserError, match=r"^--plot: homework/a.png exists, beside the pictures; expected a new name$"
+    ):
+        refuse_to_replace(Path("homework/a.png"), find_pictures(["homework/b.png"]))
 
 
 @pytest.mark.parametrize(

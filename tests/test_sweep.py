@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
 from ruamel.yaml import YAML
 
 from src.evaluation.seeds import MoreSeeds, Run
+from src.experiments.record import head
 from src.params import Params, parse, read
 from src.runtime.errors import UserError
 from src.sweep import queue_sweep
@@ -22,7 +25,8 @@ from src.sweep.grid import Combination, as_ranges, parse_grid, without_repetitio
 from src.sweep.queue_sweep import QueueSweep
 from src.sweep.table import advice, conclusion
 from src.sweep.workers import queue_workers
-from tests.conftest import Clone, output
+from tests import committed
+from tests.conftest import ROOT, Clone, output
 from tests.experiments import add_experiment
 
 
@@ -378,6 +382,73 @@ def test_a_mistaken_option_is_refused(words: list[str], said: str) -> None:
     with pytest.raises(UserError) as refusal:
         parse_arguments([*words, "lr=0.01,0.02"])
     assert str(refusal.value) == said
+
+
+def test_an_abbreviated_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--seed 5` asks for one seed, not for five."""
+    with pytest.raises(SystemExit):
+        parse_arguments(["lr=0.01", "--seed", "5"])
+    assert "unrecognized arguments: --seed 5" in capsys.readouterr().err
+
+
+def test_dvc_writes_the_values_that_the_grid_has_checked(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvc.utils.hydra import apply_overrides
+
+    monkeypatch.chdir(tmp_path)
+    Path("data/own/Bäume").mkdir(parents=True)
+    words = ["dataset=Bäume", "lr=1e-3", "seed=007", "epochs=0x10", "val_fraction=1/6", "model=lenet5_1998"]
+    (combination,) = parse_grid(words, params.model_dump())
+    Path("params.yaml").write_text(committed.params_text())
+    apply_overrides("params.yaml", combination.overrides)
+    written = read(Params)
+    assert json.loads(combination.params).items() <= written.model_dump().items()
+    assert (written.dataset, written.seed, written.epochs) == ("Bäume", 7, 16)
+
+
+def test_experiments_need_a_commit_and_a_repository_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clone = Clone(tmp_path)
+    clone.init()
+    with pytest.raises(UserError, match=r"^git has no commit here yet; expected `git commit`$"):
+        head()
+    clone.git("commit", "--quiet", "--allow-empty", "--message=First")
+    assert head() == clone.git("rev-parse", "HEAD").strip()
+    Path("course/lenet").mkdir(parents=True)
+    monkeypatch.chdir("course/lenet")
+    with pytest.raises(UserError, match=r"^course/lenet is a folder of another git repository; expected a "):
+        head()
+
+
+def test_a_grid_without_its_quotes_is_refused_by_make() -> None:
+    command = (
+        "make",
+        "--silent",
+        "--dry-run",
+        "sweep",
+        "GRID=lr=0.01,0.05",
+        "optimizer=SGD,Adam",
+        "seed=0..4",
+    )
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert re.search(
+        r"\*\*\* (optimizer seed|seed optimizer) is unknown; expected GRID SEEDS ", refused.stderr
+    )
+    assert "GRID='lr=0.01 seed=0..4'" in refused.stderr
+    quoted = (
+        "make",
+        "--silent",
+        "--dry-run",
+        "sweep",
+        "GRID=lr=0.01 seed=0..4",
+        "SEEDS=2",
+        "LENET_DEVICE=cpu",
+    )
+    assert subprocess.run(quoted, cwd=ROOT, capture_output=True).returncode == 0
 
 
 @pytest.mark.slow

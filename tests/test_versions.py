@@ -142,7 +142,9 @@ def test_the_exported_model_is_a_version_without_a_remote(shared: Clone, tmp_pat
     picture = "plots/samples_train.png"
     here = shared.run("python", "-m", "src.predict", picture).stdout
     assert shared.run("python", "-m", "src.predict", picture, "--model", str(fetched)).stdout == here
-    assert versions(shared, "find", str(fetched)).stdout.endswith("\nin main, origin/main, lenet5-onnx@v1.0.0\n")
+    assert versions(shared, "find", str(fetched)).stdout.endswith(
+        "\nin main, origin/main, lenet5-onnx@v1.0.0\n"
+    )
     shared.set_params(epochs=1)
     shared.dvc("repro")
     shared.git("commit", "--all", "--quiet", "--message=Another model")

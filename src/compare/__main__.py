@@ -188,7 +188,10 @@ def compare_names(
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m src.compare", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m src.compare",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("rev_a", nargs="?", default="HEAD", metavar="REV_A")
     parser.add_argument("rev_b", nargs="?", default=WORKSPACE, metavar="REV_B")

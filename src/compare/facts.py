@@ -24,6 +24,7 @@ from src.compare.revisions import (
     provenance,
     read_predictions,
 )
+from src.compare.staleness import refuse_stale_results
 from src.compare.values import flat
 from src.evaluation.paired import Comparison, compare
 from src.runtime.errors import UserError
@@ -63,6 +64,8 @@ def revision_facts(a: Revision, b: Revision, split: str) -> Facts[Comparison | s
     same = False
     try:
         check_images(parameters, split, a.name, b.name)
+        for revision in (a, b):
+            refuse_stale_results(revision)
         tables = read_predictions(a, split), read_predictions(b, split)
         result = compare(*tables)
         same = is_same(tables, parameters, trained)

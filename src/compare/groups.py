@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.compare.provenance import Provenance, differing, differing_images
 from src.compare.revisions import Revision, provenance, read_parameters, resolve
+from src.compare.staleness import refuse_stale_results
 from src.evaluation.seeds import Run, Setting, compare_settings
 from src.runtime.errors import UserError
 from src.runtime.paths import TEST_METRICS, TRAIN_METRICS, VAL_SPLIT
@@ -120,11 +121,12 @@ def read_runs(group: Group, split: str = "validation") -> dict[int, Run]:
     """Accuracy and loss of each experiment on a split, by seed.
 
     Raises:
-        UserError: an experiment has no such metrics.
+        UserError: an experiment has no such metrics, or those of other parameters than its own.
     """
     path, accuracy, loss = RESULTS[split]
     runs = {}
     for seed, experiment in group.experiments.items():
+        refuse_stale_results(experiment)
         try:
             values = json.loads(experiment.read(str(path)) or b"")
             runs[seed] = Run(float(values[accuracy]), float(values[loss]))

@@ -110,7 +110,7 @@ def parse_dependencies(lock: bytes, metrics: bytes | None) -> tuple[dict[str, st
     Raises:
         Exception: it is no `dvc.lock`; the YAML parser raises several kinds.
     """
-    stage = _train_stage(lock, metrics)
+    stage = train_stage(lock, metrics)
     if stage is None:
         return None
     found = {dep["path"]: dep["md5"] for dep in stage["deps"]}
@@ -127,13 +127,13 @@ def model_md5(read: Callable[[str], bytes | None]) -> str | None:
     """
 
     def parse(lock: bytes) -> str | None:
-        stage = _train_stage(lock, read(METRICS))
+        stage = train_stage(lock, read(METRICS))
         return None if stage is None else {out["path"]: out["md5"] for out in stage["outs"]}[MODEL]
 
     return _parsed(LOCK, read(LOCK), parse)[0]
 
 
-def _train_stage(lock: bytes, metrics: bytes | None) -> dict[str, Any] | None:
+def train_stage(lock: bytes, metrics: bytes | None) -> dict[str, Any] | None:
     """What a `dvc.lock` says of stage `train`, see `parse_dependencies`."""
     parsed: Any = parse_yaml(lock.decode())
     stage = parsed["stages"].get("train")

@@ -14,8 +14,24 @@ from src.runtime.errors import UserError, reason
 
 
 def head() -> str:
-    """The commit that experiments start from."""
-    return git("rev-parse", "HEAD")
+    """The commit that experiments start from.
+
+    Raises:
+        UserError: there is none, or git's repository is another folder than this one.
+    """
+    refuse_subfolder()
+    try:
+        return git("rev-parse", "--verify", "HEAD")
+    except UserError:
+        raise UserError("git has no commit here yet; expected `git commit`") from None
+
+
+def refuse_subfolder() -> None:
+    """Raise a `UserError` where this folder is only a part of a git repository, such as that of a course."""
+    if folder := git("rev-parse", "--show-prefix"):
+        raise UserError(
+            f"{folder.rstrip('/')} is a folder of another git repository; expected a repository of its own"
+        )
 
 
 def refuse_unknown_author() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,24 +31,42 @@ MOST_PLOTTED = 48
 def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
     """The pictures that the words of a command line name, in order; those of a folder by their names.
 
+    What else a folder holds gets a line on standard error.
+
     Raises:
-        UserError: a folder has none.
+        UserError: a word is empty, or a folder has none.
     """
     found: list[tuple[str, Path | bytes]] = []
     for word in words:
+        if not word:
+            raise UserError("'' is invalid; expected a picture, a folder of pictures, or -")
         path = Path(word)
         if word == "-":
             found.append(("-", sys.stdin.buffer.read()))
         elif path.is_dir():
             # A hidden file may be called like a picture: macOS writes `._1.png` beside `1.png`.
-            files = (one for one in path.rglob("[!.]*") if one.is_file())
+            files = [one for one in path.rglob("[!.]*") if one.is_file()]
             inside = sorted(one for one in files if one.suffix.lower() in SUFFIXES)
             if not inside:
                 raise UserError(f"{shown(word)}: no pictures in it; expected {', '.join(SUFFIXES)}")
+            others = Counter(one.suffix.lower() or "without a suffix" for one in {*files} - {*inside})
+            if others:
+                counts = ", ".join(f"{count:,} {shown(suffix)}" for suffix, count in sorted(others.items()))
+                print(f"{shown(word)}: skipped {counts}; read are {', '.join(SUFFIXES)}", file=sys.stderr)
             found += [(shown(one), one) for one in inside]
         else:
             found.append((shown(word), path))
     return found
+
+
+def refuse_to_replace(plot: Path, pictures: list[tuple[str, Path | bytes]]) -> None:
+    """Raise a `UserError` where the figure would replace a file beside the pictures, perhaps one of them.
+
+    `--plot homework/*.png` names the first of them as the figure.
+    """
+    folders = {picture.resolve().parent for _, picture in pictures if isinstance(picture, Path)}
+    if plot.exists() and plot.resolve().parent in folders:
+        raise UserError(f"--plot: {shown(plot)} exists, beside the pictures; expected a new name")
 
 
 def shown(path: Path | str) -> str:
@@ -78,7 +97,10 @@ def evaluate_split(name: str, classifier: Classifier, model: Path) -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m src.predict", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m src.predict",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("pictures", nargs="*", metavar="IMAGE", help="a picture, a folder of them, or -")
     parser.add_argument("--model", type=Path, default=MODEL, help=".pt or .onnx (%(default)s)")
@@ -118,6 +140,8 @@ def main() -> None:
         evaluate_split(options.split, classifier, options.model)
         return
     pictures = find_pictures(options.pictures)
+    if options.plot:
+        refuse_to_replace(options.plot, pictures)
     names = [name for name, _ in pictures]
     predictions = predict(pictures, classifier)
     if len(pictures) > BATCH:

@@ -45,7 +45,10 @@ def load_all(repo: Repo, names: list[str]) -> list[Snapshot]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m src.report", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m src.report",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("revisions", nargs="*", default=["HEAD", WORKSPACE], metavar="REV")
     parser.add_argument(

@@ -8,6 +8,7 @@ from typing import Any
 from src.compare.groups import RESULTS, check_same_images, compare_groups
 from src.compare.provenance import caveat, differing
 from src.compare.revisions import check_images, is_same, missing_predictions, nothing_differs
+from src.compare.staleness import refuse_stale_results
 from src.compare.values import is_number, mean_text, percentage_points
 from src.evaluation.paired import compare, verdict
 from src.evaluation.seeds import Run
@@ -45,6 +46,9 @@ def judge(baseline: Snapshot, other: Snapshot) -> Judgement:
         if baseline.parameters and other.parameters:
             dataset = baseline.parameters.get("dataset") if by_seed else None
             check_images(changed, "validation", baseline.name, other.name, dataset)
+        for snapshot in (baseline, other):
+            if not snapshot.is_group:
+                refuse_stale_results(snapshot.revision)
         if by_seed:
             return _judge_groups(baseline, other)
         return _judge_predictions(baseline, other, changed)

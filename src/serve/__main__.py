@@ -18,7 +18,10 @@ from src.runtime.paths import MODEL
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m src.serve", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m src.serve",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("models", nargs="*", default=[str(MODEL)], metavar="MODEL", help=f"({MODEL})")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")

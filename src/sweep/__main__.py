@@ -47,7 +47,10 @@ def refuse_full_disk() -> None:
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, or `words`."""
     parser = argparse.ArgumentParser(
-        prog="python -m src.sweep", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m src.sweep",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "grid",

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+
+from filelock import FileLock, Timeout
 
 from src.experiments.record import git, head
 from src.runtime.errors import UserError
@@ -47,6 +51,22 @@ class Baseline:
                 f"{' and '.join(changed)} changed while experiments were still to be queued; expected no "
                 "change before all are; those in the queue go on"
             )
+
+
+def refuse_running_stages() -> None:
+    """Raise a `UserError` while a stage runs in this workspace.
+
+    While it queues, DVC puts the committed files in place of those that the stage is writing to.
+    """
+    for path in sorted(Path(".dvc/tmp/stages").glob("*.lock")):
+        try:
+            with FileLock(path, timeout=0):
+                pass
+        except Timeout:
+            raise UserError(
+                f"stage {unquote(path.stem)} is running here; expected `dvc repro` or `dvc exp run` to have "
+                "ended before experiments are queued"
+            ) from None
 
 
 def uncommitted_code() -> str:

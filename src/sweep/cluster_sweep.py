@@ -81,7 +81,7 @@ class ClusterSweep(Sweep):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, PARAMS_FILE)
             path.write_bytes(self._baseline.params)
-            apply_overrides(path, [f"{key}={value}" for key, value in self._todo[name].values.items()])
+            apply_overrides(path, self._todo[name].overrides)
             return path.read_text(encoding="utf-8")
 
     def _shipment(self, name: str, params: str) -> ray.ObjectRef:

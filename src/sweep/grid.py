@@ -45,6 +45,16 @@ class Combination:
         """All that it sets but its seed."""
         return text_of({key: value for key, value in self.values.items() if key != SEED})
 
+    @property
+    def overrides(self) -> list[str]:
+        """What it sets, for DVC's `-S`, in quotes where needed.
+
+        There an unquoted value has to be ASCII, and `007` would be a text.
+        """
+        return [
+            f"{key}={json.dumps(_scalar(value), ensure_ascii=False)}" for key, value in self.values.items()
+        ]
+
 
 def text_of(values: dict[str, str]) -> str:
     """Values as they are typed: `lr=0.01 seed=0`."""

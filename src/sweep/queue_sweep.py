@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from src.runtime.paths import OWN_DATA
 from src.sweep import queue
-from src.sweep.baseline import Baseline
+from src.sweep.baseline import Baseline, refuse_running_stages
 from src.sweep.experiments import ATTEMPTS, Sweep
 from src.sweep.own_data import untracked_datasets
 from src.sweep.queue import Task, dvc, signals_afterwards
@@ -76,12 +76,12 @@ class QueueSweep(Sweep):
 
     def _queue(self, name: str) -> None:
         self._attempts[name] = self._attempts.get(name, 0) + 1
-        changes = [f"{key}={value}" for key, value in self._todo[name].values.items()]
-        words = [word for text in changes for word in ("-S", text)]
+        words = [word for text in self._todo[name].overrides for word in ("-S", text)]
         if (dataset := json.loads(self._todo[name].params)["dataset"]) in self._untracked:
             words += ["--copy-paths", str(OWN_DATA / dataset)]
         # While it queues, DVC stashes what is not committed and writes the experiment's parameters.
         with self._lock, signals_afterwards():
+            refuse_running_stages()
             self._baseline.refuse_changes()
             dvc("exp", "run", "--queue", "--name", name, *words)
         print(f"queued: {self._todo[name]}", flush=True)

@@ -62,7 +62,10 @@ def arguments() -> argparse.Namespace:
         UserError: one of them is invalid.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m src.tune", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m src.tune",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--samples", type=int, default=20, help="how many trials (%(default)s)")
     parser.add_argument("--space", type=Path, default=SPACE_FILE, help="the search space (%(default)s)")

@@ -10,13 +10,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from src.experiments.record import refuse_subfolder
 from src.runtime.errors import UserError, run
 from src.runtime.paths import MODEL
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m src.versions", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m src.versions",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     register = commands.add_parser("register", help="tag a commit as a version of an artifact")
@@ -37,6 +41,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
+    if arguments.command != "get":
+        refuse_subfolder()
     if arguments.command == "find":
         find(arguments.file)
         return

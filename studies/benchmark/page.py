@@ -3,6 +3,7 @@
 Writes what stands between the two markers of each anew, from the study's files.
 """
 
+import argparse
 import json
 import statistics
 from dataclasses import astuple, dataclass
@@ -162,6 +163,7 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()  # there are no options: refuse any
     for path, text in pages().items():
         write_text(path, text)
 

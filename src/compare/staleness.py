@@ -1,0 +1,52 @@
+"""Whether the results of a revision are of its parameters, and its predictions of its model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from src.compare.provenance import LOCK, METRICS, MODEL, train_stage
+from src.compare.revisions import Revision, read_parameters
+from src.runtime.errors import UserError
+from src.runtime.paths import PARAMS_FILE
+from src.runtime.yaml_text import parse_yaml
+
+
+def refuse_stale_results(revision: Revision) -> None:
+    """Raise a `UserError` where `params.yaml` was edited, or a model trained, without what follows from it.
+
+    DVC writes down what each stage was run with. Of a trial of a search, and where `dvc.lock` is damaged,
+    nothing is known.
+    """
+    try:
+        recorded = _recorded(revision)
+    except (
+        Exception
+    ):  # YAML and what it holds each raise their own; `read_provenance` says that it is damaged
+        recorded = None
+    if recorded is None:
+        return
+    parameters, trained_model, tested_model = recorded
+    values = read_parameters(revision)
+    if changed := [key for key, value in parameters.items() if values.get(key) != value]:
+        words = ", ".join(f"{key} was {parameters[key]} and is {values.get(key)}" for key in changed)
+        raise UserError(
+            f"{revision.name}: the results are of other parameters than {PARAMS_FILE}: {words}; expected "
+            "`dvc repro` before"
+        )
+    if trained_model != tested_model:
+        raise UserError(
+            f"{revision.name}: the predictions are of another model than {MODEL}; expected `dvc repro` before"
+        )
+
+
+def _recorded(revision: Revision) -> tuple[dict[str, Any], str, str] | None:
+    """The parameters that results were made with, the MD5 of the model trained, and of that evaluated."""
+    lock = revision.read(LOCK)
+    if lock is None or train_stage(lock, revision.read(METRICS)) is None:
+        return None
+    content: Any = parse_yaml(lock.decode())
+    prepare, train, evaluate = (content["stages"][name] for name in ("prepare", "train", "evaluate"))
+    trained = {out["path"]: out["md5"] for out in train["outs"]}
+    evaluated = {dep["path"]: dep["md5"] for dep in evaluate["deps"]}
+    parameters = prepare["params"][str(PARAMS_FILE)] | train["params"][str(PARAMS_FILE)]
+    return parameters, trained[MODEL], evaluated[MODEL]
