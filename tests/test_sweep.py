@@ -264,7 +264,8 @@ def test_a_signal_waits_until_an_experiment_is_queued(clone: Clone, number: int)
     clone.set_params(dropout=0.15)
     clone.replace("README.md", "# LeNet-5", "# My LeNet-5")
     program = f"""
-import os, threading
+import os, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever tests in the background may ignore it
 from src.params import Params, read
 from src.sweep import queue_sweep
 from src.sweep.baseline import Baseline
