@@ -7,9 +7,11 @@ PYTHON ?= python3
 # Without its quotes GRID='lr=0.01 seed=0..4' would be a part of the grid: make takes what follows for variables.
 VARIABLES := GRID SEEDS BUDGET WORKERS ADDRESS MODELS REVS SAMPLES CONFIRM NAME A B PYTHON LENET_DEVICE LENET_THREADS LENET_DATA_ROOT TRACKERS
 UNKNOWN := $(filter-out $(VARIABLES),$(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
-$(if $(UNKNOWN),$(error $(UNKNOWN) is unknown; expected $(VARIABLES), and quotes around values with spaces: GRID='lr=0.01 seed=0..4'))
+ifneq ($(filter sweep tune report demo recipe same-results,$(MAKECMDGOALS)),)
+$(if $(UNKNOWN),$(error $(UNKNOWN) is unknown; expected $(VARIABLES), with quotes around values with spaces (GRID='lr=0.01 seed=0..4'), and variables of other programs before `make`))
+endif
 
-# Named, so that make 3.81, which macOS has, leaves every command to it: make itself would look for it on the PATH of before.
+# Named, so that make 3.81, which macOS has, leaves every command to it: make itself would look it up on the old PATH.
 SHELL := sh
 # DVC runs the stages with the first `python` on the PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

@@ -26,13 +26,13 @@ def main() -> None:
     print(summary(network), flush=True)
     tracked = TrackedTraining(trackers, read(RunParams).model_dump(), network)
     history, steps = GrowingTable(HISTORY, Epoch), GrowingTable(STEPS, Step)
-    taken: list[Step] = []
+    step_rows: list[Step] = []
 
     def on_epoch(progress: Progress) -> None:
         # After every epoch, so that `dvc plots show` can draw a running training.
         history.update(progress.history)
         steps.update(progress.steps)
-        taken[:] = progress.steps
+        step_rows[:] = progress.steps
         tracked.on_epoch(progress.history, progress.snapshot().state.model)
 
     training = resumable_training(
@@ -42,7 +42,7 @@ def main() -> None:
         stop_if_edited()  # while there is a checkpoint to resume from
         # As a whole: where an experiment was queued meanwhile, DVC has put older files in their place.
         GrowingTable(HISTORY, Epoch).update(result.history)
-        GrowingTable(STEPS, Step).update(taken)
+        GrowingTable(STEPS, Step).update(step_rows)
         save_model(trained, MODEL)
         best = asdict(result.best)
         metrics = {key: best[key] for key in ("val_accuracy", "val_loss", "train_accuracy", "train_loss")}

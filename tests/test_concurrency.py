@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -126,16 +127,19 @@ run_stage(train.main)
     assert [clone.read(name) for name in tables] == expected
 
 
-def test_a_sweep_refuses_to_queue_while_a_stage_runs(clone: Clone) -> None:
-    locks = clone.path / ".dvc/tmp/stages"
-    with FileLock(locks / "train.lock"):
-        refused = clone.run(sys.executable, "-m", "src.sweep", "lr=0.01", check=False)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr == (
-        "error: stage train is running here; expected `dvc repro` or `dvc exp run` to have ended before "
-        "experiments are queued\n"
-    )
-    assert "No experiment tasks" in output(clone.dvc("queue", "status"))
+def test_a_sweep_waits_until_no_stage_runs_here(clone: Clone) -> None:
+    with FileLock(clone.path / ".dvc/tmp/stages/train.lock"):
+        sweep = clone.start(sys.executable, "-m", "src.sweep", "--workers", "1", "lr=0.01")
+        assert sweep.stdout is not None
+        assert sweep.stdout.readline() == (
+            "stage train is running here; waiting for its pipeline to end before queueing\n"
+        )
+        time.sleep(1)
+        assert "No experiment tasks" in output(clone.dvc("queue", "status"))
+    assert sweep.stdout.readline() == "queued: lr=0.01\n"
+    sweep.send_signal(signal.SIGINT)
+    sweep.communicate(timeout=60)
+    clone.dvc("queue", "stop", "--kill")
 
 
 def test_nothing_listens_on_a_port(watched_repro: tuple[Clone, Watched]) -> None:

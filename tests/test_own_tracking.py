@@ -26,14 +26,16 @@ def test_datasets_that_neither_git_nor_dvc_has_are_found(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     own = Path("data/own")
-    for name in ("in git", "in dvc", "in neither", "partly", "ignored"):
+    for name in ("in git", "in dvc", "in dvc alone", "in neither", "partly", "ignored"):
         write_pictures(own / name, {"a": 2})
     (own / "Digits").write_text("built in")
-    (own / "in dvc.dvc").write_text("outs: []")
-    Path(".gitignore").write_text("/data/own/ignored\n/data/own/in dvc\n")
+    for name in ("in dvc", "in dvc alone"):
+        (own / f"{name}.dvc").write_text("outs: []")
+    Path(".gitignore").write_text("/data/own/ignored\n/data/own/in dvc\n/data/own/in dvc alone\n")
     subprocess.run(("git", "init", "--quiet"), check=True)
-    subprocess.run(("git", "add", "data/own/in git", "data/own/partly/a/00000.png"), check=True)
-    assert untracked_datasets() == {"in neither", "partly", "ignored"}
+    known = ("in git", "in dvc.dvc", "partly/a/00000.png")
+    subprocess.run(("git", "add", *(own / name for name in known)), check=True)
+    assert untracked_datasets() == {"in dvc alone", "in neither", "partly", "ignored"}
 
 
 def test_file_names_in_any_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,15 +132,15 @@ def test_a_changed_added_or_removed_picture_runs_prepare_and_what_its_outputs_ch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tracked", ["git", "dvc", "neither"])
+@pytest.mark.parametrize("tracked", ["git", "dvc", "dvc alone", "neither"])
 def test_experiments_in_temporary_workspaces_and_sweeps_have_the_images(shells: Clone, tracked: str) -> None:
-    if tracked == "dvc":
+    if tracked.startswith("dvc"):
         shells.dvc("add", "data/own/shells")
-    if tracked != "neither":
+    if tracked in ("git", "dvc"):
         shells.git("add", "data/own")
         shells.git("commit", "--quiet", "--message=Shells")
     run = ("exp", "run", "--temp", "--name", "one", "-S", "dataset=shells", "-S", "epochs=1")
-    if tracked == "neither":
+    if tracked not in ("git", "dvc"):
         refused = shells.dvc(*run, check=False)
         assert refused.returncode != 0
         # Which of the two stages comes first, DVC leaves open.

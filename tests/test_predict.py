@@ -182,7 +182,8 @@ def test_pictures_are_found_in_the_folders_of_a_folder(tmp_path: Path) -> None:
 def test_what_is_no_picture_in_a_folder_is_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("1.png", "2.HEIC", "b/3.heic", "notes.txt", "Makefile", ".hidden"):
+    hidden = (".hidden", "._1.png", ".ipynb_checkpoints/1.png", ".git/config")
+    for name in ("1.png", "2.HEIC", "b/3.heic", "notes.txt", "Makefile", *hidden):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert len(find_pictures([str(tmp_path)])) == 1
@@ -192,18 +193,23 @@ def test_what_is_no_picture_in_a_folder_is_counted(
         find_pictures([""])
 
 
-def test_a_figure_replaces_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_replaces_no_picture(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--plot homework/*.png`: the shell makes the first picture the name of the figure."""
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(clone.path)
     Path("homework").mkdir()
-    for name in ("a.png", "b.png"):
-        Path("homework", name).touch()
-    refuse_to_replace(Path("homework/new.png"), find_pictures(["homework"]))
-    refuse_to_replace(Path("seen.png"), find_pictures(["homework"]))
+    names = [f"homework/{name}.png" for name in "abc"]
+    for name in names:
+        Image.new("L", (40, 40)).save(name)
+    refuse_to_replace(Path("homework/new.png"), names)
+    refuse_to_replace(Path("homework/a.png"), ["homework"])
+    refuse_to_replace(Path("homework/c.png"), ["homework/a.png"])  # called again for the same picture
+    before = Path("homework/a.png").read_bytes()
+    monkeypatch.setattr(sys, "argv", ["predict", "--plot", *names])
     with pytest.raises(
-        UserError, match=r"^--plot: homework/a.png exists, beside the pictures; expected a new name$"
+        UserError, match=r"^--plot: homework/a.png exists, beside the pictures; expected a new "
     ):
-        refuse_to_replace(Path("homework/a.png"), find_pictures(["homework/b.png"]))
+        main()
+    assert Path("homework/a.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -420,7 +420,9 @@ def test_experiments_need_a_commit_and_a_repository_of_their_own(
     assert head() == clone.git("rev-parse", "HEAD").strip()
     Path("course/lenet").mkdir(parents=True)
     monkeypatch.chdir("course/lenet")
-    with pytest.raises(UserError, match=r"^course/lenet is a folder of another git repository; expected a "):
+    with pytest.raises(
+        UserError, match=r"^course/lenet is a folder of a larger git repository; expected this "
+    ):
         head()
 
 
@@ -450,6 +452,8 @@ def test_a_grid_without_its_quotes_is_refused_by_make() -> None:
         "LENET_DEVICE=cpu",
     )
     assert subprocess.run(quoted, cwd=ROOT, capture_output=True).returncode == 0
+    other = ("make", "--silent", "--dry-run", "repro", "UV_CACHE_DIR=/x")
+    assert subprocess.run(other, cwd=ROOT, capture_output=True).returncode == 0
 
 
 @pytest.mark.slow

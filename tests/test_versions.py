@@ -207,7 +207,8 @@ def test_what_is_no_longer_a_version_is_not_called_one(
         clone.git("commit", "--quiet", "--allow-empty", f"--message={version}")
         clone.run("gto", "register", "lenet5", "--version", version)
         clone.run("gto", "assign", "lenet5", "--version", version, "--stage", "prod")
-    clone.git("tag", "fix#12")
+    for other in ("fix#12", "release@2026", "lenet5@v2", "#1"):
+        clone.git("tag", other)
     old, new = (Revision(name, clone.git("rev-parse", name).strip()) for name in ("HEAD~", "HEAD"))
     assert (old.versions(), new.versions()) == (["lenet5@v1.0.0"], ["lenet5#prod#2", "lenet5@v1.1.0"])
     clone.run("gto", "deprecate", "lenet5", "v1.1.0", "prod")

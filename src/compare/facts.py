@@ -65,7 +65,7 @@ def revision_facts(a: Revision, b: Revision, split: str) -> Facts[Comparison | s
     try:
         check_images(parameters, split, a.name, b.name)
         for revision in (a, b):
-            refuse_stale_results(revision)
+            refuse_stale_results(revision, predictions=True)
         tables = read_predictions(a, split), read_predictions(b, split)
         result = compare(*tables)
         same = is_same(tables, parameters, trained)

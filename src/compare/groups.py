@@ -77,7 +77,7 @@ def is_pattern(name: str) -> bool:
 def find_group(repo: Repo, pattern: str) -> Group:
     """The experiments whose names match a glob pattern; a plain name is a group of its own.
 
-    Of experiments with the same name, from different commits, that of HEAD is meant, as in DVC's commands.
+    Of experiments of different commits with the same name, the one of HEAD is used, as DVC does.
 
     Raises:
         UserError: there are none, or they differ in more than the seed, or two have the same seed.
@@ -126,7 +126,7 @@ def read_runs(group: Group, split: str = "validation") -> dict[int, Run]:
     path, accuracy, loss = RESULTS[split]
     runs = {}
     for seed, experiment in group.experiments.items():
-        refuse_stale_results(experiment)
+        refuse_stale_results(experiment, predictions=split == "test")
         try:
             values = json.loads(experiment.read(str(path)) or b"")
             runs[seed] = Run(float(values[accuracy]), float(values[loss]))

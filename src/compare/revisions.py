@@ -70,8 +70,9 @@ class Revision:
         from gto.tag import parse_name
 
         versions: list[Any] = []
-        for artifact in {parse_name(tag, raise_on_fail=False).get("name") for tag in tags}:
-            with suppress(ArtifactNotFound):  # another tag, such as fix#12
+        # Other tags, such as release@2026 and fix#12, are not GTO's or of no artifact.
+        for artifact in {parse_name(tag, raise_on_fail=False).get("name") for tag in tags} - {None}:
+            with suppress(ArtifactNotFound):
                 versions += show(".", name=artifact, registered_only=True)
         held = [version for version in versions if version["commit_hexsha"] == self.commit]
         return sorted(each["ref"] for version in held for each in (version, *version["stages"]))

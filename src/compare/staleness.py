@@ -11,17 +11,20 @@ from src.runtime.paths import PARAMS_FILE
 from src.runtime.yaml_text import parse_yaml
 
 
-def refuse_stale_results(revision: Revision) -> None:
+def refuse_stale_results(revision: Revision, *, predictions: bool) -> None:
     """Raise a `UserError` where `params.yaml` was edited, or a model trained, without what follows from it.
 
-    DVC writes down what each stage was run with. Of a trial of a search, and where `dvc.lock` is damaged,
-    nothing is known.
+    DVC writes down what each stage was run with. Trials of a search, and revisions with a damaged `dvc.lock`,
+    are not checked.
+
+    Args:
+        revision: a commit, an experiment or the workspace.
+        predictions: whether something is asked that `evaluate` writes, and not `train`.
     """
+    # YAML and what it holds each raise their own; `read_provenance` says that it is damaged.
     try:
         recorded = _recorded(revision)
-    except (
-        Exception
-    ):  # YAML and what it holds each raise their own; `read_provenance` says that it is damaged
+    except Exception:
         recorded = None
     if recorded is None:
         return
@@ -31,12 +34,17 @@ def refuse_stale_results(revision: Revision) -> None:
         words = ", ".join(f"{key} was {parameters[key]} and is {values.get(key)}" for key in changed)
         raise UserError(
             f"{revision.name}: the results are of other parameters than {PARAMS_FILE}: {words}; expected "
-            "`dvc repro` before"
+            f"{_remedy(revision)}"
         )
-    if trained_model != tested_model:
+    if predictions and trained_model != tested_model:
         raise UserError(
-            f"{revision.name}: the predictions are of another model than {MODEL}; expected `dvc repro` before"
+            f"{revision.name}: the predictions are of another model than {MODEL}; "
+            f"expected {_remedy(revision)}"
         )
+
+
+def _remedy(revision: Revision) -> str:
+    return "`dvc repro` before" if revision.commit is None else "a revision in which `dvc repro` has run"
 
 
 def _recorded(revision: Revision) -> tuple[dict[str, Any], str, str] | None:

@@ -30,7 +30,8 @@ def refuse_subfolder() -> None:
     """Raise a `UserError` where this folder is only a part of a git repository, such as that of a course."""
     if folder := git("rev-parse", "--show-prefix"):
         raise UserError(
-            f"{folder.rstrip('/')} is a folder of another git repository; expected a repository of its own"
+            f"{folder.rstrip('/')} is a folder of a larger git repository; expected this project in one of "
+            "its own"
         )
 
 

@@ -26,6 +26,8 @@ from src.runtime.progress import with_progress
 SPLITS = ("train", "val", "test")
 # A grid of more than these is too small to look at.
 MOST_PLOTTED = 48
+# Kinds of files that are listed as skipped.
+MOST_SUFFIXES = 8
 
 
 def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
@@ -44,29 +46,36 @@ def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
         if word == "-":
             found.append(("-", sys.stdin.buffer.read()))
         elif path.is_dir():
-            # A hidden file may be called like a picture: macOS writes `._1.png` beside `1.png`.
-            files = [one for one in path.rglob("[!.]*") if one.is_file()]
+            # Hidden files may be called like pictures: macOS writes `._1.png` beside `1.png`.
+            files = [one for one in path.rglob("*") if one.is_file() and not is_hidden(one.relative_to(path))]
             inside = sorted(one for one in files if one.suffix.lower() in SUFFIXES)
             if not inside:
                 raise UserError(f"{shown(word)}: no pictures in it; expected {', '.join(SUFFIXES)}")
             others = Counter(one.suffix.lower() or "without a suffix" for one in {*files} - {*inside})
             if others:
-                counts = ", ".join(f"{count:,} {shown(suffix)}" for suffix, count in sorted(others.items()))
-                print(f"{shown(word)}: skipped {counts}; read are {', '.join(SUFFIXES)}", file=sys.stderr)
+                counts = [f"{count:,} {shown(suffix)}" for suffix, count in sorted(others.items())]
+                some = ", ".join(counts[:MOST_SUFFIXES]) + (", …" if len(counts) > MOST_SUFFIXES else "")
+                print(f"{shown(word)}: skipped {some}; read are {', '.join(SUFFIXES)}", file=sys.stderr)
             found += [(shown(one), one) for one in inside]
         else:
             found.append((shown(word), path))
     return found
 
 
-def refuse_to_replace(plot: Path, pictures: list[tuple[str, Path | bytes]]) -> None:
-    """Raise a `UserError` where the figure would replace a file beside the pictures, perhaps one of them.
+def is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def refuse_to_replace(plot: Path, words: list[str]) -> None:
+    """Raise a `UserError` where the figure would replace a file beside several pictures, perhaps one of them.
 
     `--plot homework/*.png` names the first of them as the figure.
     """
-    folders = {picture.resolve().parent for _, picture in pictures if isinstance(picture, Path)}
-    if plot.exists() and plot.resolve().parent in folders:
-        raise UserError(f"--plot: {shown(plot)} exists, beside the pictures; expected a new name")
+    folders = [Path(word).resolve().parent for word in words if Path(word).is_file()]
+    if plot.exists() and folders.count(plot.resolve().parent) > 1:
+        raise UserError(
+            f"--plot: {shown(plot)} exists, beside the pictures; expected a new name, or that it is removed"
+        )
 
 
 def shown(path: Path | str) -> str:
@@ -141,7 +150,7 @@ def main() -> None:
         return
     pictures = find_pictures(options.pictures)
     if options.plot:
-        refuse_to_replace(options.plot, pictures)
+        refuse_to_replace(options.plot, options.pictures)
     names = [name for name, _ in pictures]
     predictions = predict(pictures, classifier)
     if len(pictures) > BATCH:

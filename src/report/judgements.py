@@ -48,7 +48,7 @@ def judge(baseline: Snapshot, other: Snapshot) -> Judgement:
             check_images(changed, "validation", baseline.name, other.name, dataset)
         for snapshot in (baseline, other):
             if not snapshot.is_group:
-                refuse_stale_results(snapshot.revision)
+                refuse_stale_results(snapshot.revision, predictions=not by_seed)
         if by_seed:
             return _judge_groups(baseline, other)
         return _judge_predictions(baseline, other, changed)

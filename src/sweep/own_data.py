@@ -17,7 +17,9 @@ def untracked_datasets() -> set[str]:
     listed = git("ls-files", "--others", "-z", "--", str(OWN_DATA)).split("\0")
     paths = [Path(name).relative_to(OWN_DATA) for name in listed if name]
     names = {path.parts[0] for path in paths if len(path.parts) > 1}
-    return {name for name in names if not OWN_DATA.joinpath(f"{name}.dvc").exists()}
+    # DVC has those whose .dvc file git knows: another one is in no copy of the workspace, either.
+    in_dvc = set(git("ls-files", "-z", "--", f"{OWN_DATA}/*.dvc").split("\0"))
+    return {name for name in names if f"{OWN_DATA}/{name}.dvc" not in in_dvc}
 
 
 def fingerprint(datasets: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from src.runtime.paths import OWN_DATA
 from src.sweep import queue
-from src.sweep.baseline import Baseline, refuse_running_stages
+from src.sweep.baseline import Baseline, wait_for_stages
 from src.sweep.experiments import ATTEMPTS, Sweep
 from src.sweep.own_data import untracked_datasets
 from src.sweep.queue import Task, dvc, signals_afterwards
@@ -80,8 +80,8 @@ class QueueSweep(Sweep):
         if (dataset := json.loads(self._todo[name].params)["dataset"]) in self._untracked:
             words += ["--copy-paths", str(OWN_DATA / dataset)]
         # While it queues, DVC stashes what is not committed and writes the experiment's parameters.
+        wait_for_stages()
         with self._lock, signals_afterwards():
-            refuse_running_stages()
             self._baseline.refuse_changes()
             dvc("exp", "run", "--queue", "--name", name, *words)
         print(f"queued: {self._todo[name]}", flush=True)

@@ -150,9 +150,10 @@ def main() -> None:
     if options.confirm:
         refuse_searched_seed(space)
     if options.record:
-        from src.experiments.record import refuse_unknown_author
+        from src.experiments.record import refuse_subfolder, refuse_unknown_author
         from src.tune.recording import refuse_uncommitted_code
 
+        refuse_subfolder()
         refuse_unknown_author()
         refuse_uncommitted_code()
     engine, device, threads = build_engine(options)
