@@ -127,6 +127,7 @@ run_stage(train.main)
     assert [clone.read(name) for name in tables] == expected
 
 
+@pytest.mark.slow
 def test_a_sweep_waits_until_no_stage_runs_here(clone: Clone) -> None:
     with FileLock(clone.path / ".dvc/tmp/stages/train.lock"):
         sweep = clone.start(sys.executable, "-m", "src.sweep", "--workers", "1", "lr=0.01")

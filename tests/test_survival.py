@@ -91,12 +91,13 @@ def gone_on_from(lines: Iterable[str]) -> int:
 
 # DVC runs its commands in $SHELL. Bash gives way to the command; Debian's sh stays between the two. That all
 # pairs of optimizer, schedule and activation resume with the same bits is tested without any process.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("several", "shell", "killed_first"),
     [
         ([1], "/bin/sh", ["dvc"]),
-        pytest.param([0, 1], "/bin/sh", ["all", "dvc", "stage", "all"], marks=pytest.mark.slow),
-        pytest.param([2, 3], "/bin/bash", ["all", "dvc", "stage", "all"], marks=pytest.mark.slow),
+        ([0, 1], "/bin/sh", ["all", "dvc", "stage", "all"]),
+        ([2, 3], "/bin/bash", ["all", "dvc", "stage", "all"]),
     ],
     ids=["Adam", "SGD-Adam", "RMSprop-AdamW"],
 )
@@ -153,6 +154,7 @@ def edit_while_running(clone: Clone, edit: Callable[[], object], *command: str) 
     return [line for line in lines if line.startswith("error: ")]
 
 
+@pytest.mark.slow
 def test_what_was_edited_while_a_training_ran_is_not_recorded_with_its_result(
     reproduced: Clone, tmp_path: Path
 ) -> None:

@@ -535,6 +535,7 @@ def test_two_sweeps_at_once_share_what_both_want(clone: Clone) -> None:
     assert prepared[0] == prepared[1] == prepared[2], "the same bytes"
 
 
+@pytest.mark.slow
 def test_a_locked_repository_and_a_full_disk_leave_the_queue_as_it_was(clone: Clone) -> None:
     clone.dvc("exp", "run", "--queue", "--name", "mine", "-S", "lr=0.5")
     status = clone.dvc("queue", "status").stdout

@@ -36,6 +36,7 @@ def tune(clone: Clone, *options: str, check: bool = True) -> subprocess.Complete
     return clone.run("python", "-m", "src.tune", *options, check=check)
 
 
+@pytest.mark.slow
 def test_trials_become_a_table_a_figure_and_an_experiment(clone: Clone) -> None:
     (clone.path / "search_space.yaml").write_text(SPACE)
     head, status = clone.git("rev-parse", "HEAD"), clone.git("status", "--short")

@@ -79,8 +79,8 @@ class QueueSweep(Sweep):
         words = [word for text in self._todo[name].overrides for word in ("-S", text)]
         if (dataset := json.loads(self._todo[name].params)["dataset"]) in self._untracked:
             words += ["--copy-paths", str(OWN_DATA / dataset)]
-        # While it queues, DVC stashes what is not committed and writes the experiment's parameters.
         wait_for_stages()
+        # While it queues, DVC stashes what is not committed and writes the experiment's parameters.
         with self._lock, signals_afterwards():
             self._baseline.refuse_changes()
             dvc("exp", "run", "--queue", "--name", name, *words)
