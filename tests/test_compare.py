@@ -395,6 +395,7 @@ def test_groups_that_were_trained_on_changed_images_are_refused(clone: Clone, co
     )
 
 
+@pytest.mark.slow
 def test_what_else_than_parameters_may_explain_a_difference(clone: Clone, compared: Compare) -> None:
     with (clone.path / "src/training/loop.py").open("a") as file:
         file.write("# by other code\n")

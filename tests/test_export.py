@@ -144,6 +144,7 @@ def test_another_file_is_refused(content: bytes, tmp_path: Path) -> None:
         OnnxClassifier(file)
 
 
+@pytest.mark.slow
 def test_the_stage_and_predictions_without_pytorch(clone: Clone, predict: Predict, tmp_path: Path) -> None:
     watched = run_watched(clone, tmp_path / "watch", "dvc", "repro", "studies/export/dvc.yaml")
     for stage, expected in (
