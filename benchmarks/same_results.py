@@ -11,19 +11,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.repeatability import Hashes, call, outputs, remove_results, sha256
+from src.experiments.record import commit_of
 from src.runtime.errors import UserError, run
-
-
-def commit_of(revision: str) -> str:
-    """The commit that a revision names.
-
-    Raises:
-        UserError: it names none.
-    """
-    try:
-        return call(Path.cwd(), "git", "rev-parse", "--verify", f"{revision}^{{commit}}").strip()
-    except UserError:
-        raise UserError(f"{revision!r} is invalid; expected a commit, a branch or a tag") from None
 
 
 def results(revision: str, commit: str, folder: Path) -> Hashes:

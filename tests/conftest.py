@@ -226,6 +226,15 @@ def new_clone(path: Path) -> Clone:
     return clone
 
 
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
+    """An empty git repository, which is the current directory."""
+    monkeypatch.chdir(tmp_path)
+    clone = Clone(tmp_path)
+    clone.init()
+    return clone
+
+
 @pytest.fixture(scope="session")
 def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Clone]:
     """Make clones of this repository with the tiny configuration."""

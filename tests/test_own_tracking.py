@@ -63,16 +63,13 @@ def test_the_fingerprint_is_of_every_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert fingerprint({"shells"}) == seen[-1]
 
 
-def test_a_changed_picture_makes_other_experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_picture_makes_other_experiments(repository: Clone) -> None:
     """What an earlier sweep has found is not taken for a result of other images."""
-    monkeypatch.chdir(tmp_path)
     Path("dvc.yaml").write_text("stages: {prepare: {deps: [src/data]}}")
     for name in ("in git", "in neither"):
         write_pictures(Path("data/own", name), {"a": 2})
-    clone = Clone(tmp_path)
-    clone.init()
-    clone.git("add", "dvc.yaml", "data/own/in git")
-    clone.git("commit", "--message=Shells")
+    repository.git("add", "dvc.yaml", "data/own/in git")
+    repository.git("commit", "--message=Shells")
     seen = [uncommitted_code()]
     for name in ("in git", "in neither"):
         picture(9).save(Path("data/own", name, "a/00000.png"))

@@ -409,15 +409,12 @@ def test_dvc_writes_the_values_that_the_grid_has_checked(
 
 
 def test_experiments_need_a_commit_and_a_repository_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    clone = Clone(tmp_path)
-    clone.init()
     with pytest.raises(UserError, match=r"^git has no commit here yet; expected `git commit`$"):
         head()
-    clone.git("commit", "--quiet", "--allow-empty", "--message=First")
-    assert head() == clone.git("rev-parse", "HEAD").strip()
+    repository.git("commit", "--quiet", "--allow-empty", "--message=First")
+    assert head() == repository.git("rev-parse", "HEAD").strip()
     Path("course/lenet").mkdir(parents=True)
     monkeypatch.chdir("course/lenet")
     with pytest.raises(
@@ -427,7 +424,7 @@ def test_experiments_need_a_commit_and_a_repository_of_their_own(
 
 
 def test_a_grid_without_its_quotes_is_refused_by_make() -> None:
-    command = (
+    command = [
         "make",
         "--silent",
         "--dry-run",
@@ -435,7 +432,7 @@ def test_a_grid_without_its_quotes_is_refused_by_make() -> None:
         "GRID=lr=0.01,0.05",
         "optimizer=SGD,Adam",
         "seed=0..4",
-    )
+    ]
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert re.search(

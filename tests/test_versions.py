@@ -154,15 +154,11 @@ def test_the_exported_model_is_a_version_without_a_remote(shared: Clone, tmp_pat
 
 
 def test_a_model_is_of_the_commits_that_brought_it_the_oldest_first_and_of_experiments(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Clone,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    git = repository.git
     Path("model.pt").write_bytes(b"a model")
     md5 = hashlib.md5(b"a model").hexdigest()
-
-    clone = Clone(tmp_path)
-    clone.init()
-    git = clone.git
     commits = []
     for lr, found in ((1, md5), (2, "another"), (3, md5), (4, "another")):
         Path("dvc.lock").write_text(f"md5: {found}")
@@ -194,25 +190,19 @@ def test_a_model_is_of_the_commits_that_brought_it_the_oldest_first_and_of_exper
     assert (merge.commit, names) == (git("rev-parse", "HEAD").strip(), ["main"])
 
 
-def test_what_is_no_longer_a_version_is_not_called_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    clone = Clone(tmp_path)
-    clone.init()
+def test_what_is_no_longer_a_version_is_not_called_one(repository: Clone) -> None:
     Path("dvc.yaml").write_text("artifacts: {lenet5: {path: model.pt}}")
-    clone.git("add", ".")
+    repository.git("add", ".")
     for version in ("v1.0.0", "v1.1.0"):
-        clone.git("commit", "--quiet", "--allow-empty", f"--message={version}")
-        clone.run("gto", "register", "lenet5", "--version", version)
-        clone.run("gto", "assign", "lenet5", "--version", version, "--stage", "prod")
+        repository.git("commit", "--quiet", "--allow-empty", f"--message={version}")
+        repository.run("gto", "register", "lenet5", "--version", version)
+        repository.run("gto", "assign", "lenet5", "--version", version, "--stage", "prod")
     for other in ("fix#12", "release@2026", "lenet5@v2", "#1"):
-        clone.git("tag", other)
-    old, new = (Revision(name, clone.git("rev-parse", name).strip()) for name in ("HEAD~", "HEAD"))
+        repository.git("tag", other)
+    old, new = (Revision(name, repository.git("rev-parse", name).strip()) for name in ("HEAD~", "HEAD"))
     assert (old.versions(), new.versions()) == (["lenet5@v1.0.0"], ["lenet5#prod#2", "lenet5@v1.1.0"])
-    clone.run("gto", "deprecate", "lenet5", "v1.1.0", "prod")
+    repository.run("gto", "deprecate", "lenet5", "v1.1.0", "prod")
     assert new.versions() == ["lenet5@v1.1.0"]
-    clone.run("gto", "deprecate", "lenet5", "v1.1.0")
+    repository.run("gto", "deprecate", "lenet5", "v1.1.0")
     assert new.versions() == []
     assert Revision("workspace", None).versions() == []

@@ -110,10 +110,10 @@ def parse_dependencies(lock: bytes, metrics: bytes | None) -> tuple[dict[str, st
     Raises:
         Exception: it is no `dvc.lock`; the YAML parser raises several kinds.
     """
-    stage = train_stage(lock, metrics)
-    if stage is None:
+    stages = recorded_stages(lock, metrics)
+    if stages is None:
         return None
-    found = {dep["path"]: dep["md5"] for dep in stage["deps"]}
+    found = {dep["path"]: dep["md5"] for dep in stages["train"]["deps"]}
     _check_printable(*found, *found.values())
     images = {path: md5 for path, md5 in found.items() if path.startswith(DATA)}
     return {path: md5 for path, md5 in found.items() if path not in images}, images
@@ -127,21 +127,21 @@ def model_md5(read: Callable[[str], bytes | None]) -> str | None:
     """
 
     def parse(lock: bytes) -> str | None:
-        stage = train_stage(lock, read(METRICS))
-        return None if stage is None else {out["path"]: out["md5"] for out in stage["outs"]}[MODEL]
+        stages = recorded_stages(lock, read(METRICS))
+        return None if stages is None else {out["path"]: out["md5"] for out in stages["train"]["outs"]}[MODEL]
 
     return _parsed(LOCK, read(LOCK), parse)[0]
 
 
-def train_stage(lock: bytes, metrics: bytes | None) -> dict[str, Any] | None:
-    """What a `dvc.lock` says of stage `train`, see `parse_dependencies`."""
+def recorded_stages(lock: bytes, metrics: bytes | None) -> dict[str, Any] | None:
+    """What a `dvc.lock` says of every stage, see `parse_dependencies`."""
     parsed: Any = parse_yaml(lock.decode())
-    stage = parsed["stages"].get("train")
-    if stage is None or metrics is None:
+    stages = parsed["stages"]
+    if "train" not in stages or metrics is None:
         return None
-    written = {out["path"]: out.get("md5") for out in stage["outs"]}
+    written = {out["path"]: out.get("md5") for out in stages["train"]["outs"]}
     same = written.get(METRICS) == hashlib.md5(metrics, usedforsecurity=False).hexdigest()
-    return stage if same else None
+    return stages if same else None
 
 
 def _check_printable(*texts: object) -> None:

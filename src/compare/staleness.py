@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from src.compare.provenance import LOCK, METRICS, MODEL, train_stage
+from src.compare.provenance import LOCK, METRICS, MODEL, recorded_stages
 from src.compare.revisions import Revision, read_parameters
 from src.runtime.errors import UserError
 from src.runtime.paths import PARAMS_FILE
-from src.runtime.yaml_text import parse_yaml
 
 
 def refuse_stale_results(revision: Revision, *, predictions: bool) -> None:
@@ -50,10 +49,10 @@ def _remedy(revision: Revision) -> str:
 def _recorded(revision: Revision) -> tuple[dict[str, Any], str, str] | None:
     """The parameters that results were made with, the MD5 of the model trained, and of that evaluated."""
     lock = revision.read(LOCK)
-    if lock is None or train_stage(lock, revision.read(METRICS)) is None:
+    stages = recorded_stages(lock, revision.read(METRICS)) if lock is not None else None
+    if stages is None:
         return None
-    content: Any = parse_yaml(lock.decode())
-    prepare, train, evaluate = (content["stages"][name] for name in ("prepare", "train", "evaluate"))
+    prepare, train, evaluate = (stages[name] for name in ("prepare", "train", "evaluate"))
     trained = {out["path"]: out["md5"] for out in train["outs"]}
     evaluated = {dep["path"]: dep["md5"] for dep in evaluate["deps"]}
     parameters = prepare["params"][str(PARAMS_FILE)] | train["params"][str(PARAMS_FILE)]

@@ -26,6 +26,18 @@ def head() -> str:
         raise UserError("git has no commit here yet; expected `git commit`") from None
 
 
+def commit_of(revision: str) -> str:
+    """The commit that a branch, a tag or a hash names, in full.
+
+    Raises:
+        UserError: it names none.
+    """
+    try:
+        return git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    except UserError:
+        raise UserError(f"{revision!r} is invalid; expected a commit, a branch or a tag") from None
+
+
 def refuse_subfolder() -> None:
     """Raise a `UserError` where this folder is only a part of a git repository, such as that of a course."""
     if folder := git("rev-parse", "--show-prefix"):

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import sys
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
-
-from filelock import FileLock, Timeout
 
 from src.experiments.record import git, head
 from src.runtime.errors import UserError
 from src.runtime.paths import OWN_DATA, PARAMS_FILE, PIPELINE_FILE
 from src.runtime.yaml_text import read_yaml
 from src.sweep.own_data import fingerprint, untracked_datasets
-
-# Between two stages of a pipeline DVC records the first and looks at the second.
-QUIET_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -57,35 +47,6 @@ class Baseline:
                 f"{' and '.join(changed)} changed while experiments were still to be queued; expected no "
                 "change before all are; those in the queue go on"
             )
-
-
-def wait_for_stages() -> None:
-    """Wait while a stage runs in this workspace, and until no further one has followed.
-
-    While it queues, DVC puts the committed files in place of those that the stage is writing to.
-    """
-    ended = -math.inf
-    while (stages := _running_stages()) or time.monotonic() - ended < QUIET_SECONDS:
-        if stages and ended == -math.inf:
-            print(
-                f"stage {stages[0]} is running here; waiting for its pipeline to end before queueing",
-                file=sys.stderr,
-                flush=True,
-            )
-        if stages:
-            ended = time.monotonic()
-        time.sleep(0.2)
-
-
-def _running_stages() -> list[str]:
-    running = []
-    for path in sorted(Path(".dvc/tmp/stages").glob("*.lock")):
-        try:
-            with FileLock(path, timeout=0):
-                pass
-        except Timeout:
-            running.append(unquote(path.stem))
-    return running
 
 
 def uncommitted_code() -> str:

@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import signal
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from filelock import FileLock, Timeout
 
 from src.runtime.errors import UserError, reason
 from src.sweep.experiments import end_of
@@ -19,6 +26,8 @@ from src.sweep.experiments import end_of
 INTERRUPTED = 252
 # In which `dvc queue status` waits for the answers of workers.
 PING_SECONDS = 1.0
+# Between two stages of a pipeline DVC records the first and looks at the second.
+QUIET_SECONDS = 5.0
 
 
 class CommandError(UserError):
@@ -95,6 +104,35 @@ def signals_afterwards() -> Iterator[None]:
             signal.signal(each, handler)
     if came:
         signal.raise_signal(came[0])
+
+
+def wait_for_stages() -> None:
+    """Wait while a stage runs in this workspace, and until no further one has followed.
+
+    While it queues, DVC puts the committed files in place of those that the stage is writing to.
+    """
+    ended = -math.inf
+    while (stages := _running_stages()) or time.monotonic() - ended < QUIET_SECONDS:
+        if stages and ended == -math.inf:
+            print(
+                f"stage {stages[0]} is running here; waiting for its pipeline to end before queueing",
+                file=sys.stderr,
+                flush=True,
+            )
+        if stages:
+            ended = time.monotonic()
+        time.sleep(0.2)
+
+
+def _running_stages() -> list[str]:
+    running = []
+    for path in sorted(Path(".dvc/tmp/stages").glob("*.lock")):
+        try:
+            with FileLock(path, timeout=0):
+                pass
+        except Timeout:
+            running.append(unquote(path.stem))
+    return running
 
 
 def tasks() -> list[Task]:

@@ -10,10 +10,10 @@ from filelock import FileLock
 
 from src.runtime.paths import OWN_DATA
 from src.sweep import queue
-from src.sweep.baseline import Baseline, wait_for_stages
+from src.sweep.baseline import Baseline
 from src.sweep.experiments import ATTEMPTS, Sweep
 from src.sweep.own_data import untracked_datasets
-from src.sweep.queue import Task, dvc, signals_afterwards
+from src.sweep.queue import Task, dvc, signals_afterwards, wait_for_stages
 from src.sweep.workers import queue_workers
 
 # A finished experiment is seen in the names of git's references. To know the rest, DVC reads its whole queue,

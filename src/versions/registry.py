@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from src.experiments.lock import output_digests
-from src.experiments.record import git
+from src.experiments.record import commit_of, git
 from src.runtime.errors import UserError, reason
 from src.runtime.paths import LOCK_FILE, MODEL, ONNX, PIPELINE_FILE
 from src.runtime.yaml_text import parse_yaml
@@ -28,7 +28,7 @@ def register(name: str, version: str | None, revision: str) -> str:
     from gto.api import register as make_tag
     from gto.exceptions import GTOException
 
-    commit = _commit(revision)
+    commit = commit_of(revision)
     path = _artifacts(commit, revision).get(name)
     if path is None:
         known = ", ".join(_artifacts(commit, revision)) or "an artifact in dvc.yaml"
@@ -84,13 +84,6 @@ def fetch(name: str, version: str | None, stage: str | None, repository: str, ou
         why = reason(error.__cause__ or error)
         raise UserError(f"{wanted}: {repository}: {why}") from None
     return Path(target)
-
-
-def _commit(revision: str) -> str:
-    try:
-        return git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-    except UserError:
-        raise UserError(f"{revision!r} is invalid; expected a commit, a branch or a tag") from None
 
 
 def _artifacts(commit: str, revision: str) -> dict[str, str]:
