@@ -137,9 +137,10 @@ def recorded_stages(lock: bytes, metrics: bytes | None) -> dict[str, Any] | None
     """What a `dvc.lock` says of every stage, see `parse_dependencies`."""
     parsed: Any = parse_yaml(lock.decode())
     stages = parsed["stages"]
-    if "train" not in stages or metrics is None:
+    train = stages.get("train")
+    if train is None or metrics is None:
         return None
-    written = {out["path"]: out.get("md5") for out in stages["train"]["outs"]}
+    written = {out["path"]: out.get("md5") for out in train["outs"]}
     same = written.get(METRICS) == hashlib.md5(metrics, usedforsecurity=False).hexdigest()
     return stages if same else None
 
