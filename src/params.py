@@ -20,7 +20,8 @@ from src.runtime.paths import OWN_DATA, PARAMS_FILE
 from src.runtime.yaml_text import read_yaml
 
 # The largest seed that NumPy, scikit-learn and PyTorch all accept.
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+MAX_SEED = 2**32 - 1
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
 def _fraction(value: object) -> object:
@@ -49,7 +50,9 @@ Pooling = Literal["max", "avg"]
 
 def _existing_dataset(name: str) -> str:
     """Refuse what is neither built in nor a folder of the user's own images."""
-    if name in BUILT_IN or (re.fullmatch(r"\w[\w .-]{0,99}", name) and (OWN_DATA / name).is_dir()):
+    # A Mac may write an accent as a character of its own.
+    is_allowed = re.fullmatch(r"\w[\w\u0300-\u036f .-]{0,99}", name)
+    if name in BUILT_IN or (is_allowed and (OWN_DATA / name).is_dir()):
         return name
     raise ValueError(name)
 
@@ -230,7 +233,11 @@ def _mistake(detail: ErrorDetails, values: dict[str, Any], whole: type[TrainPara
         return _unknown(key, whole)
     if detail["type"] == "missing":
         return f"key {key!r} is missing; expected {accepted(key)}"
-    return f"{key}: {_SHORT.repr(values[key])} is invalid; expected {accepted(key)}"
+    value = values[key]
+    if key == "dataset" and str(value) in {path.name for path in OWN_DATA.glob("*") if path.is_dir()}:
+        expected = "letters, digits, spaces, '.', '_' and '-' in a folder's name, and quotes around a number"
+        return f"{key}: {_SHORT.repr(value)} is invalid; expected {expected}"
+    return f"{key}: {_SHORT.repr(value)} is invalid; expected {accepted(key)}"
 
 
 def _unknown(key: object, whole: type[TrainParams]) -> str:

@@ -2,14 +2,16 @@
 
 from src.data.splits import save_split
 from src.data.splitting import split_dataset
-from src.params import PrepareParams, read
+from src.own_images.splitting import split_own_images
+from src.params import BUILT_IN, PrepareParams, read
 from src.runtime.paths import TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import run_stage
 
 
 def main() -> None:
     params = read(PrepareParams)
-    splits = split_dataset(params, report=print)
+    is_built_in = params.dataset in BUILT_IN
+    splits = split_dataset(params) if is_built_in else split_own_images(params, report=print)
     for path, split in zip((TRAIN_SPLIT, VAL_SPLIT, TEST_SPLIT), splits, strict=True):
         save_split(split, path)
         print(f"{params.dataset}: {len(split.labels):,} {path.stem} images")

@@ -14,6 +14,7 @@ LAYERS = [
     "runtime",
     "params",
     "data",
+    "own_images",
     "networks",
     "training",
     "evaluation",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from src.data.own import Facts
 from src.networks.model_file import load_model
+from src.own_images.dataset import Facts
 from tests.conftest import ROOT, Clone
 from tests.own_images import write_pictures
 

@@ -15,9 +15,9 @@ import pytest
 from PIL import ExifTags, Image
 
 from src.data.dataset import Images, Parts
-from src.data.own import Facts, describe_sizes, own_dataset, read_facts
 from src.data.splits import ImageFormat, Split, load_split
-from src.data.splitting import duplicates, share_by_content, split_dataset
+from src.own_images.dataset import Facts, describe_sizes, own_dataset, read_facts
+from src.own_images.splitting import duplicates, share_by_content, split_own_images
 from src.params import PrepareParams
 from src.runtime.errors import UserError
 from tests.conftest import ROOT
@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def divided(said: list[str] | None = None, fraction: float = 1 / 3) -> tuple[Split, Split, Split]:
     """The splits of `shells`; what is reported goes into `said`."""
     params = PrepareParams(dataset="shells", val_fraction=fraction, split_seed=0, test_fraction=fraction)
-    return split_dataset(params, report=(said if said is not None else []).append)
+    return split_own_images(params, report=(said if said is not None else []).append)
 
 
 def contents(*splits: Split) -> set[tuple[bytes, str]]:
@@ -281,7 +281,7 @@ def test_copies_of_an_image_stay_together() -> None:
 def test_each_fraction_is_of_its_split(folder: Path) -> None:
     write_pictures(folder, {"a": 300, "b": 300}, size=(4, 4))
     params = PrepareParams(dataset="shells", val_fraction=0.5, split_seed=0, test_fraction=0.1)
-    train, val, test = (len(split.labels) for split in split_dataset(params))
+    train, val, test = (len(split.labels) for split in split_own_images(params, report=print))
     assert 35 < test < 85
     assert abs(val - train) <= 2
 
@@ -655,7 +655,7 @@ def test_many_classes_are_counted_in_one_line(folder: Path) -> None:
     write_pictures(folder, {f"{number:03}": 3 + number % 2 for number in range(300)}, size=(2, 2))
     said: list[str] = []
     params = PrepareParams(dataset="shells", val_fraction=0.5, split_seed=0, test_fraction=0.2)
-    train, _, test = split_dataset(params, report=said.append)
+    train, _, test = split_own_images(params, report=said.append)
     assert train.labels.dtype == np.uint16
     assert train.labels.max() == 299
     (line,) = [line for line in said if line.startswith("images of a class: ")]

@@ -12,9 +12,9 @@ from PIL import Image
 
 from benchmarks.photographs import CONDITIONS, SIZE, clean, photograph
 from src.data.dataset import dataset
-from src.data.pictures import prepare_picture, read_picture
 from src.data.splits import Split
 from src.data.splitting import split_dataset
+from src.own_images.pictures import prepare_picture, read_picture
 from src.params import Params
 from src.predict.classifiers import TorchClassifier
 from src.predict.photographs import TURNS, is_photograph, open_picture

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from src.data.dataset import dataset
-from src.data.pictures import prepare_picture, read_picture
+from src.own_images.pictures import prepare_picture, read_picture
 from src.runtime.errors import UserError
 
 MNIST, FASHION = dataset("MNIST").format, dataset("FashionMNIST").format
@@ -179,7 +179,10 @@ def strange_exif() -> bytes:
         (bomb(30_000), "too many pixels; expected at most 89,478,485 in all"),
         (bomb(10_000), "10,000 × 10,000 pixels; expected at most 89,478,485 in all"),
         (encoded(seven(), "PPM"), "not a picture"),
-        (encoded(seven().convert("F"), "TIFF"), "floating-point pixels; expected integers of 8 or 16 bits"),
+        (
+            encoded(seven().convert("F"), "TIFF"),
+            "floating-point pixels; expected unsigned integers of 8 or 16 bits",
+        ),
         (strange_exif(), r"damaged \(required argument is not an integer\)"),
     ],
     ids=[

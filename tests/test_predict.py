@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from src.data.pictures import Prepared
 from src.data.splits import ImageFormat, load_split, save_split
 from src.data.splitting import split_dataset
 from src.networks.build import build_model
 from src.networks.model_file import TrainedModel, save_model
+from src.own_images.pictures import Prepared
 from src.params import Params
 from src.predict.__main__ import arguments, evaluate_split, find_pictures, main, refuse_to_replace
 from src.predict.classifiers import TorchClassifier

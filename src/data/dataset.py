@@ -62,23 +62,6 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Images that have been found, and not yet been read.
-
-    Attributes:
-        class_names: one name for each label, in order.
-        sizes: (height, width) of the pictures.
-        colour: whether any picture's file can hold colours.
-        load: reads all of them as images of a format.
-    """
-
-    class_names: list[str]
-    sizes: set[tuple[int, int]]
-    colour: bool
-    load: Callable[[ImageFormat], Parts]
-
-
-@dataclass(frozen=True)
 class Dataset:
     """Every fact of a dataset.
 

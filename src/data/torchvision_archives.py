@@ -53,8 +53,12 @@ def data_root() -> Path:
     named = os.environ.get(ROOT_VARIABLE)
     if not named:
         return user_cache_path("lenet5-dvc") / "datasets"
+    try:
+        folder = Path(named).expanduser()
+    except RuntimeError:
+        raise UserError(f"{ROOT_VARIABLE}: {named!r} is invalid; expected a folder") from None
     # A relative folder is meant as seen from the repository, whatever copy of it the stage runs in.
-    return repository() / Path(named).expanduser()
+    return repository() / folder
 
 
 def torchvision_source(name: str) -> IdxSource:

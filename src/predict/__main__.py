@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from src.data.pictures import SUFFIXES
+from src.own_images.pictures import SUFFIXES
 from src.predict.classifiers import Classifier, TorchClassifier, open_classifier
 from src.predict.predictions import BATCH, Prediction, as_csv, as_json, as_table, choices, predict
 from src.runtime.errors import UserError, printable, run

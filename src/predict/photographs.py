@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from src.data.pictures import Prepared, place, prepare_picture, read_picture
 from src.data.splits import ImageFormat
+from src.own_images.pictures import Prepared, place, prepare_picture, read_picture
 from src.runtime.errors import UserError
 
 # A smaller picture is taken as it is; a larger one is worked on with its longer side of so many pixels.

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from src.data.pictures import Prepared, read_picture
+from src.own_images.pictures import Prepared, read_picture
 from src.predict.classifiers import Classifier
 from src.predict.photographs import open_picture
 from src.runtime.errors import UserError

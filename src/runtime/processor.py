@@ -68,11 +68,17 @@ def has_avx2() -> bool:
 
 
 def cores() -> int:
-    """How many processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """How many processor cores this process may use, also by the limit of a container."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CONTAINER_LIMIT.read_text().split()
+    except OSError:
+        return there
+    return there if quota == "max" else max(1, min(there, int(quota) // int(period)))
 
+
+# Microseconds of all cores together, or "max", and the period in which they may be used (Linux's cgroups).
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 # Libraries that were loaded before they could be pinned.
 _late: set[str] = set()

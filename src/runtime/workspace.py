@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # Set by DVC for the commands of its stages.
 STAGE_VARIABLE = "DVC_STAGE"
+
+# A file for each stage, locked while it runs.
+STAGE_LOCKS = Path(".dvc/tmp/stages")
 
 # What may stand between DVC and a stage: not every shell becomes the only command that it is given.
 _SHELLS = {"sh", "ash", "bash", "dash", "fish", "ksh", "mksh", "zsh"}
@@ -39,18 +42,23 @@ def repository() -> Path:
     return here
 
 
-def run_stage(main: Callable[[], None]) -> None:
+def run_stage(main: Callable[[], None], *, takes_arguments: bool = False) -> None:
     """`run` the `main` of a stage's script, while no other process runs the same stage in this workspace.
 
     Where DVC was killed and the stage it had started was not, the next `dvc repro` starts the stage
     again; it waits here until the survivor has stopped writing.
+
+    Args:
+        main: what the stage does.
+        takes_arguments: whether `main` reads the command line, which is refused otherwise.
     """
     stage = os.environ.get(STAGE_VARIABLE) or Path(sys.argv[0]).stem
 
     def alone() -> None:
-        path = Path(".dvc", "tmp", "stages", f"{quote(stage, safe='')}.lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
+        if len(sys.argv) > 1 and not takes_arguments:
+            raise UserError(f"{stage}: {sys.argv[1]!r} is invalid; expected no arguments, see {PARAMS_FILE}")
+        STAGE_LOCKS.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(STAGE_LOCKS / f"{quote(stage, safe='')}.lock")
         try:
             held = lock.acquire(timeout=0)
         except Timeout:
@@ -67,6 +75,18 @@ def run_stage(main: Callable[[], None]) -> None:
                 raise
 
     run(alone)
+
+
+def running_stages() -> list[str]:
+    """The stages that a process runs in this workspace now."""
+    running = []
+    for path in sorted(STAGE_LOCKS.glob("*.lock")):
+        try:
+            with FileLock(path, timeout=0):
+                pass
+        except Timeout:
+            running.append(unquote(path.stem))
+    return running
 
 
 def _show_git_the_parameters() -> None:
@@ -112,7 +132,7 @@ def stop_if_edited() -> None:
     before, now = _edited_at_start(), _edited()
     if edited := [name for name in before | now if before.get(name) != now.get(name)]:
         raise UserError(
-            f"edited while this stage ran: {', '.join(edited)}; "
+            f"edited while this stage ran (by another command?): {', '.join(edited)}; "
             "run the same command again, with the edits or without"
         )
 

@@ -14,12 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import unquote
-
-from filelock import FileLock, Timeout
 
 from src.runtime.errors import UserError, reason
+from src.runtime.workspace import running_stages
 from src.sweep.experiments import end_of
 
 # What `dvc` answers after Ctrl-C.
@@ -112,7 +109,7 @@ def wait_for_stages() -> None:
     While it queues, DVC puts the committed files in place of those that the stage is writing to.
     """
     ended = -math.inf
-    while (stages := _running_stages()) or time.monotonic() - ended < QUIET_SECONDS:
+    while (stages := running_stages()) or time.monotonic() - ended < QUIET_SECONDS:
         if stages and ended == -math.inf:
             print(
                 f"stage {stages[0]} is running here; waiting for its pipeline to end before queueing",
@@ -122,17 +119,6 @@ def wait_for_stages() -> None:
         if stages:
             ended = time.monotonic()
         time.sleep(0.2)
-
-
-def _running_stages() -> list[str]:
-    running = []
-    for path in sorted(Path(".dvc/tmp/stages").glob("*.lock")):
-        try:
-            with FileLock(path, timeout=0):
-                pass
-        except Timeout:
-            running.append(unquote(path.stem))
-    return running
 
 
 def tasks() -> list[Task]:

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from src.data.splits import load_split
 from src.figures.style import save
-from src.params import RunParams, read
+from src.params import MAX_SEED, RunParams, read
 from src.runtime.devices import select_device
 from src.runtime.errors import UserError, run
 from src.runtime.files import write_table
@@ -40,7 +40,7 @@ SEARCHES = Path(".dvc/tmp/tune")
 # The lowest and the highest value of each option that is a number.
 BOUNDS = {
     "samples": (1, 1_000_000),
-    "seed": (0, 2**32 - 1),
+    "seed": (0, MAX_SEED),
     "confirm": (0, 1000),
     "cpus_per_trial": (1, 1024),
     "gpus_per_trial": (0, 1024),

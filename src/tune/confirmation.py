@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 
 from src.evaluation.seeds import Run, Setting, compare_settings
+from src.params import MAX_SEED
 from src.runtime.errors import UserError
 from src.tune.engine import Engine, Problem
 from src.tune.search_space import Domain
@@ -40,7 +41,7 @@ def confirm(engine: Engine, problem: Problem, trials: list[Trial], seeds: int) -
     candidates = list(different.values())[:CANDIDATES]
     first = problem.base["seed"] + 1
     repeats = [
-        (trial, trial.values | {"seed": (first + number) % 2**32})
+        (trial, trial.values | {"seed": (first + number) % (MAX_SEED + 1)})
         for trial in candidates
         for number in range(seeds)
     ]

@@ -125,4 +125,4 @@ def _run(
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, takes_arguments=True)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from src.data.dataset import MAX_CLASSES, Images, Parts, Source
+from src.data.dataset import MAX_CLASSES, Images, Parts
 from src.data.idx import read_idx
-from src.data.pictures import prepare_picture
 from src.data.splits import ImageFormat, label_type
+from src.own_images.pictures import prepare_picture
+from src.own_images.source import Source
 from src.runtime.errors import UserError, reason
 from src.runtime.progress import with_progress
 

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from src.data import array_archives, class_folders
 from src.data.dataset import MAX_CLASSES, Dataset, Parts
 from src.data.splits import ImageFormat, Placement, image_digests
+from src.own_images import array_archives, class_folders
 from src.runtime.errors import UserError, printable
 from src.runtime.paths import OWN_DATA
 from src.runtime.yaml_text import read_yaml
@@ -20,6 +20,8 @@ FACTS_FILE = "dataset.yaml"
 MIN_CLASSES = 2
 # Where a test split is drawn from them: one for it, and two others.
 MIN_IMAGES = 3
+# Of 255: twelve bits in a file of sixteen reach 16.
+DARK = 32
 
 
 class Facts(BaseModel):
@@ -49,6 +51,7 @@ def own_dataset(dataset: str) -> Dataset:
         UserError: names the file, folder or fact that is wrong, and what is expected.
     """
     folder = OWN_DATA / dataset
+    refuse_unread_facts(folder)
     facts = read_facts(folder / FACTS_FILE)
     refuse_links_out(folder)
     archives = array_archives.found_in(folder)
@@ -71,8 +74,20 @@ def own_dataset(dataset: str) -> Dataset:
         parts = found.load(image_format)
     refuse_small_classes(parts, found.class_names, folder)
     notes = (f"{folder}: {len(found.class_names):,} classes, {describe_sizes(found.sizes)}", *parts.notes)
+    if (brightest := max(int(images.images.max()) for images in parts.splits().values())) < DARK:
+        notes += (
+            f"warning: no pixel of any picture is brighter than {brightest} of 255; "
+            "expected pictures that use all shades (are they of 12 bits, in files of 16?)",
+        )
     parts = replace(parts, notes=notes)
     return Dataset(found.class_names, lambda: parts, image_format, facts.mirror_symmetric)
+
+
+def refuse_unread_facts(folder: Path) -> None:
+    """Raise a `UserError` for a file that is called nearly as `FACTS_FILE`, and would not be read."""
+    for path in sorted(folder.glob("*.[yY]*")):
+        if path.name != FACTS_FILE and path.name.lower() in (FACTS_FILE, "dataset.yml"):
+            raise UserError(f"{path}: would not be read; expected the name {FACTS_FILE}")
 
 
 def read_facts(path: Path) -> Facts:
@@ -114,8 +129,11 @@ def refuse_links_out(folder: Path) -> None:
             continue
         if not path.exists():
             raise UserError(f"{path}: a link to nothing; expected the file itself")
-        if not path.resolve().is_relative_to(inside):
-            raise UserError(f"{path}: a link out of the dataset's folder; expected the file itself")
+        if not (target := path.resolve()).is_relative_to(inside):
+            # So DVC leaves files where `dvc config cache.type` is symlink.
+            is_cached = target.parts[-4:-2] == ("files", "md5")
+            remedy = " (`dvc config cache.type copy`, then `dvc checkout --relink`)" if is_cached else ""
+            raise UserError(f"{path}: a link out of the dataset's folder; expected the file itself{remedy}")
 
 
 def choose_format(sizes: set[tuple[int, int]], colour: bool, facts: Facts) -> ImageFormat:

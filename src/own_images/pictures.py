@@ -77,14 +77,15 @@ def read_picture(source: Path | bytes, channels: int = 1) -> np.ndarray:
 
 
 def _pixels(picture: Image.Image, channels: int) -> np.ndarray:
-    if picture.mode == "F":
-        raise UserError("floating-point pixels; expected integers of 8 or 16 bits")
-    if picture.mode.startswith("I"):
-        # 16 bits per pixel: Pillow's own conversion would cut off what is above 255.
+    if picture.mode in ("F", "I"):  # what is white in them is not written down
+        kind = "floating-point pixels" if picture.mode == "F" else "pixels of 32 bits"
+        raise UserError(f"{kind}; expected unsigned integers of 8 or 16 bits")
+    if picture.mode.startswith("I;16"):
+        # Pillow's own conversion would cut off what is above 255.
         values = np.asarray(picture)
-        scale, grey = 255 / max(65535, int(values.max())), np.empty(values.shape, np.uint8)
+        grey = np.empty(values.shape, np.uint8)
         for row, shades in enumerate(values):  # as below
-            grey[row] = np.multiply(shades, scale, dtype=np.float64).clip(0, 255)
+            grey[row] = np.multiply(shades, 255 / 65535, dtype=np.float64)
         return grey if channels == 1 else np.repeat(grey[..., None], 3, axis=2)
     if "A" not in picture.getbands() and "transparency" not in picture.info:
         return np.asarray(picture.convert("L" if channels == 1 else "RGB"))

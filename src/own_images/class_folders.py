@@ -12,14 +12,17 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from src.data.dataset import Images, Parts, Source
-from src.data.pictures import FORMATS, SUFFIXES, prepare_picture, read_picture
+from src.data.dataset import Images, Parts
 from src.data.splits import ImageFormat, label_type
+from src.own_images.pictures import FORMATS, SUFFIXES, prepare_picture, read_picture
+from src.own_images.source import Source
 from src.runtime.errors import UserError, printable
 from src.runtime.processor import cores
 from src.runtime.progress import with_progress
 
 PARTS = ("train", "val", "test")
+# What people call them besides.
+PARTS_AS_WRITTEN = (*PARTS, "training", "valid", "validation", "testing")
 
 # A few damaged pictures of many are skipped; more of them mean that something else is wrong.
 MAX_DAMAGED = 0.01
@@ -63,6 +66,11 @@ def find(folder: Path, class_names: list[str] | None) -> Source:
             raise UserError(f"{folder}: {', '.join(others)} beside train; expected {', '.join(PARTS)}")
         parts = {part: folder / part for part in PARTS if (folder / part).is_dir()}
     classes = [path.name for path in folders(parts["train"])]
+    if classes and all(name.lower() in PARTS_AS_WRITTEN for name in classes):
+        raise UserError(
+            f"{folder}: pictures directly in {', '.join(classes)}; expected a folder for each class in "
+            f"{', '.join(PARTS)}"
+        )
     if not classes:
         raise UserError(
             f"{folder}: no images; expected a folder of pictures for each class, one .npz file, "

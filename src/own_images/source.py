@@ -1,0 +1,26 @@
+"""What finding a user's images gives, before they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from src.data.dataset import Parts
+from src.data.splits import ImageFormat
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images that have been found, and not yet been read.
+
+    Attributes:
+        class_names: one name for each label, in order.
+        sizes: (height, width) of the pictures.
+        colour: whether any picture's file can hold colours.
+        load: reads all of them as images of a format.
+    """
+
+    class_names: list[str]
+    sizes: set[tuple[int, int]]
+    colour: bool
+    load: Callable[[ImageFormat], Parts]
