@@ -144,6 +144,12 @@ def test_a_relative_data_root_is_seen_from_the_repository(
         assert data_root().resolve() == tmp_path / "datasets"
 
 
+def test_a_home_folder_of_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LENET_DATA_ROOT", "~no-such-user/datasets")
+    with pytest.raises(UserError, match=r"^LENET_DATA_ROOT: '~no-such-user/datasets' is invalid; expected a"):
+        data_root()
+
+
 def test_splits_come_from_their_own_parts_and_statistics_from_training_alone() -> None:
     digits = dataset("Digits").load()
     train, val, test = split_dataset(divided("Digits"))

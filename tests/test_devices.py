@@ -4,10 +4,12 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from src.runtime import processor
 from src.runtime.devices import environment, select_device, set_up_process
 from src.runtime.errors import UserError
 from src.runtime.processor import REFERENCE, has_avx2
@@ -25,6 +27,20 @@ def test_automatic_choice_is_the_first_at_hand(monkeypatch: pytest.MonkeyPatch) 
         assert chosen in ("cuda", "mps", "cpu")
     monkeypatch.setenv("LENET_DEVICE", "cpu")
     assert select_device() == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("max 100000", 64), ("350000 100000", 3), ("50000 100000", 1), ("9900000 100000", 64), (None, 64)],
+)
+def test_a_container_may_use_fewer_cores_than_there_are(
+    limit: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
+    monkeypatch.setattr(processor, "CONTAINER_LIMIT", tmp_path / "cpu.max")
+    if limit is not None:
+        (tmp_path / "cpu.max").write_text(f"{limit}\n")
+    assert processor.cores() == expected
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

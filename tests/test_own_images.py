@@ -450,6 +450,18 @@ def beside_an_archive(folder: Path) -> None:
     np.savez(folder / "images.npz", **GOOD)
 
 
+def parts_without_classes(folder: Path) -> None:
+    empty(folder)
+    write_pictures(folder, {"Test": 4, "train": 9})
+
+
+def files_of_dvcs_cache(folder: Path) -> None:
+    cached = Path(".dvc/cache/files/md5/ab/cdef")
+    cached.parent.mkdir(parents=True)
+    picture(7).save(cached, "PNG")
+    (folder / "cockle/link.png").symlink_to(cached.resolve())
+
+
 def blank(folder: Path) -> None:
     empty(folder)
     for name in ("a", "b"):
@@ -484,6 +496,22 @@ def blank(folder: Path) -> None:
         (spoil_with_text, "data/own/shells: 3 of 30 pictures cannot be read; expected at most 1%: data/own/"),
         (spoil_with_a_link, "cockle/link.png: a link out of the dataset's folder; expected the file itself"),
         (spoil_with_a_linked_class, "data/own/shells/whelk: a link out of the dataset's folder; expected"),
+        (
+            files_of_dvcs_cache,
+            "expected the file itself (`dvc config cache.type copy`, then `dvc checkout --rel",
+        ),
+        (
+            parts_without_classes,
+            "data/own/shells: pictures directly in Test, train; expected a folder for each class in",
+        ),
+        (
+            lambda folder: (folder / "dataset.yml").write_text("colour: grey"),
+            "data/own/shells/dataset.yml: would not be read; expected the name dataset.yaml",
+        ),
+        (
+            lambda folder: (folder / "Dataset.YAML").write_text("colour: grey"),
+            "data/own/shells/Dataset.YAML: would not be read; expected the name dataset.yaml",
+        ),
         (spoil_with_a_link_to_itself, "cockle/link.png: a link to nothing; expected the file itself"),
         (spoil_with_a_damaged_part, "data/own/shells/val: no picture that can be read; expected some, or no"),
         (spoil_with_another_part, "data/own/shells: valid beside train; expected train, val, test"),
@@ -525,6 +553,18 @@ def test_an_image_of_an_archive_without_anything_to_cut_out_is_named(folder: Pat
         UserError, match=r"^train_images\[7\]: nothing .*; expected something to cut out, or fit"
     ):
         divided()
+
+
+@pytest.mark.parametrize(("bits", "is_dark"), [(12, True), (16, False)])
+def test_pictures_that_are_nearly_black_are_remarked(folder: Path, bits: int, is_dark: bool) -> None:
+    shades = np.random.default_rng(0).integers(0, 2**bits, (30, 28, 28), np.uint16)
+    for number, values in enumerate(shades):
+        path = folder / f"{'ab'[number % 2]}/{number}.tif"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(values).save(path)
+    said: list[str] = []
+    divided(said)
+    assert ("no pixel of any picture is brighter than 15 of 255; expected" in "\n".join(said)) is is_dark
 
 
 def test_hidden_files_are_no_pictures(folder: Path) -> None:

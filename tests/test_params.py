@@ -108,6 +108,23 @@ def _integers() -> set[str]:
     return {key for key, field in Params.model_fields.items() if field.annotation is int}
 
 
+def test_folders_whose_names_cannot_be_used(
+    values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("2024", "cats+dogs", "Ka\u0308fer"):
+        (tmp_path / "data/own" / name).mkdir(parents=True)
+    for name, shown in ((2024, "2024"), ("cats+dogs", "'cats+dogs'")):
+        expected = "letters, digits, spaces, '.', '_' and '-' in a folder's name, and quotes around a number"
+        with pytest.raises(UserError) as refusal:
+            parse(values | {"dataset": name}, Params)
+        assert str(refusal.value) == f"params.yaml: dataset: {shown} is invalid; expected {expected}"
+    for usable in ("2024", "Ka\u0308fer"):
+        assert parse(values | {"dataset": usable}, Params).dataset == usable
+    with pytest.raises(UserError, match=r"dataset: 'cats' is invalid; expected one of Digits, .* data/own$"):
+        parse(values | {"dataset": "cats"}, Params)
+
+
 def test_bounds_are_said(values: dict[str, Any]) -> None:
     wrong = {"val_fraction": 0.7, "lr": 0, "momentum": 1, "epochs": 0}
     with pytest.raises(UserError) as refusal:

@@ -183,6 +183,10 @@ def strange_exif() -> bytes:
             encoded(seven().convert("F"), "TIFF"),
             "floating-point pixels; expected unsigned integers of 8 or 16 bits",
         ),
+        (
+            encoded(seven().convert("I"), "TIFF"),
+            "pixels of 32 bits; expected unsigned integers of 8 or 16 bits",
+        ),
         (strange_exif(), r"damaged \(required argument is not an integer\)"),
     ],
     ids=[
@@ -194,6 +198,7 @@ def strange_exif() -> bytes:
         "smaller bomb",
         "another format",
         "fractions",
+        "32 bits",
         "strange EXIF",
     ],
 )

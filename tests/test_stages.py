@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,16 @@ def test_every_stage_depends_on_what_pins_the_libraries() -> None:
     assert imported_by(ROOT / "src/__init__.py") | {ROOT / "src/__init__.py"} == pinning
     for name in STAGES:
         assert pinning <= imported_by(ROOT / "stages" / f"{name}.py")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_refuses_options(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would change nothing: parameters are in params.yaml."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [f"stages/{name}.py", "--lr", "0.1"])
+    with pytest.raises(SystemExit, match=r"^1$"):
+        runpy.run_module(f"stages.{name}", run_name="__main__")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_stands_for_every_dataset_that_is_built_in() -> None:
