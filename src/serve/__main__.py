@@ -23,7 +23,9 @@ def parse_arguments() -> argparse.Namespace:
         formatter_class=argparse.RawTextHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("models", nargs="*", default=[str(MODEL)], metavar="MODEL", help=f"({MODEL})")
+    parser.add_argument(
+        "models", nargs="*", default=[str(MODEL)], metavar="MODEL", help=f"see above ({MODEL})"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (%(default)s)")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")

@@ -69,7 +69,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--samples", type=int, default=20, help="how many trials (%(default)s)")
     parser.add_argument("--space", type=Path, default=SPACE_FILE, help="the search space (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the proposals (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the proposals (%(default)s)")
     parser.add_argument(
         "--engine",
         choices=("ray", "vectorized"),
@@ -77,7 +77,7 @@ def arguments() -> argparse.Namespace:
         help="ray: trials side by side, on one machine or many, the poor ones stopped early;\n"
         "vectorized: several trials in one go, on this machine (%(default)s)",
     )
-    parser.add_argument("--name", help="of the search; by default from all that decides its trials")
+    parser.add_argument("--name", help="name of the search; by default from all that decides its trials")
     parser.add_argument(
         "--confirm",
         type=int,
@@ -88,10 +88,10 @@ def arguments() -> argparse.Namespace:
     with_ray = parser.add_argument_group("with Ray")
     with_ray.add_argument(
         "--address",
-        help="of a running Ray cluster (RAY_ADDRESS); without one, Ray runs here for the time of the search",
+        help="HOST:PORT of a running Ray cluster (RAY_ADDRESS); by default, Ray runs here during the search",
     )
-    with_ray.add_argument("--cpus-per-trial", type=int, help="cores and threads (1)")
-    with_ray.add_argument("--gpus-per-trial", type=float, help="may be a fraction (0)")
+    with_ray.add_argument("--cpus-per-trial", type=int, help="cores and threads of a trial (1)")
+    with_ray.add_argument("--gpus-per-trial", type=float, help="GPUs of a trial, or a fraction of one (0)")
     vectorized = parser.add_argument_group("vectorized")
     vectorized.add_argument("--at-once", type=int, help="trials trained in one go (8)")
     parser.add_argument("--record", action="store_true", help="record every trial as a DVC experiment")
@@ -172,7 +172,9 @@ def main() -> None:
         with FileLock(folder / "lock", timeout=0):
             trials = run_trials(engine, problem, options)
     except Timeout:
-        raise UserError(f"the search {name!r} is running already") from None
+        raise UserError(
+            f"the search {name!r} is running already; expected its end or another --name"
+        ) from None
     write_table(TABLE, table(trials))
     save(search_figure(trials, space), FIGURE, dpi=150)
     print_best(trials, space)
