@@ -71,7 +71,7 @@ bench: .venv/tune .venv/serve  ## measure speed; every figure in docs/benchmarks
 
 # Runs the last commit from nothing in several ways (a queue worker, a search, processors that qemu-user emulates if it is
 # on the PATH), and compares every output byte for byte.
-repro-check: .venv/installed .venv/tune  ## prove that this commit gives the same bytes, however it is run
+repro-check: .venv/installed .venv/tune  ## check that this commit gives the same bytes, however it is run
 	python -m benchmarks.repeatability
 
 same-results: .venv/installed  ## A=main B=HEAD: check that two revisions give the same bytes, after a refactoring

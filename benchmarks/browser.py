@@ -90,16 +90,13 @@ class Browser:
 
     def open(self, path: Path) -> None:
         """Load a file and wait until it and its charts are drawn."""
-        self.events.clear()
-        self.call("Page.navigate", url=path.as_uri())
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
-            self._next()
+        self.visit(path.as_uri())
         self.wait(
             "document.querySelectorAll('.drawing').length === document.querySelectorAll('svg.marks').length"
         )
 
     def visit(self, address: str) -> None:
-        """Load a page of a server on this machine."""
+        """Load a page, by its address."""
         self.events.clear()
         self.call("Page.navigate", url=address)
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):

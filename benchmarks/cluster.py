@@ -121,7 +121,7 @@ def sleep_through() -> None:
         sweep.run(grid)
         taken, cpu = time.perf_counter() - started, _cpu() - before
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    # In a clone, which has the page, too.
+    # Not by `record`: the page in this clone is removed with it.
     print(
         f"{taken:.0f} s, at least {SLEEPING * SECONDS / WORKERS:.0f}; {cpu / SLEEPING:.3f} s of the head's "
         f"processor time each, {memory:.0f} MB at most"

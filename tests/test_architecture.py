@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 # Each may import from those before it, and from itself; the commands, from all that are no commands.
 LAYERS = [
     "runtime",
+    "command_line",
     "params",
     "data",
     "own_images",
@@ -34,7 +35,7 @@ COMMANDS = [
     "serve",
     "parameter_reference",
 ]
-MODULES_ALONE = {"params", "parameter_reference"}
+MODULES_ALONE = {"command_line", "params", "parameter_reference"}
 # A command's parts that another one uses.
 SHARED = {"report": ["compare"], "serve": ["predict"]}
 

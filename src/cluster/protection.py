@@ -60,7 +60,7 @@ def _refuse_unreachable(address: str) -> None:
 
 
 def _refuse_open(address: str) -> None:
-    # Whoever asks in this way has no token, and no home in which Ray would look for one.
+    # With this mode Ray sends no token, and looks for none in the home directory.
     without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_TOKEN")}
     if _answers(address, without | {"RAY_AUTH_MODE": "disabled"}):
         raise UserError(
@@ -84,7 +84,7 @@ def _refuse_wrong_token(address: str) -> None:
 
 
 def _answers(address: str, environment: dict[str, str]) -> bool:
-    """Whether a cluster tells who asks with these variables of its nodes."""
+    """Whether a cluster lists its nodes to a client with these environment variables."""
     try:
         asked = subprocess.run(
             (sys.executable, "-c", QUESTION, address),

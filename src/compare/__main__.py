@@ -15,12 +15,12 @@ With --test it looks at the test split: once the choice is made, to report it.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from src.command_line import command_parser
 from src.compare.facts import Facts, differing_pictures, group_facts, read_metrics, revision_facts
 from src.compare.groups import Group, GroupComparison, find_group, is_pattern
 from src.compare.markdown import group_markdown, revision_markdown
@@ -187,12 +187,7 @@ def compare_names(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m src.compare",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("src.compare", __doc__)
     parser.add_argument("rev_a", nargs="?", default="HEAD", metavar="REV_A")
     parser.add_argument("rev_b", nargs="?", default=WORKSPACE, metavar="REV_B")
     parser.add_argument("--test", action="store_true", help="the last look: at the test split")

@@ -15,13 +15,12 @@ from src.compare.groups import (
     group_provenance,
     read_runs,
 )
-from src.compare.provenance import Provenance, differing
+from src.compare.provenance import Provenance, differing, read_provenance
 from src.compare.revisions import (
     Revision,
     check_images,
-    differing_parameters,
     is_same,
-    provenance,
+    read_parameters,
     read_predictions,
 )
 from src.compare.staleness import refuse_stale_results
@@ -59,7 +58,8 @@ class Facts(Generic[Result]):
 
 def revision_facts(a: Revision, b: Revision, split: str) -> Facts[Comparison | str]:
     """The facts of two revisions."""
-    parameters, trained = differing_parameters(a, b), (provenance(a), provenance(b))
+    parameters = differing(read_parameters(a), read_parameters(b))
+    trained = read_provenance(a.read), read_provenance(b.read)
     result: Comparison | str
     same = False
     try:

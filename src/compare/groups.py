@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from src.compare.provenance import Provenance, differing, differing_images
-from src.compare.revisions import Revision, provenance, read_parameters, resolve
+from src.compare.provenance import Provenance, differing, differing_images, read_provenance
+from src.compare.revisions import Revision, read_parameters, resolve
 from src.compare.staleness import refuse_stale_results
 from src.evaluation.seeds import Run, Setting, compare_settings
 from src.runtime.errors import UserError
@@ -22,9 +22,6 @@ RESULTS = {
     "validation": (TRAIN_METRICS, "val_accuracy", "val_loss"),
     "test": (TEST_METRICS, "accuracy", "loss"),
 }
-
-
-MIXED = Provenance(None, None, "not the same for all seeds", "not the same for all seeds")
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ def group_provenance(group: Group) -> Provenance:
     Raises:
         UserError: they were trained or chosen on different images.
     """
-    found = [(experiment.name, provenance(experiment)) for experiment in group.experiments.values()]
+    found = [(one.name, read_provenance(one.read)) for one in group.experiments.values()]
     recorded = [(name, one) for name, one in found if one.images is not None]
     for name, other in recorded[1:]:
         if files := differing_images(recorded[0][1], other):
@@ -160,7 +157,8 @@ def group_provenance(group: Group) -> Provenance:
     first = found[0][1]
     if all(other == first for _, other in found):
         return first
-    return replace(MIXED, images=recorded[0][1].images if recorded else None)
+    mixed = "not the same for all seeds"
+    return Provenance(None, None, mixed, mixed, recorded[0][1].images if recorded else None)
 
 
 def check_same_images(a: str, b: str, trained: tuple[Provenance, Provenance]) -> None:

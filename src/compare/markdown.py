@@ -192,10 +192,6 @@ def _pictures(pictures: Mapping[str, str]) -> list[str]:
     """The pictures that differ."""
     if not pictures:
         return ["", "No picture differs."]
-    only = {path: f" (only in {code(name)})" if name else "" for path, name in pictures.items()}
-    return [
-        "",
-        "### Pictures that differ",
-        "",
-        *(f"- {code(path, False)}{note}" for path, note in only.items()),
-    ]
+    notes = (f" (only in {code(name)})" if name else "" for name in pictures.values())
+    listed = (f"- {code(path, limit=False)}{note}" for path, note in zip(pictures, notes, strict=True))
+    return ["", "### Pictures that differ", "", *listed]

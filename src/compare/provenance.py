@@ -21,7 +21,7 @@ MODEL = str(paths.MODEL)
 DATA = f"{paths.PREPARED.parts[0]}/"
 NOT_RECORDED = "not recorded"
 
-# The keys of an environment that are said in another way; all others are names of programs.
+# How `environment_words` writes the names of programs that are not written as their keys.
 LABELS = {"python": "Python", "dvc": "DVC"}
 MACHINE = ("bits", "device", "threads")
 

@@ -1,4 +1,4 @@
-"""What is read of a revision or of the workspace: predictions, parameters, what trained it."""
+"""What is read of a revision or of the workspace, and whether two of them are of the same images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ import pandas as pd
 
 from src.compare.provenance import (
     Provenance,
-    differing,
     differing_code,
     differing_environment,
     differing_images,
-    read_provenance,
 )
 from src.params import BUILT_IN
 from src.runtime.errors import UserError, reason
@@ -185,16 +183,6 @@ def read_parameters(revision: Revision) -> dict[str, Any]:
         return parse_parameters(content)
     except ValueError as error:
         raise UserError(f"{revision.name}: cannot read {PARAMS_FILE} ({error})") from None
-
-
-def differing_parameters(a: Revision, b: Revision) -> dict[str, tuple[Any, Any]]:
-    """The keys of `params.yaml` whose values differ between two revisions, with both values."""
-    return differing(read_parameters(a), read_parameters(b))
-
-
-def provenance(revision: Revision) -> Provenance:
-    """What trained a revision; for the workspace what trained the model that lies there."""
-    return read_provenance(revision.read)
 
 
 def check_images(

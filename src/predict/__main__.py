@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from src.command_line import command_parser
 from src.own_images.pictures import SUFFIXES
 from src.predict.classifiers import Classifier, TorchClassifier, open_classifier
 from src.predict.predictions import BATCH, Prediction, as_csv, as_json, as_table, choices, predict
@@ -105,12 +106,7 @@ def evaluate_split(name: str, classifier: Classifier, model: Path) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m src.predict",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("src.predict", __doc__)
     parser.add_argument("pictures", nargs="*", metavar="IMAGE", help="a picture, a folder of them, or -")
     parser.add_argument("--model", type=Path, default=MODEL, help=".pt or .onnx (%(default)s)")
     form = parser.add_mutually_exclusive_group()

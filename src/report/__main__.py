@@ -7,12 +7,12 @@ that differ in their seed alone. Nothing is trained, and nothing but the report 
 
 from __future__ import annotations
 
-import argparse
 import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src.command_line import command_parser
 from src.compare.groups import Group, find_group, is_pattern
 from src.compare.revisions import WORKSPACE, git, resolve
 from src.report.page import render
@@ -44,12 +44,7 @@ def load_all(repo: Repo, names: list[str]) -> list[Snapshot]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m src.report",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("src.report", __doc__)
     parser.add_argument("revisions", nargs="*", default=["HEAD", WORKSPACE], metavar="REV")
     parser.add_argument(
         "--out", default="report.html", help="where to write the report (%(default)s)", metavar="FILE.html"

@@ -123,7 +123,7 @@ def load(repo: Repo, revision: Revision) -> Snapshot:
         try:
             return {path: parse(content)}
         except Exception as error:  # YAML, JSON, pandas and DVC each raise their own
-            # DVC names files by where they lie, which is nobody's business.
+            # Messages of DVC hold absolute paths, which do not belong in a report.
             problems[path] = f"cannot be read: {reason(error).replace(f'{Path.cwd()}/', '')}"
             return {}
 

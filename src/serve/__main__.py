@@ -12,18 +12,16 @@ import threading
 import webbrowser
 from importlib.util import find_spec
 
+from src.command_line import command_parser
 from src.runtime.errors import UserError, run
 from src.runtime.paths import MODEL
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m src.serve",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,
+    parser = command_parser("src.serve", __doc__)
+    parser.add_argument(
+        "models", nargs="*", default=[str(MODEL)], metavar="MODEL", help=f"see above ({MODEL})"
     )
-    parser.add_argument("models", nargs="*", default=[str(MODEL)], metavar="MODEL", help=f"({MODEL})")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (%(default)s)")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")

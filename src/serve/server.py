@@ -1,6 +1,6 @@
 """The server: the page and its parts, and `POST /predict` for other programs.
 
-Starlette and uvicorn, both small and well kept, do the routing and HTTP: no more is needed.
+Starlette does the routing, uvicorn HTTP.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""`python -m src.sweep`: a grid of experiments through the queue of DVC."""
+"""`python -m src.sweep`: a grid of experiments, through the queue of DVC or on a Ray cluster."""

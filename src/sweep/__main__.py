@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
+from src.command_line import command_parser
 from src.params import Params, read
 from src.runtime.errors import UserError, run
 from src.runtime.processor import cores
@@ -46,12 +47,7 @@ def refuse_full_disk() -> None:
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, or `words`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m src.sweep",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("src.sweep", __doc__)
     parser.add_argument(
         "grid",
         nargs="+",
@@ -65,18 +61,21 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "the better ones, until one is left or the budget is spent",
     )
     parser.add_argument(
-        "--budget", type=int, metavar="RUNS", help=f"of --seeds {AUTO}; {BUDGET_SEEDS} for each setting"
+        "--budget",
+        type=int,
+        metavar="RUNS",
+        help=f"runs in all, with --seeds {AUTO} ({BUDGET_SEEDS} for each setting)",
     )
     parser.add_argument(
         "--workers", type=int, help=f"experiments at once on this machine ({min(cores(), MAX_WORKERS)})"
     )
     parser.add_argument(
-        "--address", metavar="HOST:PORT", help="of a Ray cluster to run on, an experiment on each core"
+        "--address", metavar="HOST:PORT", help="run on this Ray cluster, an experiment on each core"
     )
     parser.add_argument(
         "--any-bits",
         action="store_true",
-        help="on the cluster, also machines whose results differ in their last bits",
+        help="use machines of the cluster whose results differ in their last bits, too",
     )
     arguments = parser.parse_args(words)
     if arguments.workers is not None and arguments.workers < 1:

@@ -72,7 +72,7 @@ class ClusterSweep(Sweep):
                 self._take(task)
 
     def _start(self, name: str) -> None:
-        self._attempts[name] = self._attempts.get(name, 0) + 1
+        self._attempts[name] += 1
         params = self._params(name)
         self._running[self._task.remote(self._runner, self._shipment(name, params), params)] = name
 

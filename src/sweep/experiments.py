@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 
 from src.evaluation.ranking import Run
@@ -31,7 +32,7 @@ class Sweep(ABC):
         self.results: dict[str, Run] = {}
         self.failed: dict[str, str] = {}
         self._todo: dict[str, Combination] = {}
-        self._attempts: dict[str, int] = {}
+        self._attempts: Counter[str] = Counter()
         self._baseline = baseline
 
     def run(self, combinations: Sequence[Combination]) -> None:

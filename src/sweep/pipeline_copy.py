@@ -70,11 +70,8 @@ def pack(tree: str, lock: str, own_datasets: Iterable[str]) -> Shipment:
         lock: `dvc.lock`.
         own_datasets: datasets of the user's own that are needed, in git or not.
     """
-    archive = io.BytesIO()
-    archive.write(
-        subprocess.run(("git", "archive", "--format=tar", tree), capture_output=True, check=True).stdout
-    )
-    archive.seek(0)
+    packed = subprocess.run(("git", "archive", "--format=tar", tree), capture_output=True, check=True)
+    archive = io.BytesIO(packed.stdout)
     with tarfile.open(fileobj=archive, mode="a") as tar:
         for name in own_datasets:
             tar.add(OWN_DATA / name)

@@ -75,7 +75,7 @@ class QueueSweep(Sweep):
             self._notice_finished()
 
     def _queue(self, name: str) -> None:
-        self._attempts[name] = self._attempts.get(name, 0) + 1
+        self._attempts[name] += 1
         words = [word for text in self._todo[name].overrides for word in ("-S", text)]
         if (dataset := json.loads(self._todo[name].params)["dataset"]) in self._untracked:
             words += ["--copy-paths", str(OWN_DATA / dataset)]
@@ -117,7 +117,7 @@ class QueueSweep(Sweep):
         if task is not None and task.status == "Running":
             dvc("queue", "kill", "--force", name)
             self._ended_before.add(task.id)
-        if self._attempts.get(name, 0) >= ATTEMPTS:
+        if self._attempts[name] >= ATTEMPTS:
             self._fail(name, "  its worker was killed, more than once")
         else:
             self._queue(name)

@@ -11,8 +11,8 @@ import psutil
 def queue_workers(repository: Path) -> int:
     """How many workers of a repository's DVC queue run on this machine.
 
-    Asked through the queue, a worker has a second to answer, and looks for questions once a second: DVC
-    reports a busy one dead. On the list of processes it is from the first moment.
+    `dvc queue status` gives a worker one second to answer, and a worker looks for questions once a second: a
+    busy one is reported dead. The list of processes shows it as soon as it has started.
     """
     found = 0
     for process in psutil.process_iter():

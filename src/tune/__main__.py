@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from src.command_line import command_parser
 from src.data.splits import load_split
 from src.figures.style import save
 from src.params import MAX_SEED, RunParams, read
@@ -61,23 +62,18 @@ def arguments() -> argparse.Namespace:
     Raises:
         UserError: one of them is invalid.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m src.tune",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("src.tune", __doc__)
     parser.add_argument("--samples", type=int, default=20, help="how many trials (%(default)s)")
     parser.add_argument("--space", type=Path, default=SPACE_FILE, help="the search space (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the proposals (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the proposals (%(default)s)")
     parser.add_argument(
         "--engine",
-        choices=("ray", "vectorized"),
+        choices=tuple(ENGINE_OPTIONS),
         default="ray",
         help="ray: trials side by side, on one machine or many, the poor ones stopped early;\n"
         "vectorized: several trials in one go, on this machine (%(default)s)",
     )
-    parser.add_argument("--name", help="of the search; by default from all that decides its trials")
+    parser.add_argument("--name", help="name of the search; by default from all that decides its trials")
     parser.add_argument(
         "--confirm",
         type=int,
@@ -88,10 +84,10 @@ def arguments() -> argparse.Namespace:
     with_ray = parser.add_argument_group("with Ray")
     with_ray.add_argument(
         "--address",
-        help="of a running Ray cluster (RAY_ADDRESS); without one, Ray runs here for the time of the search",
+        help="HOST:PORT of a running Ray cluster (RAY_ADDRESS); by default, Ray runs here during the search",
     )
-    with_ray.add_argument("--cpus-per-trial", type=int, help="cores and threads (1)")
-    with_ray.add_argument("--gpus-per-trial", type=float, help="may be a fraction (0)")
+    with_ray.add_argument("--cpus-per-trial", type=int, help="cores and threads of a trial (1)")
+    with_ray.add_argument("--gpus-per-trial", type=float, help="GPUs of a trial, or a fraction of one (0)")
     vectorized = parser.add_argument_group("vectorized")
     vectorized.add_argument("--at-once", type=int, help="trials trained in one go (8)")
     parser.add_argument("--record", action="store_true", help="record every trial as a DVC experiment")
@@ -159,8 +155,9 @@ def main() -> None:
     engine, device, threads = build_engine(options)
     if subprocess.run(("dvc", "repro", "--quiet", "prepare"), check=False).returncode:
         raise UserError("the images could not be prepared, see above")
+    packages = ["optuna", "ray"] if options.engine == "ray" else ["optuna"]
     identity = search_identity(
-        base, space, _decisive(options), device=device, threads=threads, packages=_packages(options)
+        base, space, _decisive(options), device=device, threads=threads, packages=packages
     )
     # A folder of images may have a name that git accepts in no reference.
     dataset = re.sub(r"[^A-Za-z0-9-]+", "-", base["dataset"])
@@ -172,7 +169,9 @@ def main() -> None:
         with FileLock(folder / "lock", timeout=0):
             trials = run_trials(engine, problem, options)
     except Timeout:
-        raise UserError(f"the search {name!r} is running already") from None
+        raise UserError(
+            f"the search {name!r} is running already; expected its end or another --name"
+        ) from None
     write_table(TABLE, table(trials))
     save(search_figure(trials, space), FIGURE, dpi=150)
     print_best(trials, space)
@@ -190,10 +189,6 @@ def _decisive(options: argparse.Namespace) -> dict[str, Any]:
     """The options that decide which trials there are."""
     names = ["samples", "seed", "engine", *(["at_once"] if options.engine == "vectorized" else [])]
     return {name.replace("_", "-"): getattr(options, name) for name in names}
-
-
-def _packages(options: argparse.Namespace) -> list[str]:
-    return ["optuna", "ray"] if options.engine == "ray" else ["optuna"]
 
 
 def run_trials(engine: Engine, problem: Problem, options: argparse.Namespace) -> list[Trial]:

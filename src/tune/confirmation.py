@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 
 from src.evaluation.seeds import Run, Setting, compare_settings
@@ -62,17 +61,14 @@ def compare_candidates(trials: list[Trial]) -> list[Setting]:
         trials: of the search and of `confirm`.
     """
     results: dict[str, dict[int, Run]] = {}
+    lost = {repeat.confirms for repeat in trials if repeat.val_accuracy is None}
     for repeat in trials:
-        if repeat.confirms is not None:
-            accuracy = math.nan if repeat.val_accuracy is None else repeat.val_accuracy
-            loss = math.nan if repeat.val_loss is None else repeat.val_loss
-            results.setdefault(f"{repeat.confirms:09d}", {})[repeat.values["seed"]] = Run(accuracy, loss)
-    whole = {
-        name: runs
-        for name, runs in results.items()
-        if not any(math.isnan(run.val_accuracy) for run in runs.values())
-    }
-    return compare_settings(whole)
+        if repeat.confirms is not None and repeat.confirms not in lost:
+            assert repeat.val_accuracy is not None
+            assert repeat.val_loss is not None
+            run = Run(repeat.val_accuracy, repeat.val_loss)
+            results.setdefault(f"{repeat.confirms:09d}", {})[repeat.values["seed"]] = run
+    return compare_settings(results)
 
 
 def verdict(settings: list[Setting]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from src.training.optimization import ONECYCLE_RISE
-from src.tune.search_space import Domain
+from src.tune.search_space import Domain, possible_values
 
 
 def grace_epochs(base: dict[str, Any], space: dict[str, Domain]) -> int | None:
@@ -22,17 +22,10 @@ def grace_epochs(base: dict[str, Any], space: dict[str, Domain]) -> int | None:
         None where no epoch is left between that and the last one, so that no trial is stopped.
     """
     epochs = int(base["epochs"])
-    schedules = _possible("schedule", base, space)
-    warmups = _possible("warmup_epochs", base, space)
     rises = [
         ONECYCLE_RISE * epochs if schedule == "onecycle" and not warmup else warmup
-        for schedule in schedules
-        for warmup in warmups
+        for schedule in possible_values("schedule", base, space)
+        for warmup in possible_values("warmup_epochs", base, space)
     ]
     grace = max(1, epochs // 4, int(max(rises)) + 1)
     return grace if grace < epochs else None
-
-
-def _possible(key: str, base: dict[str, Any], space: dict[str, Domain]) -> list[Any]:
-    """The values that a parameter may have; of a range, its ends."""
-    return list(space[key].values) if key in space else [base[key]]

@@ -201,7 +201,7 @@ def _as_trial(number: int, trial: RayTrial, problem: Problem) -> Trial:
 
 
 def _why_failed(trial: RayTrial) -> str:
-    """The last exception in a trial, in a line; where there is none, its process ended without one."""
+    """The last exception of a trial, in a line, or that its process was killed."""
     error = trial.get_pickled_error()
     if isinstance(error, RayTaskError):
         return cause_of(error)

@@ -6,7 +6,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from src.params import RunParams, TrainParams, parse
 from src.runtime.errors import UserError
@@ -69,6 +69,11 @@ class Domain:
         return min(max(value, low), high)
 
 
+def possible_values(key: str, base: dict[str, Any], space: dict[str, Domain]) -> list[Any]:
+    """The values that a parameter may have in a search; of a range, its ends."""
+    return list(space[key].values) if key in space else [base[key]]
+
+
 def read_space(path: Path, base: dict[str, Any]) -> dict[str, Domain]:
     """Read and validate a search space.
 
@@ -113,10 +118,9 @@ def _refuse_unread(space: dict[str, Domain], base: dict[str, Any], source: str) 
 def _domain(key: object, value: object, base: dict[str, Any], source: str) -> Domain:
     if key not in KEYS:
         raise UserError(f"{source}: {key!r} cannot be searched; expected {', '.join(KEYS)}")
-    form = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else (None, None)
-    kind, ends = form
+    kind, ends = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else (None, None)
     wrong = UserError(f"{source}: {key}: {value!r} is invalid; expected {FORMS}")
-    if kind not in ("choice", "uniform", "log_uniform", "integer") or not isinstance(ends, list) or not ends:
+    if kind not in get_args(Kind) or not isinstance(ends, list) or not ends:
         raise wrong
     for one in ends:
         parse(base | {str(key): one}, RunParams, whole=RunParams, source=source)

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,9 @@ from src.runtime.files import read_json, write_text
 from src.runtime.processor import cores
 from src.training.history import DivergenceError, Epoch, TrainingResult
 from src.tune.engine import Problem
-from src.tune.search_space import Domain
+from src.tune.search_space import Domain, possible_values
 from src.tune.trials import DIVERGED_ACCURACY, Trial, measures
-from src.tune.vectorized import VARIED, refuse_network, train_together
+from src.tune.vectorized import TOGETHER, VARIED, refuse_network, train_together
 
 
 @dataclass(frozen=True)
@@ -58,55 +59,51 @@ class VectorizedEngine:
         return cls(at_once, device)
 
     def search(self, problem: Problem, samples: int, seed: int) -> list[Trial]:
-        for key in ("model", "activation"):
-            for value in problem.space[key].values if key in problem.space else [problem.base[key]]:
+        for key in TOGETHER:
+            for value in possible_values(key, problem.base, problem.space):
                 refuse_network(key, value)
-        file = problem.folder / "trials.json"
-        trials = _load(file, samples)
-        while len(trials) < samples:
-            count = min(self.at_once, samples - len(trials))
-            proposals = propose(problem.space, trials, count, seed)
-            new, interrupted = self._round(
-                problem, [problem.base | values for values in proposals], trials, samples
-            )
-            if interrupted:
-                return trials + new
-            trials += new
-            _save(file, trials)
-        return trials
+
+        def proposed(done: list[Trial]) -> list[dict[str, Any]]:
+            count = min(self.at_once, samples - len(done))
+            return [problem.base | values for values in propose(problem.space, done, count, seed)]
+
+        return self._train_all(problem, "trials", samples, proposed)
 
     def train(self, problem: Problem, configurations: list[dict[str, Any]], name: str) -> list[Trial]:
-        file, total = problem.folder / f"{name}.json", len(configurations)
+        def following(done: list[Trial]) -> list[dict[str, Any]]:
+            # Those that can be trained together follow each other.
+            _, group = next(itertools.groupby(configurations[len(done) :], _shared))
+            return list(group)[: self.at_once]
+
+        return self._train_all(problem, name, len(configurations), following)
+
+    def _train_all(
+        self,
+        problem: Problem,
+        name: str,
+        total: int,
+        next_round: Callable[[list[Trial]], list[dict[str, Any]]],
+    ) -> list[Trial]:
+        """Train round after round, but for those that the file of this name has; Ctrl-C ends it."""
+        file = problem.folder / f"{name}.json"
         trials = _load(file, total)
         while len(trials) < total:
-            # Those that can be trained together follow each other.
-            _, group = next(itertools.groupby(configurations[len(trials) :], _shared))
-            new, interrupted = self._round(problem, list(group)[: self.at_once], trials, total)
-            if interrupted:
-                return trials + new
-            trials += new
+            values, first, started = next_round(trials), len(trials) + 1, time.monotonic()
+            epochs = [0] * len(values)
+            try:
+                results = _train_round(problem, values, self.device, first, total, epochs)
+            except KeyboardInterrupt:
+                return trials + [
+                    Trial(first + index, "unfinished", each, epochs[index], 0.0)
+                    for index, each in enumerate(values)
+                ]
+            seconds = round((time.monotonic() - started) / len(values), 1)
+            trials += [
+                _as_trial(first + index, values[index], result, epochs[index], seconds)
+                for index, result in enumerate(results)
+            ]
             _save(file, trials)
         return trials
-
-    def _round(
-        self, problem: Problem, values: list[dict[str, Any]], done: list[Trial], total: int
-    ) -> tuple[list[Trial], bool]:
-        """Train configurations together; their trials, and whether Ctrl-C left them unfinished."""
-        first, started = len(done) + 1, time.monotonic()
-        epochs = [0] * len(values)
-        try:
-            results = _train_round(problem, values, self.device, first, total, epochs)
-        except KeyboardInterrupt:
-            unfinished = [
-                Trial(first + index, "unfinished", each, epochs[index], 0.0)
-                for index, each in enumerate(values)
-            ]
-            return unfinished, True
-        seconds = round((time.monotonic() - started) / len(values), 1)
-        return [
-            _as_trial(first + index, values[index], result, epochs[index], seconds)
-            for index, result in enumerate(results)
-        ], False
 
 
 def propose(space: dict[str, Domain], trials: list[Trial], count: int, seed: int) -> list[dict[str, Any]]:
@@ -132,7 +129,7 @@ def propose(space: dict[str, Domain], trials: list[Trial], count: int, seed: int
     study = optuna.create_study(direction="maximize", sampler=sampler(0, {}))
     study.add_trials([_as_optuna_trial(trial, distributions) for trial in trials])
     proposals = [study.ask(distributions).params]
-    study.sampler = sampler(1, {key: value for key, value in proposals[0].items() if key not in VARIED})
+    study.sampler = sampler(1, _shared(proposals[0]))
     proposals += [study.ask(distributions).params for _ in range(count - 1)]
     return [{key: space[key].rounded(value) for key, value in values.items()} for values in proposals]
 

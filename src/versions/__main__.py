@@ -10,32 +10,30 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from src.command_line import command_parser
 from src.experiments.record import refuse_subfolder
 from src.runtime.errors import UserError, run
 from src.runtime.paths import MODEL
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m src.versions",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser("src.versions", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    register = commands.add_parser("register", help="tag a commit as a version of an artifact")
-    register.add_argument("name", help="of an artifact in dvc.yaml")
+    register = commands.add_parser(
+        "register", help="tag a commit as a version of an artifact", allow_abbrev=False
+    )
+    register.add_argument("name", help="an artifact of dvc.yaml, such as lenet5")
     register.add_argument("version", nargs="?", help="such as v1.0.0; by default the next one")
     register.add_argument("--rev", default="HEAD", help="the commit (%(default)s)")
-    get = commands.add_parser("get", help="fetch the file of a version")
-    get.add_argument("name", help="of the artifact")
+    get = commands.add_parser("get", help="fetch the file of a version", allow_abbrev=False)
+    get.add_argument("name", help="an artifact, such as lenet5")
     which = get.add_mutually_exclusive_group()
     which.add_argument("--version", help="such as v1.0.0; by default the latest")
     which.add_argument("--stage", help="such as prod")
     get.add_argument("--repo", default=".", help="address or folder of the repository (%(default)s)")
-    get.add_argument("--out", type=Path, help="where to put it")
-    find = commands.add_parser("find", help="which commit a model is of")
-    find.add_argument("file", nargs="?", type=Path, default=MODEL, help="(%(default)s)")
+    get.add_argument("--out", type=Path, help="where to put it (under its own name, here)")
+    find = commands.add_parser("find", help="which commit a model is of", allow_abbrev=False)
+    find.add_argument("file", nargs="?", type=Path, default=MODEL, help="the model (%(default)s)")
     return parser.parse_args()
 
 

@@ -38,7 +38,8 @@ def origins(path: Path) -> tuple[list[Origin], list[str]]:
         The commits that brought it, the oldest first; and the tags, branches and experiments that hold it.
 
     Raises:
-        UserError: the file cannot be read, or is no ONNX model of this project.
+        UserError: the file is no ONNX model of this project.
+        OSError: it cannot be read.
     """
     md5, lock = _model_md5(path), str(LOCK_FILE)
     # -m: also what a merge holds and none of its parents does, as after `git merge` and `dvc repro`.
@@ -90,10 +91,7 @@ def onnx_source_md5(content: bytes, path: Path) -> str:
 
 def _model_md5(path: Path) -> str:
     """Of the `model.pt` that a file is, or was made of."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+    content = path.read_bytes()
     if path.suffix == ".onnx":
         return onnx_source_md5(content, path)
     return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -29,10 +29,11 @@ def register(name: str, version: str | None, revision: str) -> str:
     from gto.exceptions import GTOException
 
     commit = commit_of(revision)
-    path = _artifacts(commit, revision).get(name)
-    if path is None:
-        known = ", ".join(_artifacts(commit, revision)) or "an artifact in dvc.yaml"
+    artifacts = _artifacts(commit)
+    if name not in artifacts:
+        known = ", ".join(artifacts) or "an artifact in dvc.yaml"
         raise UserError(f"{name!r} is no artifact of {revision}; expected {known}")
+    path = artifacts[name]
     if not git("ls-tree", "--name-only", commit, "--", path):
         _refuse_unpushed(path, commit, revision)
     elif path == str(ONNX):
@@ -86,7 +87,7 @@ def fetch(name: str, version: str | None, stage: str | None, repository: str, ou
     return Path(target)
 
 
-def _artifacts(commit: str, revision: str) -> dict[str, str]:
+def _artifacts(commit: str) -> dict[str, str]:
     """The artifacts that `dvc.yaml` declares, with their paths."""
     declared: Any = parse_yaml(git("show", f"{commit}:{PIPELINE_FILE}"))
     return {name: artifact["path"] for name, artifact in declared.get("artifacts", {}).items()}

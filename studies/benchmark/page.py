@@ -73,7 +73,7 @@ def row(name: str, recipe: dict[str, Any]) -> str:
 
 
 HEADER = [
-    "| dataset | network | test accuracy | best epoch | time | bits | command |",
+    "| dataset | network | test accuracy | best epoch | CPU time | computed on | command |",
     "|---|---|---|---|---|---|---|",
 ]
 
@@ -103,10 +103,9 @@ def markdown() -> str:
         *HEADER,
         *(row(name, recipes[name]) for name in [*summary["recipe"], *study.waiting]),
         "",
-        "± is half the width of the mean's 95 % interval (Student's *t*) over n seeds. Time is the median of "
-        "one run on one thread, from the images to the test accuracy, in processor time; the best epoch by "
-        "validation accuracy is a median, too. The seeds of a recipe share its splits: an interval covers "
-        "other seeds, not other test images.",
+        "± is half the width of the mean's 95 % interval (Student's *t*) over n seeds, which share the",
+        "splits: it covers other seeds, not other test images. The best epoch (by validation accuracy)",
+        "and the time of a run, from the images to the test accuracy on one thread, are medians.",
         "",
         *_claims(study.claims),
         "",
@@ -130,9 +129,10 @@ def _claims(claims: list[list[str]]) -> list[str]:
         lines.append(f"| {words}: `{b}` − `{a}` | {cells} |")
     lines += [
         "",
-        f"Differences of test accuracies are paired by seed, and their {len(claims)} intervals are corrected "
-        "together (Bonferroni). Where an interval includes 0, no difference is shown. Recipes may differ in "
-        "more than what names them, such as epochs and learning rate: see [recipes.yaml](../recipes.yaml).",
+        f"Differences of test accuracies, paired by seed; their {len(claims)} intervals are corrected",
+        "together (Bonferroni). Where an interval includes 0, no difference is shown. Recipes may differ in",
+        "more than their names say, such as learning rate and validation images: see",
+        "[recipes.yaml](../recipes.yaml).",
     ]
     return lines
 
@@ -143,9 +143,10 @@ def _crossval(chosen: CrossValidated) -> list[str]:
     lines = [
         "## Cross-validation",
         "",
-        f"`{chosen.recipe}` over the training images, {chosen.folds} folds of {chosen.epochs} epochs each: "
-        f"accuracy {100 * accuracy['mean']:.2f} % ± {100 * accuracy['sd']:.2f} (sample deviation over "
-        f"folds), of all images together {100 * accuracy['pooled']:.2f} %. By class, with the deviations:",
+        f"`{chosen.recipe}` over the training images, one seed, {chosen.folds} folds of {chosen.epochs}",
+        f"epochs each: accuracy {100 * accuracy['mean']:.2f} % ± {100 * accuracy['sd']:.2f} (sample deviation"
+        f" over folds), {100 * accuracy['pooled']:.2f} % of all images.",
+        "By class, with the deviations:",
         "",
         "| class | precision | recall | F1 |",
         "|---|---|---|---|",
