@@ -6,7 +6,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from src.params import RunParams, TrainParams, parse
 from src.runtime.errors import UserError
@@ -120,7 +120,7 @@ def _domain(key: object, value: object, base: dict[str, Any], source: str) -> Do
         raise UserError(f"{source}: {key!r} cannot be searched; expected {', '.join(KEYS)}")
     kind, ends = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else (None, None)
     wrong = UserError(f"{source}: {key}: {value!r} is invalid; expected {FORMS}")
-    if kind not in get_args(Kind) or not isinstance(ends, list) or not ends:
+    if kind not in ("choice", "uniform", "log_uniform", "integer") or not isinstance(ends, list) or not ends:
         raise wrong
     for one in ends:
         parse(base | {str(key): one}, RunParams, whole=RunParams, source=source)
