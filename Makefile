@@ -32,9 +32,9 @@ export: .venv/installed  ## write the best model as ONNX and as an exported prog
 demo: .venv/serve  ## MODELS='models/model.pt untrained': a page to draw on, in the browser
 	@set -f; python -m src.serve --open $(MODELS)
 
-# Most tests wait for one `dvc` or another to start: two at a time.
+# Many tests wait for another process: three at a time keep two cores busy.
 test: .venv/installed .venv/tune .venv/trackers .venv/serve lint  ## lint and the test suite
-	pytest --numprocesses 2 --dist worksteal
+	pytest --numprocesses 3 --dist worksteal
 
 # Minutes long: trainings and stages killed again and again, and the queue.
 test-slow: .venv/installed .venv/tune .venv/trackers .venv/serve  ## tests that take minutes: kills, searches, emulated processors

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from src.runtime.errors import UserError
 from tests import committed
 from tests.watching import Watched, run_watched
 
-# Tests run two at a time, and some of them two clones at a time: with a thread each they do not contend.
+# Tests run three at a time, and some of them two clones at a time: with a thread each they do not contend.
 os.environ.setdefault("LENET_THREADS", "1")
 # What is committed and quoted was computed on a CPU; tests of a GPU name it.
 os.environ["LENET_DEVICE"] = "cpu"
@@ -53,6 +55,16 @@ NO_USER_SETTINGS = {
     "DVC_GLOBAL_CONFIG_DIR": ".dvc/none",
     "DVC_SYSTEM_CONFIG_DIR": ".dvc/none",
 }
+
+# DVC takes longer to load than most of its commands take.
+SEVERAL = """
+import sys
+from dvc.cli import main
+for command in sys.argv[1:]:
+    if code := main(command.split()):
+        sys.exit(code)
+    print("\\0", flush=True)
+"""
 
 # Small enough for a test, and still every stage, dropout's random numbers and a last, smaller batch.
 TINY = {"epochs": 2, "batch_size": 100, "dropout": 0.1}
@@ -97,6 +109,10 @@ class Clone:
 
     def dvc(self, *arguments: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         return self.run("dvc", *arguments, check=check, **env)
+
+    def several(self, *commands: str) -> list[str]:
+        """What each of some `dvc` commands prints, all in one process."""
+        return self.run("python", "-c", SEVERAL, *commands).stdout.split("\0\n")[:-1]
 
     def git(self, *arguments: str) -> str:
         return self.run("git", *arguments).stdout
@@ -172,9 +188,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"skipped, which fails on a CI service: {why}")
 
 
+# What takes long to make comes first: the process that begins with the first half of the tests has made it by
+# the time when the other one, done with the second half, takes over tests from the end of the first.
+FIRST = ("experimented", "tracked", "served", "reproduced")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests with a clone first, which are the long ones: no core is to wait for another at the end."""
-    items.sort(key=lambda item: "reproduced" not in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: [name not in getattr(item, "fixturenames", ()) for name in FIRST])
 
 
 @pytest.fixture(autouse=True)
@@ -269,6 +290,8 @@ def watched_repro(made_once: Callable[[str, Maker], Path]) -> tuple[Clone, Watch
         watched = run_watched(clone, folder / "watch", "dvc", "repro")
         clone.git("add", "--all")
         clone.git("commit", "--quiet", "--message=Results")
+        # One file in place of hundreds, each of which every copy would copy.
+        clone.git("repack", "-a", "-d", "--quiet", "--window=0")
         (folder / "watched").write_bytes(pickle.dumps(watched))
 
     folder = made_once("reproduced", make)
@@ -281,13 +304,17 @@ def reproduced(watched_repro: tuple[Clone, Watched]) -> Clone:
     return watched_repro[0]
 
 
+# The first command of the README's quick start.
+EXPERIMENT = "dvc exp run -n lr-0.01 -S lr=0.01"
+
+
 @pytest.fixture(scope="session")
 def experimented(reproduced: Clone, made_once: Callable[[str, Maker], Path]) -> tuple[Clone, str]:
-    """`reproduced` after `dvc exp run -n faster -S lr=0.02`, and what that printed; to be copied."""
+    """`reproduced` after `EXPERIMENT`, and what that printed; to be copied."""
 
     def make(folder: Path) -> None:
         clone = reproduced.copy(folder / "clone")
-        printed = clone.dvc("exp", "run", "--name", "faster", "--set-param", "lr=0.02")
+        printed = clone.run(*shlex.split(EXPERIMENT))
         (folder / "printed").write_text(output(printed))
 
     folder = made_once("experimented", make)
@@ -300,19 +327,23 @@ def clone(reproduced: Clone, tmp_path: Path) -> Clone:
     return reproduced.copy(tmp_path / "clone")
 
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
 Predict = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Predict:
-    """`python -m src.predict` in a clone, but in this process, which has loaded PyTorch already."""
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`python -m <module>` in a clone, but in this process, which has loaded PyTorch and DVC already."""
 
-    def call(clone: Clone, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        from src.predict.__main__ import main
+    def call(clone: Clone, module: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         from src.runtime.errors import run
 
+        main = import_module(f"{module}.__main__").main
         monkeypatch.chdir(clone.path)
-        monkeypatch.setattr(sys, "argv", ["src.predict", *words])
+        monkeypatch.setattr(sys, "argv", [module, *words])
+        for name, value in NO_USER_SETTINGS.items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
         try:
             run(main)
             code = 0
@@ -322,6 +353,12 @@ def predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return subprocess.CompletedProcess(words, code, *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture
+def predict(command: Command) -> Predict:
+    """`python -m src.predict` in a clone, see `command`."""
+    return lambda clone, *words, check=True: command(clone, "src.predict", *words, check=check)
 
 
 def bright_squares(per_class: int, seed: int = 0, classes: int = 4) -> Split:

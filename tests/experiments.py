@@ -4,9 +4,49 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+import subprocess
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from tests.conftest import Clone
+
+
+class Experiment(NamedTuple):
+    """What an experiment has besides HEAD's files.
+
+    Attributes:
+        name: of the experiment.
+        params: values of `params.yaml` that differ.
+        metrics: values of `metrics/train.json` that differ.
+        files: the content of any other file, by its path.
+    """
+
+    name: str
+    params: dict[str, Any]
+    metrics: dict[str, Any] | None = None
+    files: dict[str, str] | None = None
+
+
+def add_experiments(clone: Clone, experiments: Iterable[Experiment]) -> None:
+    """Commit HEAD's files with other parameters and results: one process of git for all of them."""
+    head = clone.git("rev-parse", "HEAD").strip()
+    params, trained = (clone.git("show", f"HEAD:{name}") for name in ("params.yaml", "metrics/train.json"))
+    stream: list[str] = []
+    for each in experiments:
+        text = params
+        for key, value in each.params.items():
+            text = re.sub(rf"^{key}:.*$", f"{key}: {value}", text, flags=re.M)
+        metrics = json.dumps(json.loads(trained) | (each.metrics or {}))
+        contents = {"params.yaml": text, "metrics/train.json": metrics, **(each.files or {})}
+        stream += [
+            f"commit refs/exps/{head[:2]}/{head[2:]}/{each.name}\n",
+            "committer Test <test@example.org> now\n",
+            _data(f"dvc: commit experiment {each.name}\n"),
+            f"from {head}\n",
+            *(f"M 100644 inline {path}\n{_data(content)}" for path, content in contents.items()),
+        ]
+    command = ("git", "fast-import", "--quiet", "--force", "--date-format=now")
+    subprocess.run(command, cwd=clone.path, env=clone.environment, input="".join(stream).encode(), check=True)
 
 
 def add_experiment(
@@ -16,26 +56,9 @@ def add_experiment(
     metrics: dict[str, Any] | None = None,
     files: dict[str, str] | None = None,
 ) -> None:
-    """Commit HEAD's files with other parameters and results as an experiment.
+    """Commit one, see `Experiment`."""
+    add_experiments(clone, [Experiment(name, params, metrics, files)])
 
-    Args:
-        params: values of `params.yaml` that differ.
-        metrics: values of `metrics/train.json` that differ.
-        files: the content of any other file, by its path.
-    """
-    text = clone.git("show", "HEAD:params.yaml")
-    for key, value in params.items():
-        text = re.sub(rf"^{key}:.*$", f"{key}: {value}", text, flags=re.M)
-    trained = json.loads(clone.git("show", "HEAD:metrics/train.json")) | (metrics or {})
-    index = {"GIT_INDEX_FILE": str(clone.path / ".git/experiment")}
-    clone.run("git", "read-tree", "HEAD", **index)
-    contents = {"params.yaml": text, "metrics/train.json": json.dumps(trained), **(files or {})}
-    for path, content in contents.items():
-        scratch = clone.path / ".git/content"
-        scratch.write_text(content)
-        blob = clone.git("hash-object", "-w", "--no-filters", str(scratch)).strip()
-        clone.run("git", "update-index", "--cacheinfo", f"100644,{blob},{path}", **index)
-    tree = clone.run("git", "write-tree", **index).stdout.strip()
-    head = clone.git("rev-parse", "HEAD").strip()
-    commit = clone.git("commit-tree", tree, "-p", head, "-m", f"dvc: commit experiment {name}").strip()
-    clone.git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/{name}", commit)
+
+def _data(content: str) -> str:
+    return f"data {len(content.encode())}\n{content}\n"

@@ -5,9 +5,9 @@ import importlib.util
 import io
 import os
 import pickle
-import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -227,10 +227,13 @@ def test_every_line_of_loaded_code_makes_another_key(tmp_path: Path, monkeypatch
     assert len({before, loaded, training_key({}, [])}) == 3
 
 
-def test_a_program_that_is_no_file_has_a_key() -> None:
-    typed = "from src.training.checkpoints import training_key; print(training_key({}, []))"
-    done = subprocess.run((sys.executable, "-"), input=typed, capture_output=True, text=True, check=True)
-    assert len(done.stdout.strip()) == 32
+@pytest.mark.parametrize("file", [None, "<stdin>"])  # of `python -c` and `python -`
+def test_a_program_that_is_no_file_has_a_key(file: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = types.ModuleType("__main__")
+    if file is not None:
+        program.__file__ = file
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    assert len(training_key({}, [])) == 32
 
 
 def test_two_processes_at_the_same_training_do_not_share_checkpoints(tmp_path: Path) -> None:

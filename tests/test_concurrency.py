@@ -9,10 +9,13 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
+from src.runtime.paths import HISTORY, STEPS
+from stages import train
 from tests.conftest import Clone, output
 from tests.idx_files import archives, source
 from tests.server import serve
@@ -75,7 +78,7 @@ def test_a_stage_waits_for_another_process_at_the_same_stage(clone: Clone) -> No
     hold = """
 import sys
 from src.runtime.workspace import run_stage
-sys.argv = ["stages/plot.py"]
+sys.argv = ["stages/validate.py"]
 def main():
     print("at work", flush=True)
     sys.stdin.read()
@@ -88,14 +91,15 @@ run_stage(main)
     assert first.stdin is not None
     assert first.stdout.readline() == "at work\n"
     second = subprocess.Popen(
-        [sys.executable, "-m", "stages.plot"], cwd=clone.path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "stages.validate"], cwd=clone.path, stderr=subprocess.PIPE, text=True
     )
     assert second.stderr is not None
-    assert second.stderr.readline() == "plot: a process of an earlier run is still at work here; waiting\n"
+    said = second.stderr.readline()
+    assert said == "validate: a process of an earlier run is still at work here; waiting\n"
     time.sleep(1)
     assert second.poll() is None
     # Another stage does not have to wait.
-    clone.run(sys.executable, "-m", "stages.evaluate")
+    clone.run(sys.executable, "-m", "stages.prepare")
     first.stdin.close()
     assert first.wait(timeout=30) == 0
     assert second.wait(timeout=60) == 0
@@ -103,27 +107,26 @@ run_stage(main)
     second.stderr.close()
 
 
-def test_what_dvc_puts_back_while_it_queues_is_no_part_of_the_results(clone: Clone) -> None:
+def test_what_dvc_puts_back_while_it_queues_is_no_part_of_the_results(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While a training runs, `dvc exp run --queue` resets git's files, and so the tables that it adds to."""
-    program = """
-import sys
-sys.argv = ["stages/train.py"]
-from src.runtime.paths import HISTORY, STEPS
-from src.runtime.workspace import run_stage
-from stages import train
+    epochs: list[None] = []
 
-class Queued(train.TrackedTraining):
-    def on_epoch(self, *arguments):
-        super().on_epoch(*arguments)
-        HISTORY.write_text("of an older commit")
-        STEPS.write_text("")
+    class Queued(train.TrackedTraining):
+        def on_epoch(self, *arguments: Any) -> None:  # noqa: ANN401
+            super().on_epoch(*arguments)
+            HISTORY.write_text("of an older commit")
+            STEPS.write_text("")
+            epochs.append(None)
 
-train.TrackedTraining = Queued
-run_stage(train.main)
-"""
     tables = ("plots/history.csv", "plots/steps.csv")
     expected = [clone.read(name) for name in tables]
-    clone.run(sys.executable, "-c", program)
+    monkeypatch.setattr(train, "TrackedTraining", Queued)
+    monkeypatch.delenv("TRACKERS", raising=False)
+    monkeypatch.chdir(clone.path)
+    train.main()
+    assert len(epochs) == 3
     assert [clone.read(name) for name in tables] == expected
 
 

@@ -19,7 +19,7 @@ from src.data.dataset import Dataset
 from src.networks.build import count_parameters
 from src.params import Params
 from src.runtime.errors import UserError
-from tests.conftest import ROOT, Clone, output
+from tests.conftest import EXPERIMENT, ROOT, Clone, output
 
 TEXTS = [path.relative_to(ROOT) for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")))]
 # These name what there was, too.
@@ -169,7 +169,7 @@ def shape(line: str) -> str:
 
 
 def experiments(clone: Clone) -> list[str]:
-    return clone.dvc("exp", "list", "--all-commits", "--name-only").stdout.split()
+    return clone.git("for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps/*/*/*").split()
 
 
 def run_as_written(clone: Clone, command: str) -> str:
@@ -202,13 +202,16 @@ def wait_for_the_queue(clone: Clone) -> None:
 
 # Two experiments more, in DVC's queue: `make sweep` fills the same queue and starts the same workers.
 @pytest.mark.parametrize("queue", [pytest.param(True, marks=pytest.mark.slow), False], ids=["all", "quick"])
-def test_the_commands_of_the_readme_and_of_experiments_run_in_their_order(clone: Clone, queue: bool) -> None:
+def test_the_commands_of_the_readme_and_of_experiments_run_in_their_order(
+    experimented: tuple[Clone, str], tmp_path: Path, queue: bool
+) -> None:
+    clone, of_the_first = experimented[0].copy(tmp_path / "clone"), experimented[1]
     printed: dict[str, str] = {}
     for page in ("README.md", "docs/experiments.md"):
         for command, quoted in commands(page):
             if not queue and re.match("dvc (exp run --queue|queue)", command):
                 continue
-            printed[command] = run_as_written(clone, command)
+            printed[command] = of_the_first if command == EXPERIMENT else run_as_written(clone, command)
             shapes = {shape(line) for line in printed[command].splitlines()}
             expected = [line for line in quoted if not line.startswith(OF_THE_RESULT)]
             assert [line for line in expected if shape(line) not in shapes] == [], command
@@ -218,6 +221,7 @@ def test_the_commands_of_the_readme_and_of_experiments_run_in_their_order(clone:
                 assert clone.git("status", "--short") == ""
             if command.startswith("dvc queue start"):
                 wait_for_the_queue(clone)
+    assert next(iter(printed)) == EXPERIMENT, "which has been run, see conftest.py"
     listed = experiments(clone)
     text = read("README.md") + read("docs/experiments.md")
     named = set(re.findall(r"dvc exp run (?:--queue )?-n ([\w.-]+)", "\n".join(printed)))

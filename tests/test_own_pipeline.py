@@ -16,26 +16,23 @@ from PIL import Image
 
 from src.data.splits import ImageFormat, load_split
 from src.networks.model_file import load_model
+from src.runtime.errors import UserError
 from src.runtime.paths import ONNX, TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT
-from tests.conftest import Clone, Maker, Predict, new_clone
+from stages import train
+from tests.conftest import Clone, Command, Maker, Predict, new_clone
 from tests.own_images import digits_in_ink, save_classes
 
 # Loading PyTorch takes longer than any of these stages on a few hundred images: one process for some of them.
-IN_TURN = r"""
-import re, runpy, sys
-for word in sys.argv[1:]:
-    if "=" in word:
-        key, value = word.split("=")
-        text = open("params.yaml").read()
-        open("params.yaml", "w").write(re.sub(rf"(?m)^{key}: \S+", f"{key}: {value}", text))
-    else:
-        runpy.run_module(f"stages.{word}", run_name="__main__")
+IN_TURN = """
+import runpy, sys
+for name in sys.argv[1:]:
+    runpy.run_module(f"stages.{name}", run_name="__main__")
 """
 
 
-def stages(clone: Clone, *names: str, check: bool = True) -> CompletedProcess[str]:
-    """Run stages in turn; a word such as `epochs=1` changes a parameter for those that follow it."""
-    return clone.run("python", "-c", IN_TURN, *names, check=check)
+def stages(clone: Clone, *names: str) -> CompletedProcess[str]:
+    """Run stages in turn."""
+    return clone.run("python", "-c", IN_TURN, *names)
 
 
 @pytest.fixture(scope="session")
@@ -104,8 +101,8 @@ def test_every_class_is_in_the_table_of_the_untrained_network(inks: Clone, predi
     assert len(re.findall(r"\d%", line)) == 21
 
 
-def test_a_report_is_written(inks: Clone) -> None:
-    inks.run("python", "-m", "src.report", "HEAD")
+def test_a_report_is_written(inks: Clone, command: Command) -> None:
+    command(inks, "src.report", "HEAD")
     page = inks.read("report.html")
     (inks.path / "report.html").unlink()
     assert "7 green &#34;a &#39;b" not in page
@@ -114,23 +111,23 @@ def test_a_report_is_written(inks: Clone) -> None:
 
 
 def test_another_network_and_augmentation_train_and_one_for_ten_grey_classes_refuses(
-    inks: Clone, tmp_path: Path
+    inks: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clone = inks.copy(tmp_path / "clone")
-    found = stages(
-        clone,
-        *("model=convnet", "augment=shift_flip", "epochs=1", "train", "model=lenet5_1998", "train"),
-        check=False,
-    )
+    monkeypatch.chdir(clone.path)
+    monkeypatch.delenv("TRACKERS", raising=False)
+    clone.set_params(model="convnet", augment="shift_flip", epochs=1)
+    train.main()
     assert load_model(clone.path / "models/model.pt").network["model"] == "convnet"
-    assert found.returncode == 1
-    *of_the_first, epoch, said = found.stderr.splitlines()
-    assert epoch.startswith("epoch 1/1: "), "of the first training; the other never began"
-    assert not any("error" in line for line in of_the_first)
-    assert said == (
-        "error: model: lenet5_1998 is invalid with 20 classes of colour images; "
+    assert capsys.readouterr().err.splitlines()[-1].startswith("epoch 1/1: ")
+    clone.set_params(model="lenet5_1998")
+    with pytest.raises(UserError) as refusal:
+        train.main()
+    assert str(refusal.value) == (
+        "model: lenet5_1998 is invalid with 20 classes of colour images; "
         "expected 10 classes of grey images, or another model"
     )
+    assert capsys.readouterr().err == "", "it never began"
 
 
 @pytest.mark.slow

@@ -156,18 +156,17 @@ def test_experiment_reruns_train_evaluate_and_plot_and_is_compared(
 ) -> None:
     clone, printed = experimented[0].copy(tmp_path / "clone"), experimented[1]
     assert ran(printed) == ["train", "evaluate", "plot"]
-    assert "lr: 0.02" in clone.read("params.yaml")
+    assert "lr: 0.01" in clone.read("params.yaml")
 
-    compared = json.loads(clone.dvc("metrics", "diff", "--json").stdout)
-    difference = compared["metrics/train.json"]["val_loss"]
+    metrics, params, shown = clone.several("metrics diff --json", "params diff --json", "exp show --csv")
+    difference = json.loads(metrics)["metrics/train.json"]["val_loss"]
     assert difference["diff"] == pytest.approx(difference["new"] - difference["old"])
     assert difference["diff"] != 0
-    parameters = json.loads(clone.dvc("params", "diff", "--json").stdout)
-    assert list(parameters["params.yaml"]) == ["lr"]
+    assert list(json.loads(params)["params.yaml"]) == ["lr"]
 
-    rows = list(csv.DictReader(clone.dvc("exp", "show", "--csv").stdout.splitlines()))
-    experiment = next(row for row in rows if row["Experiment"] == "faster")
-    assert float(experiment["lr"]) == 0.02
+    rows = list(csv.DictReader(shown.splitlines()))
+    experiment = next(row for row in rows if row["Experiment"] == "lr-0.01")
+    assert float(experiment["lr"]) == 0.01
     assert float(experiment["accuracy"]) == json.loads(clone.read("metrics/test.json"))["accuracy"]
 
 
@@ -181,7 +180,7 @@ def test_temporary_experiment_runs_the_code_of_the_workspace(clone: Clone) -> No
 
 
 def test_plots_show_draws_every_plot(clone: Clone) -> None:
-    clone.dvc("plots", "show")
+    _, compared = clone.several("plots show", "plots diff HEAD --json")
     page = clone.read("dvc_plots/index.html")
     for title in (
         "Training and validation loss",
@@ -194,16 +193,15 @@ def test_plots_show_draws_every_plot(clone: Clone) -> None:
     assert len(pictures) == 9
     for picture in pictures:
         assert picture in page
-    compared = json.loads(clone.dvc("plots", "diff", "HEAD", "--json").stdout)
-    assert not compared.get("errors")
+    assert not json.loads(compared).get("errors")
 
 
 def test_a_clone_shows_results_before_anything_is_run(reproduced: Clone, tmp_path: Path) -> None:
     reproduced.git("clone", "--quiet", str(reproduced.path), str(tmp_path / "second"))
     second = Clone(tmp_path / "second")
-    shown = json.loads(second.dvc("metrics", "show", "--json").stdout)[""]["data"]
+    metrics, _ = second.several("metrics show --json", "plots show")
+    shown = json.loads(metrics)[""]["data"]
     assert shown["metrics/test.json"]["data"] == json.loads(reproduced.read("metrics/test.json"))
-    second.dvc("plots", "show")
     assert "Training and validation loss" in second.read("dvc_plots/index.html")
 
 
@@ -225,7 +223,7 @@ def test_divergence_stops_and_the_last_results_come_back(clone: Clone) -> None:
     clone.git("checkout", ".")
     clone.dvc("checkout")
     assert {path: (clone.path / path).read_bytes() for path in before} == before
-    assert ran(output(clone.dvc("repro"))) == []
+    assert would_run(clone) == []
     assert clone.git("status", "--porcelain") == ""
 
 
@@ -255,8 +253,9 @@ def test_a_mistake_in_params_yaml_is_refused_where_no_other_stage_would_run(clon
         assert ran(refused.stdout) == []
         assert "Traceback" not in output(refused)
     (clone.path / "params.yaml").write_text(original)
-    assert "Running stage" not in clone.dvc("repro").stdout
-    assert "up to date" in clone.dvc("status", "dvc.yaml").stdout
+    again, status = clone.several("repro", "status dvc.yaml")
+    assert "Running stage" not in again
+    assert "up to date" in status
     assert clone.git("status", "--porcelain") == ""
 
 

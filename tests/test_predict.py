@@ -92,15 +92,28 @@ def test_what_cannot_be_read_has_its_line_and_the_rest_is_predicted(
     assert len(lines) == 23
 
 
-def test_a_file_name_in_any_encoding(clone: Clone, pictures: Path) -> None:
-    first, second, *_ = sorted(pictures.iterdir())
+def test_standard_input_and_a_file_name_in_any_encoding(
+    clone: Clone, pictures: Path, predict: Predict
+) -> None:
+    first, second, third, *_ = sorted(pictures.iterdir())
     strange = pictures / os.fsdecode(b"caf\xe9\x1b.png")
     first.rename(strange)
     # Where the terminal's encoding is UTF-8, Python refuses to print what is none.
     strict = {"PYTHONIOENCODING": "utf-8:strict"}
-    command = ("python", "-m", "src.predict", str(strange), str(second), "--json")
-    records = json.loads(clone.run(*command, **strict).stdout)
-    assert [record["file"] for record in records] == [f"{pictures}/caf\\xe9\\x1b.png", str(second)]
+    command = ("python", "-m", "src.predict", str(strange), str(second), "-", "--json")
+    with third.open("rb") as file:
+        result = subprocess.run(
+            command,
+            cwd=clone.path,
+            env=clone.environment | strict,
+            stdin=file,
+            capture_output=True,
+            check=True,
+        )
+    records = json.loads(result.stdout)
+    assert [record["file"] for record in records] == [f"{pictures}/caf\\xe9\\x1b.png", str(second), "-"]
+    (named,) = json.loads(predict(clone, f"pictures/{third.name}", "--json").stdout)
+    assert records[2]["probabilities"] == pytest.approx(named["probabilities"])
 
 
 def test_a_large_picture_is_not_kept_whole(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,21 +128,7 @@ def test_a_large_picture_is_not_kept_whole(clone: Clone, monkeypatch: pytest.Mon
     assert found.probabilities is not None
 
 
-def test_standard_input_and_an_empty_folder(clone: Clone, pictures: Path, predict: Predict) -> None:
-    first = sorted(pictures.iterdir())[0]
-    with first.open("rb") as file:
-        result = subprocess.run(
-            ("python", "-m", "src.predict", "-", "--json"),
-            cwd=clone.path,
-            env=clone.environment,
-            stdin=file,
-            capture_output=True,
-            check=True,
-        )
-    (record,) = json.loads(result.stdout)
-    assert record["file"] == "-"
-    (named,) = json.loads(predict(clone, f"pictures/{first.name}", "--json").stdout)
-    assert record["probabilities"] == named["probabilities"]
+def test_an_empty_folder_and_no_model(clone: Clone, pictures: Path, predict: Predict) -> None:
     (clone.path / "empty").mkdir()
     refused = predict(clone, "empty", check=False)
     assert refused.returncode == 1

@@ -44,13 +44,13 @@ from src.report.revisions import (
 from src.report.tables import matrix, metrics
 from src.runtime.errors import UserError
 from src.runtime.paths import TEST_METRICS, TRAIN_METRICS
-from tests.conftest import Clone, output
+from tests.conftest import Clone, Command, output
 from tests.experiments import add_experiment
 from tests.test_paired import predictions
 
 # A branch, a class and a commit may have such names.
 STRANGE = "a<b>&\"c'</script><script>window.ran=1</script><img/src='x'/onerror='window.ran=2'>"
-REVISIONS = ("main", "faster", STRANGE, "bare", "workspace", "slow*")
+REVISIONS = ("main", "lr-0.01", STRANGE, "bare", "workspace", "slow*")
 CHARTS = ("differences", "loss", "accuracy", "learning-rate")
 
 
@@ -160,7 +160,7 @@ def test_a_revision_is_hidden_and_shown_again_with_the_keyboard_alone(browser: B
     browser.evaluate("document.body.tabIndex = -1, document.body.focus()")
     for _ in range(40):
         browser.press("Tab")
-        if browser.evaluate("document.activeElement.value === 'faster'"):
+        if browser.evaluate("document.activeElement.value === 'lr-0.01'"):
             break
     browser.press(" ", text=" ")
     browser.wait("document.querySelectorAll('#loss .mark-symbol.role-mark path').length === 24")
@@ -283,13 +283,13 @@ def test_it_says_what_differs_and_whether_to_believe_it(
     page = reported.read("report.html")
     differing = page[page.index("Parameters that differ</caption>") : page.index("The other parameters")]
     assert "<code>lr</code>" in differing
-    assert "<strong>0.02</strong>" in differing
+    assert "<strong>0.01</strong>" in differing
     assert "<strong>FashionMNIST</strong>" in differing
     assert "<code>optimizer</code>" not in differing
     monkeypatch.chdir(reported.path)
     with Repo() as repo:
-        result = compare(*(read_predictions(resolve(repo, name)) for name in ("main", "faster")))
-    assert f"p = {result.p_value:.2g}; only main right: {result.only_a}, only faster right" in page
+        result = compare(*(read_predictions(resolve(repo, name)) for name in ("main", "lr-0.01")))
+    assert f"p = {result.p_value:.2g}; only main right: {result.only_a}, only lr-0.01 right" in page
     change = f"{100 * result.difference:+.2f}".replace("-", "\N{MINUS SIGN}")
     assert f"validation accuracy {change} percentage points" in page
     assert "different validation images: dataset is Digits in main, FashionMNIST in workspace" in page
@@ -332,7 +332,7 @@ def test_it_says_what_trained_each_revision(reported: Clone) -> None:
     ]
     differing = re.findall('<span class="name">([^<]*)</span></span>\\s*</dt><dd>(.*?)</dd>', section)
     assert [(html.unescape(name), paths) for name, paths in differing] == [
-        *(("faster", "none"), (STRANGE, "<code>src/params.py</code>")),
+        *(("lr-0.01", "none"), (STRANGE, "<code>src/params.py</code>")),
         *(("bare", "cannot be said"), ("workspace", "none"), ("slow*", "cannot be said")),
     ]
     assert page.count("Trained by different code and in different environments: the parameters alone") == 1
@@ -348,11 +348,11 @@ def test_it_names_no_machine_and_no_user(reported: Clone) -> None:
 
 
 def test_only_the_report_is_written_and_what_is_no_revision_is_refused(
-    reported: Clone, before: tuple[str, str, bytes], monkeypatch: pytest.MonkeyPatch
+    reported: Clone, before: tuple[str, str, bytes], command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = reported.path / "report.html"
     content = report.read_bytes()
-    refused = reported.run("python", "-m", "src.report", "main", "nowhere", check=False)
+    refused = command(reported, "src.report", "main", "nowhere", check=False)
     assert output(refused) == (
         "error: 'nowhere' is invalid (unknown Git revision 'nowhere'); "
         "expected workspace, a commit, a branch, a tag or the name of an experiment\n"
@@ -362,7 +362,7 @@ def test_only_the_report_is_written_and_what_is_no_revision_is_refused(
     assert state(reported) == before
     monkeypatch.chdir(reported.path)
     with Repo() as repo:
-        for name in ("", "main:params.yaml", "main^{tree}", "main..faster", "-h", "refs/exps", "a b"):
+        for name in ("", "main:params.yaml", "main^{tree}", "main..lr-0.01", "-h", "refs/exps", "a b"):
             with pytest.raises(UserError, match=r"is invalid .*; expected workspace, a commit"):
                 resolve(repo, name)
 

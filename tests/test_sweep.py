@@ -26,8 +26,8 @@ from src.sweep.queue_sweep import QueueSweep
 from src.sweep.table import advice, conclusion
 from src.sweep.workers import queue_workers
 from tests import committed
-from tests.conftest import ROOT, Clone, output
-from tests.experiments import add_experiment
+from tests.conftest import ROOT, Clone, Command, output
+from tests.experiments import Experiment, add_experiments
 
 
 def test_every_combination_once_with_a_name_of_its_own(params: Params) -> None:
@@ -201,7 +201,9 @@ def test_the_command_for_more_seeds_names_the_pair_or_the_whole_grid(params: Par
     assert advice(None, grid).startswith("too few common seeds, or too small a difference")
 
 
-def test_the_names_follow_the_code_of_the_pipeline(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_names_follow_the_code_of_the_pipeline(
+    clone: Clone, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(clone.path)
     params = read(Params).model_dump()
 
@@ -220,9 +222,10 @@ def test_the_names_follow_the_code_of_the_pipeline(clone: Clone, monkeypatch: py
     assert name() == names[-1]
     # What an earlier version of the code has found is not taken for a result of this one.
     accuracies = zip(names, (0.1, 0.2, 0.3, 0.4), strict=True)
-    for earlier, accuracy in accuracies:
-        add_experiment(clone, earlier, {"lr": 0.01}, {"val_accuracy": accuracy})
-    found = clone.run("python", "-m", "src.sweep", "--seeds", "1", "lr=0.01").stdout
+    add_experiments(
+        clone, [Experiment(earlier, {"lr": 0.01}, {"val_accuracy": each}) for earlier, each in accuracies]
+    )
+    found = command(clone, "src.sweep", "--seeds", "1", "lr=0.01").stdout
     assert "1 of 1 were done before" in found
     assert "40.00%" in found
     assert "10.00%" not in found
@@ -246,24 +249,22 @@ def test_experiments_are_queued_from_one_workspace(clone: Clone, monkeypatch: py
     assert clone.dvc("queue", "status").stdout.splitlines()[0].startswith("No experiment tasks")
 
 
-def test_a_module_that_git_does_not_know_is_refused(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_git_does_not_know_is_refused(clone: Clone, command: Command) -> None:
     (clone.path / "src/networks/separable.py").write_text("")
-    refused = clone.run("python", "-m", "src.sweep", "lr=0.01", check=False)
+    refused = command(clone, "src.sweep", "lr=0.01", check=False)
     assert (refused.returncode, refused.stderr) == (
         1,
         "error: src/networks/separable.py is not in git; expected `git add src/networks/separable.py` "
         "before a sweep\n",
     )
     clone.git("add", "src/networks/separable.py")
-    monkeypatch.chdir(clone.path)
     assert uncommitted_code()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_waits_until_an_experiment_is_queued(clone: Clone, number: int) -> None:
+def test_a_signal_waits_until_an_experiment_is_queued(clone: Clone) -> None:
     clone.set_params(dropout=0.15)
     clone.replace("README.md", "# LeNet-5", "# My LeNet-5")
-    program = f"""
+    program = """
 import os, signal, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever tests in the background may ignore it
 from src.params import Params, read
@@ -272,24 +273,30 @@ from src.sweep.baseline import Baseline
 from src.sweep.grid import parse_grid
 
 def queue(*words, dvc=queue_sweep.dvc):
-    threading.Timer(0.5, os.kill, (os.getpid(), {int(number)})).start()
+    threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
     dvc(*words)
     threading.Event().wait(1)
     print("in the queue", flush=True)
 
 queue_sweep.dvc = queue
-(combination,) = parse_grid(["lr=0.01"], read(Params).model_dump())
 sweep = queue_sweep.QueueSweep(Baseline.now(), workers=1)
-sweep._todo[combination.name] = combination
-sweep._queue(combination.name)
+for number, lr in ((signal.SIGINT, "0.01"), (signal.SIGTERM, "0.02")):
+    (combination,) = parse_grid(["lr=" + lr], read(Params).model_dump())
+    sweep._todo[combination.name] = combination
+    try:
+        sweep._queue(combination.name)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
 """
     ended = clone.run("python", "-c", program, check=False)
-    assert ended.returncode != 0
-    assert ended.stdout == "in the queue\n"
+    assert ended.returncode == -signal.SIGTERM
+    assert ended.stdout.splitlines() == ["in the queue", "interrupted", "in the queue"]
     assert "dropout: 0.15" in clone.read("params.yaml")
     assert clone.read("README.md").startswith("# My LeNet-5")
     assert clone.git("stash", "list") == ""
-    assert "lr-0.01" in clone.dvc("queue", "status").stdout
+    queued = clone.dvc("queue", "status").stdout
+    assert "lr-0.01" in queued
+    assert "lr-0.02" in queued
 
 
 class Settled(Sweep):
@@ -336,16 +343,18 @@ def test_an_experiment_whose_worker_is_killed_again_has_failed(
     assert sweep.failed == {combination.name: "  its worker was killed, more than once"}
 
 
-def test_seeds_where_they_decide(clone: Clone) -> None:
+def test_seeds_where_they_decide(clone: Clone, command: Command) -> None:
     """All experiments are there: the sweep only decides which of them it needs."""
     accuracies = {"0.01": 0.90, "0.02": 0.95, "0.03": 0.93}
     params = parse(YAML(typ="safe").load(clone.read("params.yaml")), Params).model_dump()
+    done = []
     for combination in parse_grid(["lr=0.01,0.02,0.03", "seed=0..9"], params):
         noise = 0.01 * (combination.seed % 2)
         metrics = {"val_accuracy": accuracies[combination.values["lr"]] + noise}
-        add_experiment(clone, combination.name, combination.values, metrics)
-    command = ("python", "-m", "src.sweep", "--seeds", "auto", "lr=0.01,0.02,0.03")
-    lines = clone.run(*command).stdout.splitlines()
+        done.append(Experiment(combination.name, combination.values, metrics))
+    add_experiments(clone, done)
+    words = ("src.sweep", "--seeds", "auto", "lr=0.01,0.02,0.03")
+    lines = command(clone, *words).stdout.splitlines()
     assert "queued" not in "\n".join(lines)
     # A budget of 15 runs in two rounds: two seeds for each, then four more for the better two.
     assert lines[0] == "1/6 lr=0.01 seed=0: validation accuracy 90.00%"
@@ -356,7 +365,7 @@ def test_seeds_where_they_decide(clone: Clone) -> None:
         ["0.03", "93.50%", "0.55", "6"],
         ["0.01", "90.50%", "0.71", "2"],
     ]
-    refused = clone.run(*command, "--budget", "5", check=False)
+    refused = command(clone, *words, "--budget", "5", check=False)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.endswith(
         "error: --budget: 5 is invalid; expected at least 6, two runs of each setting\n"

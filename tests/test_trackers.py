@@ -39,6 +39,7 @@ from stages import train
 from tests import committed
 from tests.conftest import ROOT, Clone, Maker, output
 from tests.test_survival import epochs, gone_on_from, kill
+from tests.watching import Watched
 
 if TYPE_CHECKING:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -540,20 +541,14 @@ def test_an_unknown_name_is_refused_before_any_training(
     assert capsys.readouterr() == ("", "")
 
 
-TRAIN_AND_LIST = """
-import runpy, sys
-runpy.run_module("stages.train", run_name="__main__")
-print("imported:", *sorted({name.split(".")[0] for name in sys.modules}), *sys.modules)
-"""
-
-
-def test_nothing_is_imported_or_written_where_no_tracker_is_named(clone: Clone) -> None:
-    said = clone.run(sys.executable, "-c", TRAIN_AND_LIST, TRACKERS="").stdout
-    imported = set(said[said.index("imported:") :].split())
-    assert "src.tracking.trackers" in imported
-    assert not imported & {*ACCEPTED, *(f"src.tracking.{name}" for name in ACCEPTED)}
+def test_nothing_is_imported_or_written_where_no_tracker_is_named(
+    watched_repro: tuple[Clone, Watched],
+) -> None:
+    clone, watched = watched_repro
+    assert "src.tracking.trackers" in watched.imported["train"] & watched.imported["plot"]
+    for stage, imported in watched.imported.items():
+        assert not imported & {*ACCEPTED, *(f"src.tracking.{name}" for name in ACCEPTED)}, stage
     assert not (clone.path / "runs").exists()
-    assert clone.git("status", "--porcelain") == ""
 
 
 @pytest.mark.slow

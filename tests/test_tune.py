@@ -21,7 +21,7 @@ from PIL import Image
 from benchmarks.ray_clusters import kill, ray_cluster
 from src.runtime.errors import UserError
 from src.tune.__main__ import arguments, build_engine
-from tests.conftest import ROOT, Clone, output
+from tests.conftest import ROOT, Clone, Command, output
 
 # Not imported here: Ray reads what protects it when it is loaded.
 if find_spec("ray") is None or find_spec("optuna") is None:
@@ -378,9 +378,9 @@ def test_a_gpu_for_trials_is_refused_where_there_is_none_to_compare_with(
         build_engine(arguments())
 
 
-def test_a_refused_search_is_one_line(clone: Clone) -> None:
+def test_a_refused_search_is_one_line(clone: Clone, command: Command) -> None:
     (clone.path / "search_space.yaml").write_text("lr: {choice: [-1]}\n")
-    refused = tune(clone, check=False)
+    refused = command(clone, "src.tune", check=False)
     assert refused.returncode == 1
     assert output(refused) == (
         "error: search_space.yaml: lr: -1 is invalid; expected a number > 0 and ≤ 1000\n"

@@ -1,4 +1,4 @@
-"""A command in a clone, watched: the files that its Python processes open, and the ports they listen on."""
+"""A command in a clone, watched: what its Python processes open and import, and the ports they listen on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import psutil
 if TYPE_CHECKING:
     from tests.conftest import Clone
 
-# Run by every Python process that finds it: says which files below its folder it opens.
+# Run by every Python process that finds it: says which files below its folder it opens and, in the end, which
+# modules a stage has imported.
 SITECUSTOMIZE = """
-import os, sys
+import atexit, os, sys
 
 log = os.open(os.environ["WATCH_LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
@@ -28,7 +29,13 @@ def watch(event, arguments):
             how = "write" if arguments[2] & (os.O_WRONLY | os.O_RDWR) else "read"
             os.write(log, f"{who}\\t{how}\\t{path}\\n".encode())
 
+def say_what_was_imported():
+    lines = (f"{os.environ['DVC_STAGE']}\\timport\\t{name}\\n" for name in list(sys.modules))
+    os.write(log, "".join(lines).encode())
+
 sys.addaudithook(watch)
+if "DVC_STAGE" in os.environ:
+    atexit.register(say_what_was_imported)
 """
 
 
@@ -39,11 +46,13 @@ class Watched:
     Attributes:
         read: the files below the clone that were opened for reading, by stage: DVC's name of it or, of a
             process that DVC has not started, its first two arguments.
+        imported: the modules that were imported, by stage.
         commands: the last two words of each process.
         listening: processes that waited for connections.
     """
 
     read: dict[str, set[str]]
+    imported: dict[str, set[str]]
     commands: set[str]
     listening: list[str]
 
@@ -58,7 +67,7 @@ def run_watched(clone: Clone, folder: Path, *command: str) -> Watched:
         process = subprocess.Popen(
             command,
             cwd=clone.path,
-            env=clone.environment | {"PYTHONPATH": str(folder), "WATCH_LOG": str(log)},
+            env=clone.environment | {"PYTHONPATH": str(folder), "WATCH_LOG": str(log), "TRACKERS": ""},
             stdout=file,
             stderr=subprocess.STDOUT,
         )
@@ -66,14 +75,13 @@ def run_watched(clone: Clone, folder: Path, *command: str) -> Watched:
     listening: list[str] = []
     while process.poll() is None:
         _look(process.pid, commands, listening)
-        time.sleep(0.05)
+        time.sleep(0.2)  # looking takes a core, and no stage is shorter
     assert process.returncode == 0, said.read_text()
-    read: dict[str, set[str]] = {}
+    seen: dict[str, dict[str, set[str]]] = {"read": {}, "write": {}, "import": {}}
     for line in log.read_text().splitlines():
-        who, how, path = line.split("\t")
-        if how == "read":
-            read.setdefault(who, set()).add(path)
-    return Watched(read, commands, listening)
+        who, how, what = line.split("\t")
+        seen[how].setdefault(who, set()).add(what)
+    return Watched(seen["read"], seen["import"], commands, listening)
 
 
 def _look(pid: int, commands: set[str], listening: list[str]) -> None:
