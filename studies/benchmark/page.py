@@ -131,8 +131,8 @@ def _claims(claims: list[list[str]]) -> list[str]:
         "",
         f"Differences of test accuracies, paired by seed; their {len(claims)} intervals are corrected",
         "together (Bonferroni). Where an interval includes 0, no difference is shown. Recipes may differ in",
-        "more than their names say, such as learning rate and validation images: see",
-        "[recipes.yaml](../recipes.yaml).",
+        "more than their names say, such as learning rate, validation images and how many settings were",
+        "tried: see [recipes.yaml](../recipes.yaml).",
     ]
     return lines
 
