@@ -181,13 +181,16 @@ def test_pictures_that_could_hold_colours_and_hold_none_are_grey(folder: Path, s
     assert np.array_equal(facts.load().train.images[0], np.asarray(scaled))
 
 
-def test_pictures_are_measured_as_they_are_turned(folder: Path) -> None:
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_pictures_are_measured_as_they_are_turned(folder: Path, suffix: str) -> None:
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6
     for name in ("a", "b"):
         (folder / name).mkdir()
         for number in range(4):
-            picture(number + 4 * (name == "b"), (60, 100)).save(folder / name / f"{number}.jpg", exif=turned)
+            picture(number + 4 * (name == "b"), (60, 100)).save(
+                folder / name / f"{number}.{suffix}", exif=turned
+            )
     said: list[str] = []
     divided(said, fraction=0.5)
     assert said[0] == "data/own/shells: 2 classes, pictures of 100 × 60 pixels"
@@ -450,9 +453,26 @@ def beside_an_archive(folder: Path) -> None:
     np.savez(folder / "images.npz", **GOOD)
 
 
-def parts_without_classes(folder: Path) -> None:
-    empty(folder)
-    write_pictures(folder, {"Test": 4, "train": 9})
+def become(*names: str) -> Callable[[Path], None]:
+    """Pictures in folders of these names alone."""
+
+    def spoil(folder: Path) -> None:
+        empty(folder)
+        write_pictures(folder, dict.fromkeys(names, 4))
+
+    return spoil
+
+
+def add_to_three_splits(path: str) -> Callable[[Path], None]:
+    """The classes in `train`, and a picture in a part."""
+
+    def spoil(folder: Path) -> None:
+        empty(folder)
+        write_pictures(folder / "train", THREE)
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        picture(900).save(folder / path)
+
+    return spoil
 
 
 def files_of_dvcs_cache(folder: Path) -> None:
@@ -500,9 +520,30 @@ def blank(folder: Path) -> None:
             files_of_dvcs_cache,
             "expected the file itself (`dvc config cache.type copy`, then `dvc checkout --rel",
         ),
+        *(
+            (
+                become(*names),
+                f"data/own/shells: {', '.join(sorted(called))}: parts, not classes; expected train, and",
+            )
+            for names, called in [
+                (("Test", "train"), ("Test", "train")),
+                (("train", "test1"), ("train", "test1")),
+                (("train_images", "test_images", "sample"), ("train_images", "test_images")),
+                (("Training",), ("Training",)),
+                (("a", "valid", "testing"), ("valid", "testing")),
+            ]
+        ),
         (
-            parts_without_classes,
-            "data/own/shells: pictures directly in Test, train; expected a folder for each class in",
+            add_to_three_splits("test/1.png"),
+            "data/own/shells/test: pictures directly in it; expected a folder for each class, or no test",
+        ),
+        (
+            become("Ka\u0308fer", "K\xe4fer"),
+            "data/own/shells: two folders are called 'K\xe4fer'; expected one for",
+        ),
+        (
+            lambda folder: (folder / "dataset.yaml.txt").write_text("colour: grey"),
+            "data/own/shells/dataset.yaml.txt: would not be read; expected the name dataset.yaml",
         ),
         (
             lambda folder: (folder / "dataset.yml").write_text("colour: grey"),
@@ -578,9 +619,20 @@ def test_hidden_files_are_no_pictures(folder: Path) -> None:
 
 
 def test_a_class_may_be_called_train(folder: Path) -> None:
-    write_pictures(folder, {"bus": 9, "train": 9})
+    write_pictures(folder, {"bus": 9, "train": 9, "trainer": 9, "valve": 9, "testimony": 9})
     (folder / "train/.ipynb_checkpoints").mkdir()
-    assert divided()[0].class_names == ["bus", "train"]
+    assert divided()[0].class_names == ["bus", "testimony", "train", "trainer", "valve"]
+
+
+def test_an_accent_is_the_same_in_either_spelling(folder: Path) -> None:
+    write_pictures(folder / "train", {"A\u0308pfel": 9, "Birnen": 9})
+    write_pictures(folder / "test", {"\xc4pfel": 4}, first=500)
+    (folder / "dataset.yaml").write_text('class_names: ["A\u0308pfel", Birnen]')
+    said: list[str] = []
+    train, _, test = divided(said)
+    assert train.class_names == test.class_names == ["\xc4pfel", "Birnen"]
+    assert set(test.labels) == {0}
+    assert "warning: no test image of 'Birnen'; the test accuracy is of the other classes" in said
 
 
 def test_a_folder_that_is_not_there_is_refused(folder: Path) -> None:
@@ -598,6 +650,10 @@ GOOD = arrays({"train": 30, "test": 12})
     [
         ({}, "train_images is missing; expected train_images and train_labels"),
         ({"train_images": GOOD["train_images"]}, "train_labels"),
+        (
+            GOOD | {"valid_images": GOOD["test_images"], "valid_labels": GOOD["test_labels"]},
+            "valid_images beside train_images; expected train_…, val_… and test_…",
+        ),
         (GOOD | {"train_labels": np.zeros(29, int)}, "train_labels: 29 for 30 images; expected one for each"),
         (GOOD | {"train_labels": np.zeros((30, 2), int)}, "expected integers [N] or [N, 1]"),
         (GOOD | {"train_labels": np.zeros(30)}, "train_labels: float64 (30,); expected integers [N] or"),

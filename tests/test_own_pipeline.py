@@ -25,7 +25,8 @@ from tests.own_images import digits_in_ink, save_classes
 # Loading PyTorch takes longer than any of these stages on a few hundred images: one process for some of them.
 IN_TURN = """
 import runpy, sys
-for name in sys.argv[1:]:
+names, sys.argv[1:] = sys.argv[1:], []
+for name in names:
     runpy.run_module(f"stages.{name}", run_name="__main__")
 """
 

@@ -185,7 +185,7 @@ def strange_exif() -> bytes:
         ),
         (
             encoded(seven().convert("I"), "TIFF"),
-            "pixels of 32 bits; expected unsigned integers of 8 or 16 bits",
+            "pixels of 32 bits or with a sign; expected unsigned integers of 8 or 16 bits",
         ),
         (strange_exif(), r"damaged \(required argument is not an integer\)"),
     ],

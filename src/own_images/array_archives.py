@@ -70,6 +70,9 @@ def _read_npz(path: Path) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as content:
             parts = [part for part in ("train", "val", "test") if f"{part}_images" in content]
+            others = {name for name in content.files if name.endswith("_images")} - {
+                f"{part}_images" for part in parts
+            }
             arrays = {part: (content[f"{part}_images"], content[f"{part}_labels"]) for part in parts}
     except KeyError as error:
         raise UserError(f"{path}: {error.args[0]}; expected labels for each array of images") from None
@@ -77,6 +80,9 @@ def _read_npz(path: Path) -> Arrays:
         raise UserError(f"{path}: not an archive of arrays ({reason(error)})") from None
     if "train" not in arrays:
         raise UserError(f"{path}: train_images is missing; expected train_images and train_labels")
+    if others:
+        shown = ", ".join(sorted(others))
+        raise UserError(f"{path}: {shown} beside train_images; expected train_…, val_… and test_…")
     return {part: _checked(f"{path}: {part}", *both) for part, both in arrays.items()}
 
 

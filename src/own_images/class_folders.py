@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +23,8 @@ from src.runtime.processor import cores
 from src.runtime.progress import with_progress
 
 PARTS = ("train", "val", "test")
-# What people call them besides.
-PARTS_AS_WRITTEN = (*PARTS, "training", "valid", "validation", "testing")
+# What people call them: also `Training`, `test1` or `train_images`, but not `trainer`.
+CALLED_A_PART = re.compile(r"(train|val|test)(ing|id|idation)?([\W\d_].*)?", re.IGNORECASE)
 
 # A few damaged pictures of many are skipped; more of them mean that something else is wrong.
 MAX_DAMAGED = 0.01
@@ -60,23 +62,9 @@ def find(folder: Path, class_names: list[str] | None) -> Source:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected pictures in a folder for each class")
-    parts = {"train": folder}
-    if (folder / "train").is_dir() and folders(folder / "train"):
-        if others := [path.name for path in folders(folder) if path.name not in PARTS]:
-            raise UserError(f"{folder}: {', '.join(others)} beside train; expected {', '.join(PARTS)}")
-        parts = {part: folder / part for part in PARTS if (folder / part).is_dir()}
-    classes = [path.name for path in folders(parts["train"])]
-    if classes and all(name.lower() in PARTS_AS_WRITTEN for name in classes):
-        raise UserError(
-            f"{folder}: pictures directly in {', '.join(classes)}; expected a folder for each class in "
-            f"{', '.join(PARTS)}"
-        )
-    if not classes:
-        raise UserError(
-            f"{folder}: no images; expected a folder of pictures for each class, one .npz file, "
-            "or four idx archives"
-        )
-    names = class_names or classes
+    parts = _parts(folder)
+    classes = _classes(parts["train"])
+    names = [unicodedata.normalize("NFC", name) for name in class_names or classes]
     if wrong := set(names) ^ set(classes):
         raise UserError(
             f"{folder}: class_names and folders differ by {', '.join(map(repr, sorted(wrong)))}; "
@@ -87,19 +75,59 @@ def find(folder: Path, class_names: list[str] | None) -> Source:
     if loose:
         notes.append(f"skipped in {folder}: {len(loose):,} pictures that are in no folder of a class")
     pictures = {part: _pictures(path, names, notes) for part, path in parts.items()}
+    for part, path in parts.items():
+        if not pictures[part] and any(map(_is_picture, path.iterdir())):
+            raise UserError(
+                f"{path}: pictures directly in it; expected a folder for each class, or no {part}"
+            )
     in_training = {picture.label for picture in pictures["train"]}
     for label, name in enumerate(names):
         if label not in in_training:
-            raise UserError(_nothing_in(parts["train"] / name))
+            raise UserError(_nothing_in(classes[name]))
     headers = [_header(picture.path) for part in pictures.values() for picture in part]
     sizes = {header.size for header in headers if header}
     colour = any(header.colour for header in headers if header)
     return Source(names, sizes, colour, partial(_load, folder, names, pictures, notes))
 
 
+def _parts(folder: Path) -> dict[str, Path]:
+    """The folders of classes by the part that they are of; all of them may be for training."""
+    if not ((folder / "train").is_dir() and folders(folder / "train")):
+        return {"train": folder}
+    if others := [path.name for path in folders(folder) if path.name not in PARTS]:
+        raise UserError(f"{folder}: {', '.join(others)} beside train; expected {', '.join(PARTS)}")
+    return {part: folder / part for part in PARTS if (folder / part).is_dir()}
+
+
+def _classes(folder: Path) -> dict[str, Path]:
+    """The folder of each class, in alphabetical order of the classes."""
+    found = sorted((_class_of(path), path) for path in folders(folder))
+    if not found:
+        raise UserError(
+            f"{folder}: no images; expected a folder of pictures for each class, one .npz file, "
+            "or four idx archives"
+        )
+    classes = dict(found)
+    if len(classes) < len(found):
+        name = next(name for name, count in Counter(name for name, _ in found).items() if count > 1)
+        raise UserError(f"{folder}: two folders are called {name!r}; expected one for each class")
+    called = {name: match[1].lower() for name in classes if (match := CALLED_A_PART.fullmatch(name))}
+    if len(set(called.values())) > 1 or called.keys() == classes.keys():
+        raise UserError(
+            f"{folder}: {', '.join(called)}: parts, not classes; expected train, and where there are such "
+            "parts val and test, with a folder for each class in each"
+        )
+    return classes
+
+
 def folders(folder: Path) -> list[Path]:
     """The folders in a folder, sorted; hidden ones are left out."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _class_of(folder: Path) -> str:
+    """The class of a folder, in whose name an accent may be a character of its own, as Macs write it."""
+    return unicodedata.normalize("NFC", folder.name)
 
 
 def _is_picture(path: Path) -> bool:
@@ -122,9 +150,10 @@ def _pictures(folder: Path, names: list[str], notes: list[str]) -> list[Picture]
     found: list[Picture] = []
     skipped: Counter[str] = Counter()
     for path in folders(folder):
-        if path.name not in names:
-            raise UserError(f"{path}: a class without training pictures; expected one of {', '.join(names)}")
-        label = names.index(path.name)
+        if _class_of(path) not in names:
+            shown = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+            raise UserError(f"{path}: a class without training pictures; expected one of {shown}")
+        label = names.index(_class_of(path))
         for inside in sorted(path.glob("[!.]*")):
             if _is_picture(inside):
                 found.append(Picture(inside, label))
@@ -141,7 +170,8 @@ def _header(path: Path) -> Header | None:
     try:
         with Image.open(path, formats=FORMATS) as picture:
             colour = picture.mode not in ("1", "L", "LA", "F") and not picture.mode.startswith("I")
-            is_turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            # Of a TIFF, Pillow gives the turned size.
+            is_turned = picture.format != "TIFF" and picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
             size = (picture.width, picture.height) if is_turned else (picture.height, picture.width)
             return Header(size, colour)
     except Exception:  # reading it in full will say what is wrong with it

@@ -86,7 +86,8 @@ def own_dataset(dataset: str) -> Dataset:
 def refuse_unread_facts(folder: Path) -> None:
     """Raise a `UserError` for a file that is called nearly as `FACTS_FILE`, and would not be read."""
     for path in sorted(folder.glob("*.[yY]*")):
-        if path.name != FACTS_FILE and path.name.lower() in (FACTS_FILE, "dataset.yml"):
+        # Windows hides the last ending.
+        if path.name != FACTS_FILE and path.name.lower().removesuffix(".txt") in (FACTS_FILE, "dataset.yml"):
             raise UserError(f"{path}: would not be read; expected the name {FACTS_FILE}")
 
 
@@ -180,4 +181,5 @@ def refuse_small_classes(parts: Parts, class_names: list[str], folder: Path) -> 
         shown = ", ".join(small[:3]) + (f" and {len(small) - 3:,} more" if len(small) > 3 else "")
         raise UserError(
             f"{folder}: too few different images of a class: {shown}; expected at least {needed} of each"
+            + (f" ({parts.notes[0]})" if parts.notes else "")
         )

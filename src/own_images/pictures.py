@@ -78,7 +78,7 @@ def read_picture(source: Path | bytes, channels: int = 1) -> np.ndarray:
 
 def _pixels(picture: Image.Image, channels: int) -> np.ndarray:
     if picture.mode in ("F", "I"):  # what is white in them is not written down
-        kind = "floating-point pixels" if picture.mode == "F" else "pixels of 32 bits"
+        kind = "floating-point pixels" if picture.mode == "F" else "pixels of 32 bits or with a sign"
         raise UserError(f"{kind}; expected unsigned integers of 8 or 16 bits")
     if picture.mode.startswith("I;16"):
         # Pillow's own conversion would cut off what is above 255.

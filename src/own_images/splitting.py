@@ -44,7 +44,7 @@ def split_own_images(params: PrepareParams, *, report: Callable[[str], None]) ->
         parts = replace(parts, train=parts.train.subset(rest), test=parts.train.subset(drawn))
     parts = draw_validation(parts, params)
     report(describe(facts))
-    for note in (*counts(parts, facts.class_names), *duplicates(parts)):
+    for note in (*counts(parts, facts.class_names), *untested(parts, facts.class_names), *duplicates(parts)):
         report(note)
     return make_splits(params.dataset, facts, parts)
 
@@ -73,6 +73,18 @@ def counts(parts: Parts, class_names: list[str]) -> list[str]:
         for label, name in enumerate(class_names)
     ]
     return [header, *rows]
+
+
+def untested(parts: Parts, class_names: list[str]) -> list[str]:
+    """A line for the classes without a test image, of which the test accuracy says nothing."""
+    assert parts.test is not None
+    missing = [repr(class_names[label]) for label in set(range(len(class_names))) - set(parts.test.labels)]
+    if not missing:
+        return []
+    shown = ", ".join(missing[:SHOWN]) + (
+        f" and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else ""
+    )
+    return [f"warning: no test image of {shown}; the test accuracy is of the other classes"]
 
 
 def share_by_content(images: Images, fraction: float, seed: str) -> tuple[np.ndarray, np.ndarray]:
