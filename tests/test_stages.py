@@ -162,6 +162,7 @@ def test_a_stage_refuses_options(name: str, tmp_path: Path, monkeypatch: pytest.
     """They would change nothing: parameters are in params.yaml."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [f"stages/{name}.py", "--lr", "0.1"])
+    monkeypatch.delitem(sys.modules, f"stages.{name}", raising=False)  # as in a process of its own
     with pytest.raises(SystemExit, match=r"^1$"):
         runpy.run_module(f"stages.{name}", run_name="__main__")
     assert not list(tmp_path.iterdir())
