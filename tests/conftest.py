@@ -290,8 +290,6 @@ def watched_repro(made_once: Callable[[str, Maker], Path]) -> tuple[Clone, Watch
         watched = run_watched(clone, folder / "watch", "dvc", "repro")
         clone.git("add", "--all")
         clone.git("commit", "--quiet", "--message=Results")
-        # One file in place of hundreds, each of which every copy would copy.
-        clone.git("repack", "-a", "-d", "--quiet", "--window=0")
         (folder / "watched").write_bytes(pickle.dumps(watched))
 
     folder = made_once("reproduced", make)

@@ -45,7 +45,9 @@ def add_experiments(clone: Clone, experiments: Iterable[Experiment]) -> None:
             f"from {head}\n",
             *(f"M 100644 inline {path}\n{_data(content)}" for path, content in contents.items()),
         ]
-    command = ("git", "fast-import", "--quiet", "--force", "--date-format=now")
+    # No pack of objects: DVC leaves its file open, which is an error in the process of a test.
+    loose = ("-c", "fastimport.unpackLimit=10000")
+    command = ("git", *loose, "fast-import", "--quiet", "--force", "--date-format=now")
     subprocess.run(command, cwd=clone.path, env=clone.environment, input="".join(stream).encode(), check=True)
 
 
