@@ -13,7 +13,7 @@ from src.own_images.dataset import Facts
 from tests.conftest import ROOT, Clone
 from tests.own_images import write_pictures
 
-PAGE = (ROOT / "docs/data-and-networks.md").read_text()
+PAGE = (ROOT / "docs/own-images.md").read_text()
 
 
 def test_every_fact_is_in_the_table() -> None:
