@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -100,16 +99,8 @@ def test_standard_input_and_a_file_name_in_any_encoding(
     first.rename(strange)
     # Where the terminal's encoding is UTF-8, Python refuses to print what is none.
     strict = {"PYTHONIOENCODING": "utf-8:strict"}
-    command = ("python", "-m", "src.predict", str(strange), str(second), "-", "--json")
-    with third.open("rb") as file:
-        result = subprocess.run(
-            command,
-            cwd=clone.path,
-            env=clone.environment | strict,
-            stdin=file,
-            capture_output=True,
-            check=True,
-        )
+    command = 'exec python -m src.predict "$@" - --json < "$0"'
+    result = clone.run("sh", "-c", command, str(third), str(strange), str(second), **strict)
     records = json.loads(result.stdout)
     assert [record["file"] for record in records] == [f"{pictures}/caf\\xe9\\x1b.png", str(second), "-"]
     (named,) = json.loads(predict(clone, f"pictures/{third.name}", "--json").stdout)

@@ -13,7 +13,7 @@ from src.data.dataset import MAX_CLASSES, Images, Parts
 from src.data.idx import read_idx
 from src.data.splits import ImageFormat, label_type
 from src.own_images.pictures import prepare_picture
-from src.own_images.source import Source
+from src.own_images.source import PARTS, Source
 from src.runtime.errors import UserError, reason
 from src.runtime.progress import with_progress
 
@@ -69,9 +69,9 @@ def _read_npz(path: Path) -> Arrays:
         raise UserError(f"{path}: not an archive of arrays; expected what np.savez writes")
     try:
         with np.load(path, allow_pickle=False) as content:
-            parts = [part for part in ("train", "val", "test") if f"{part}_images" in content]
-            others = {name for name in content.files if name.endswith("_images")} - {
-                f"{part}_images" for part in parts
+            parts = [part for part in PARTS if f"{part}_images" in content]
+            others = {name for name in content if name.endswith("_images")} - {
+                f"{part}_images" for part in PARTS
             }
             arrays = {part: (content[f"{part}_images"], content[f"{part}_labels"]) for part in parts}
     except KeyError as error:

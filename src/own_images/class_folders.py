@@ -17,13 +17,12 @@ from PIL import ExifTags, Image
 from src.data.dataset import Images, Parts
 from src.data.splits import ImageFormat, label_type
 from src.own_images.pictures import FORMATS, SUFFIXES, prepare_picture, read_picture
-from src.own_images.source import Source
+from src.own_images.source import PARTS, Source
 from src.runtime.errors import UserError, printable
 from src.runtime.processor import cores
 from src.runtime.progress import with_progress
 
-PARTS = ("train", "val", "test")
-# What people call them: also `Training`, `test1` or `train_images`, but not `trainer`.
+# What people call parts: also `Training`, `test1` or `train_images`, but not `trainer`.
 CALLED_A_PART = re.compile(r"(train|val|test)(ing|id|idation)?([\W\d_].*)?", re.IGNORECASE)
 
 # A few damaged pictures of many are skipped; more of them mean that something else is wrong.

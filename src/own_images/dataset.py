@@ -168,6 +168,11 @@ def is_grey(parts: Parts) -> bool:
     return all((images.images == images.images[..., :1]).all() for images in parts.splits().values())
 
 
+def first_few(words: list[str]) -> str:
+    """The first three of them, and how many more there are."""
+    return ", ".join(words[:3]) + (f" and {len(words) - 3:,} more" if len(words) > 3 else "")
+
+
 def refuse_small_classes(parts: Parts, class_names: list[str], folder: Path) -> None:
     """Raise a `UserError` for classes with fewer training images than the parts to be drawn from them.
 
@@ -178,8 +183,7 @@ def refuse_small_classes(parts: Parts, class_names: list[str], folder: Path) -> 
     counts = np.bincount([label for label, _ in different], minlength=len(class_names))
     small = [f"{class_names[label]!r} has {counts[label]}" for label in np.flatnonzero(counts < needed)]
     if small:
-        shown = ", ".join(small[:3]) + (f" and {len(small) - 3:,} more" if len(small) > 3 else "")
         raise UserError(
-            f"{folder}: too few different images of a class: {shown}; expected at least {needed} of each"
-            + (f" ({parts.notes[0]})" if parts.notes else "")
+            f"{folder}: too few different images of a class: {first_few(small)}; "
+            f"expected at least {needed} of each" + (f" ({parts.notes[0]})" if parts.notes else "")
         )

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from src.data.dataset import Parts
 from src.data.splits import ImageFormat
 
+# What the parts of a dataset are called, in folders and in arrays.
+PARTS = ("train", "val", "test")
+
 
 @dataclass(frozen=True)
 class Source:

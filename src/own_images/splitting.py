@@ -12,7 +12,7 @@ import numpy as np
 from src.data.dataset import Dataset, Images, Parts
 from src.data.splits import Split, image_digests
 from src.data.splitting import draw_validation, make_splits
-from src.own_images.dataset import own_dataset
+from src.own_images.dataset import first_few, own_dataset
 from src.params import PrepareParams
 from src.runtime.errors import UserError
 
@@ -81,10 +81,7 @@ def untested(parts: Parts, class_names: list[str]) -> list[str]:
     missing = [repr(class_names[label]) for label in set(range(len(class_names))) - set(parts.test.labels)]
     if not missing:
         return []
-    shown = ", ".join(missing[:SHOWN]) + (
-        f" and {len(missing) - SHOWN:,} more" if len(missing) > SHOWN else ""
-    )
-    return [f"warning: no test image of {shown}; the test accuracy is of the other classes"]
+    return [f"warning: no test image of {first_few(missing)}; the test accuracy is of the other classes"]
 
 
 def share_by_content(images: Images, fraction: float, seed: str) -> tuple[np.ndarray, np.ndarray]:
