@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from src.runtime.files import with_text, write_text
-from src.runtime.processor import cores
+from src.runtime.processor import cores, processor_name
 
 PAGE = Path("docs/benchmarks.md")
 BEGIN, END = "<!-- benchmarks: written by `make bench` -->\n", "<!-- end of benchmarks -->\n"
@@ -39,15 +38,4 @@ def spread(values: Sequence[float], form: str) -> str:
 
 
 def _machine() -> str:
-    return f"{cores()} cores, {_processor()}"
-
-
-def _processor() -> str:
-    """The processor's name, and the widest vectors it has: the pinned kernels do not use more than AVX2."""
-    facts = Path("/proc/cpuinfo")
-    if not facts.exists():
-        return platform.processor() or platform.machine()
-    lines = dict(line.split(":", 1) for line in facts.read_text().splitlines() if ":" in line)
-    found = {name.strip(): value.strip() for name, value in lines.items()}
-    wide = " (AVX-512)" if "avx512f" in found.get("flags", "") else ""
-    return f"{found.get('model name', platform.machine())}{wide}"
+    return f"{cores()} cores, {processor_name()}"

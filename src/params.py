@@ -11,6 +11,7 @@ import reprlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
+from unicodedata import category
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -48,11 +49,15 @@ Activation = Literal["Tanh", "ReLU", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU
 Pooling = Literal["max", "avg"]
 
 
+def _can_name_folder(name: str) -> bool:
+    # Letters, numbers, and marks: characters of their own in many scripts, and of accents as Macs write them.
+    is_plain = all(character in " ._-" or category(character)[0] in "LMN" for character in name)
+    return is_plain and re.match(r"\w", name) is not None and len(name) <= 100
+
+
 def _existing_dataset(name: str) -> str:
     """Refuse what is neither built in nor a folder of the user's own images."""
-    # A Mac may write an accent as a character of its own.
-    is_allowed = re.fullmatch(r"\w[\w\u0300-\u036f .-]{0,99}", name)
-    if name in BUILT_IN or (is_allowed and (OWN_DATA / name).is_dir()):
+    if name in BUILT_IN or (_can_name_folder(name) and (OWN_DATA / name).is_dir()):
         return name
     raise ValueError(name)
 
@@ -233,11 +238,12 @@ def _mistake(detail: ErrorDetails, values: dict[str, Any], whole: type[TrainPara
         return _unknown(key, whole)
     if detail["type"] == "missing":
         return f"key {key!r} is missing; expected {accepted(key)}"
-    value = values[key]
-    if key == "dataset" and str(value) in {path.name for path in OWN_DATA.glob("*") if path.is_dir()}:
-        expected = "letters, digits, spaces, '.', '_' and '-' in a folder's name, and quotes around a number"
-        return f"{key}: {_SHORT.repr(value)} is invalid; expected {expected}"
-    return f"{key}: {_SHORT.repr(value)} is invalid; expected {accepted(key)}"
+    value, expected = values[key], accepted(key)
+    if key == "dataset" and not isinstance(value, str):
+        expected += "; quotes around a name that is a number, a date or true"
+    elif key == "dataset" and not _can_name_folder(value):
+        expected += ", with letters, digits, spaces, '.', '_' and '-' in its name and no slash"
+    return f"{key}: {_SHORT.repr(value)} is invalid; expected {expected}"
 
 
 def _unknown(key: object, whole: type[TrainParams]) -> str:

@@ -24,7 +24,9 @@ NAMES = sorted(FILES)
 
 def ensure(folder: Path, *mirrors: str, timeout: float = 5) -> None:
     listed = source("MNIST", FILES, *mirrors)
-    ensure_archives("MNIST", listed.archives, listed.mirrors, folder, timeout)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("src.data.archives.TIMEOUT_SECONDS", timeout)
+        ensure_archives("MNIST", listed.archives, listed.mirrors, folder)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -140,27 +142,44 @@ def test_a_folder_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
     assert str(tmp_path / "file" / "raw") in str(refusal.value)
 
 
-def test_killed_half_way_the_next_run_is_clean(tmp_path: Path) -> None:
-    large = {"train-images-idx3-ubyte.gz": random.Random(0).randbytes(1 << 20)}
-    listed = source("MNIST", large)
+LARGE = {"train-images-idx3-ubyte.gz": random.Random(0).randbytes(1 << 20)}
+
+
+def downloading(folder: Path, url: str) -> list[str]:
+    """A command that downloads `LARGE`."""
     program = (
         "import sys; from pathlib import Path; from src.data.archives import Archive, ensure_archives;"
-        "folder, url, name, md5 = sys.argv[1:];"
-        "ensure_archives('MNIST', [Archive(name, md5)], [url], Path(folder), timeout=60)"
+        "from src.runtime.errors import run; folder, url, name, md5 = sys.argv[1:];"
+        "run(lambda: ensure_archives('MNIST', [Archive(name, md5)], [url], Path(folder)))"
     )
-    with serve(large, "stall") as mirror:
-        arguments = [str(tmp_path), mirror.url, listed.archives[0].name, listed.archives[0].md5]
-        process = subprocess.Popen([sys.executable, "-c", program, *arguments], cwd=ROOT)
+    (archive,) = source("MNIST", LARGE).archives
+    return [sys.executable, "-c", program, str(folder), url, archive.name, archive.md5]
+
+
+def test_a_disk_without_room_is_named(tmp_path: Path) -> None:
+    limited = ["sh", "-c", 'ulimit -f 100 && exec "$@"', "sh"]
+    with serve(LARGE) as mirror:
+        command = [*limited, *downloading(tmp_path, mirror.url)]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    _, error = result.stderr.splitlines()
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    assert (result.returncode, error) == (1, f"error: {path}: cannot be written: File too large")
+    assert content(tmp_path) == {}
+
+
+def test_killed_half_way_the_next_run_is_clean(tmp_path: Path) -> None:
+    with serve(LARGE, "stall") as mirror:
+        process = subprocess.Popen(downloading(tmp_path, mirror.url), cwd=ROOT)
         until = time.monotonic() + 30
-        while not any(path.stat().st_size for path in tmp_path.glob(".*.part")):
+        while not any(path.stat().st_size for path in tmp_path.glob(".*.part.gz")):
             assert time.monotonic() < until, "the download did not start"
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert not list(tmp_path.glob("*.gz"))
+        assert not list(tmp_path.glob("[!.]*.gz"))
         mirror.fault = "none"
-        ensure_archives("MNIST", listed.archives, [mirror.url], tmp_path)
-    assert content(tmp_path) == large
+        ensure_archives("MNIST", source("MNIST", LARGE).archives, [mirror.url], tmp_path)
+    assert content(tmp_path) == LARGE
 
 
 def test_a_log_gets_plain_lines(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

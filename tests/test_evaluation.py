@@ -101,8 +101,8 @@ def test_wilsons_interval_is_that_of_scipy() -> None:
 
 
 def test_a_bin_holds_its_upper_end_and_the_first_both() -> None:
-    table = calibration_bins(np.array([0.0, 0.25, 0.5, 0.51, 1.0]), np.ones(5, bool), bins=4)
-    assert table["lower"].tolist() == [0, 0.25, 0.5, 0.75]
+    table = calibration_bins(np.array([0, 1, 2, 2.1, 15]) / 15, np.ones(5, bool))
+    assert table["lower"].tolist() == [0, 1 / 15, 2 / 15, 14 / 15]
     assert table["count"].tolist() == [2, 1, 1, 1]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,13 +106,16 @@ def test_what_is_expected_of_a_recipe_is_what_these_parameters_came_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    rows = {str(row["seed"]): row for row in runs(a=[0.99, 0.98]).to_dict("records")}
-    times = {seed: {"processor_seconds": 90.0, "bits": "x86-64 AVX2"} for seed in rows}
+    rows = {str(row["seed"]): row for row in runs(a=[0.99, 0.98, 0.97]).to_dict("records")}
+    times: dict[str, Any] = {seed: {"bits": "x86-64 AVX2", "processor_seconds": 50.0} for seed in "01234"}
+    for seed, spent in (("0", 80.0), ("2", 100.0), ("4", 900.0)):
+        times[seed] |= {"processor": "A", "processor_seconds": spent}
     for folder, found in (("runs", rows), ("times", times)):
         (FOLDER / folder).mkdir(parents=True)
         (FOLDER / folder / "a.json").write_text(json.dumps({"params": {"lr": 0.05}, "rows": found}))
-    found = expected("a", {"lr": 0.05})
-    assert found is not None
-    assert (found.accuracy, found.best_epoch, found.time) == ("98.50 % ± 6.35 (n = 2)", "8 of 11", "90 s")
+    result = expected("a", {"lr": 0.05})
+    assert result is not None
+    assert (result.accuracy, result.best_epoch, result.time) == ("98.00 % ± 2.48 (n = 3)", "8 of 12", "90 s")
+    assert result.machine == "x86-64 AVX2, A"
     assert expected("a", {"lr": 0.06}) is None
     assert expected("b", {"lr": 0.05}) is None

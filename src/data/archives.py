@@ -14,6 +14,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from src.runtime.errors import UserError
+from src.runtime.files import replacing
 
 CHUNK_BYTES = 1 << 16
 TIMEOUT_SECONDS = 30.0
@@ -31,13 +32,7 @@ class _MirrorError(Exception):
     pass
 
 
-def ensure_archives(
-    dataset: str,
-    archives: Sequence[Archive],
-    mirrors: Sequence[str],
-    folder: Path,
-    timeout: float = TIMEOUT_SECONDS,
-) -> None:
+def ensure_archives(dataset: str, archives: Sequence[Archive], mirrors: Sequence[str], folder: Path) -> None:
     """Make sure that `folder` holds all `archives`, each with its MD5; download those that are missing.
 
     A folder that has them all is only read. Downloads go to a temporary name and are renamed when their
@@ -49,7 +44,6 @@ def ensure_archives(
         archives: what must be there.
         mirrors: base URLs, ending in `/`, tried in order for each archive.
         folder: where the archives are, or are to be put.
-        timeout: seconds without an answer after which a mirror is given up.
 
     Raises:
         UserError: a file has another MD5, or one is missing and cannot be downloaded.
@@ -72,7 +66,7 @@ def ensure_archives(
                 if (folder / archive.name).exists():  # another process was faster
                     _check(folder / archive.name, archive.md5)
                 else:
-                    _download(archive, mirrors, folder, timeout)
+                    _download(archive, mirrors, folder)
             return
         except _MirrorError as failure:
             reason = str(failure)
@@ -99,38 +93,32 @@ def _check(path: Path, md5: str) -> None:
         )
 
 
-def _download(archive: Archive, mirrors: Sequence[str], folder: Path, timeout: float) -> None:
-    # One name for the unfinished file: what a killed download left behind is overwritten by the next.
-    unfinished = folder / f".{archive.name}.part"
+def _download(archive: Archive, mirrors: Sequence[str], folder: Path) -> None:
     failures = []
     for mirror in mirrors:
         url = mirror + archive.name
         digest = hashlib.md5(usedforsecurity=False)
         try:
-            with unfinished.open("wb") as file:
-                for chunk in _chunks(url, timeout):
+            with replacing(folder / archive.name) as unfinished, unfinished.open("wb") as file:
+                for chunk in _chunks(url):
                     file.write(chunk)
                     digest.update(chunk)
-            if digest.hexdigest() != archive.md5:
-                size = unfinished.stat().st_size
-                raise _MirrorError(f"{size:,} bytes with another MD5 than the original's")
-            unfinished.replace(folder / archive.name)
+                if digest.hexdigest() != archive.md5:
+                    raise _MirrorError(f"{file.tell():,} bytes with another MD5 than the original's")
             return
         except _MirrorError as failure:
             failures.append(f"  {url}: {failure}")
-        finally:
-            unfinished.unlink(missing_ok=True)
     raise _MirrorError("\n".join(failures))
 
 
-def _chunks(url: str, timeout: float) -> Iterator[bytes]:
+def _chunks(url: str) -> Iterator[bytes]:
     """The body at `url`, with a progress bar on a terminal and a plain line in a log."""
     interactive = sys.stderr.isatty()
     if not interactive:
         print(f"downloading {url}", file=sys.stderr, flush=True)
     request = Request(url, headers={"User-Agent": "pytorch/vision"})  # as torchvision names itself
     try:
-        with urlopen(request, timeout=timeout) as response:
+        with urlopen(request, timeout=TIMEOUT_SECONDS) as response:
             announced = response.headers.get("Content-Length")
             total = int(announced) if announced else None
             received = 0

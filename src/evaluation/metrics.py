@@ -122,27 +122,24 @@ def wilson_interval(hits: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np
     return np.where(hits == 0, 0.0, centre - half), np.where(hits == count, 1.0, centre + half)
 
 
-def calibration_bins(
-    confidence: np.ndarray, correct: np.ndarray, bins: int = CALIBRATION_BINS
-) -> pd.DataFrame:
-    """Predictions sorted into bins of equal width by their confidence.
+def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
+    """Predictions sorted into M = 15 bins by their confidence; bin m holds those in ((m - 1) / M, m / M].
 
     Args:
         confidence: of the predicted class, float [N] in [0, 1].
         correct: whether it was the right one, bool [N].
-        bins: how many; bin m of M holds the confidences in ((m - 1) / M, m / M].
 
     Returns:
         A row per bin that is not empty: lower, upper (its bounds), count, confidence (the mean), accuracy,
         and the accuracy's 95 % interval (Wilson 1927), accuracy_low and accuracy_high.
     """
-    number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    number = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
     table = pd.DataFrame({"bin": number, "confidence": confidence, "accuracy": correct.astype(float)})
     grouped = table.groupby("bin")
     means = grouped[["confidence", "accuracy"]].mean()
     means.insert(0, "count", grouped.size())
-    means.insert(0, "upper", (means.index + 1) / bins)
-    means.insert(0, "lower", means.index / bins)
+    means.insert(0, "upper", (means.index + 1) / CALIBRATION_BINS)
+    means.insert(0, "lower", means.index / CALIBRATION_BINS)
     right = grouped["accuracy"].sum().astype(int)
     means["accuracy_low"], means["accuracy_high"] = wilson_interval(
         right.to_numpy(), means["count"].to_numpy()

@@ -30,8 +30,10 @@ def edited_by_hand(script: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for stage in pipeline["stages"].values():
         described = stage.get("do", stage)
-        if described["cmd"].split()[:3] == command:
-            found |= _parameters(described.get("params", [])) | code_digests(map(Path, described["deps"]))
+        commands = described["cmd"] if isinstance(described["cmd"], list) else [described["cmd"]]
+        if any(each.split()[:3] == command for each in commands):
+            found |= _parameters(described.get("params", []))
+            found |= code_digests(map(Path, described.get("deps", [])))
     return found
 
 
@@ -47,11 +49,13 @@ def _parameters(entries: list[Any]) -> dict[str, object]:
 
 def file_digests(paths: Iterable[Path]) -> dict[str, str]:
     """The SHA-256 of every file, by its path."""
-    digests = {}
-    for path in paths:
-        with path.open("rb") as file:
-            digests[path.as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    return {path.as_posix(): sha256(path) for path in paths}
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def code_digests(places: Iterable[Path]) -> dict[str, str]:

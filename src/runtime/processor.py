@@ -77,6 +77,17 @@ def cores() -> int:
     return there if quota == "max" else max(1, min(there, int(quota) // int(period)))
 
 
+def processor_name() -> str:
+    """The processor's name, and the widest vectors it has: the pinned kernels do not use more than AVX2."""
+    facts = Path("/proc/cpuinfo")
+    if not facts.exists():
+        return platform.processor() or platform.machine()
+    lines = dict(line.split(":", 1) for line in facts.read_text().splitlines() if ":" in line)
+    found = {name.strip(): value.strip() for name, value in lines.items()}
+    wide = " (AVX-512)" if "avx512f" in found.get("flags", "") else ""
+    return f"{found.get('model name', platform.machine())}{wide}"
+
+
 # Microseconds of all cores together, or "max", and the period in which they may be used (Linux's cgroups).
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 

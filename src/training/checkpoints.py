@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from src.runtime.digests import sha256
 from src.runtime.files import GrowingFile, replacing
 from src.training.history import Epoch, Step
 from src.training.loop import Snapshot, State
@@ -143,8 +144,8 @@ def training_key(settings: Mapping[str, Any], files: Sequence[Path]) -> str:
         The first 32 hexadecimal digits of a SHA-256 over `settings`, the files, and the code of this
         repository that the process has loaded.
     """
-    digests = [_sha256(path) for path in files]
-    code = {name: _sha256(path) for name, path in _loaded_code().items()}
+    digests = [sha256(path) for path in files]
+    code = {name: sha256(path) for name, path in _loaded_code().items()}
     facts = json.dumps([dict(settings), digests, code], sort_keys=True)
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
@@ -160,11 +161,6 @@ def _loaded_code() -> dict[str, Path]:
         if (name == "__main__" or name.split(".")[0] == "src") and path.is_file():
             loaded[name] = path
     return loaded
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove_abandoned(root: Path) -> None:

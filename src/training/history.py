@@ -110,7 +110,7 @@ class History:
             if not math.isfinite(loss):
                 self.divergence = DivergenceError(
                     f"epoch {row.epoch}: the {name} loss is {loss} with lr: {self.settings.lr:g} "
-                    f"({row.lr:.3g} at the epoch's last step); try a smaller lr"
+                    f"(a rate of {row.lr:.3g} at the epoch's last step); try a smaller lr"
                 )
                 return
         self.rows.append(row)

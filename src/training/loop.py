@@ -339,9 +339,10 @@ def train(
 def _refuse_single_images(model: nn.Module, count: int, batch_size: int) -> None:
     normalised = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules())
     if normalised and (batch_size == 1 or count % batch_size == 1):
+        another = next(size for size in range(batch_size + 1, count + 2) if count % size != 1)
         raise UserError(
             f"batch_size: {batch_size} leaves one of the {count:,} training images for the last batch, too "
-            "few for batch norm; expected with this model: another size"
+            f"few for batch norm; expected with this model: another size, such as {another}"
         )
 
 

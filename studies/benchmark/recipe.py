@@ -23,7 +23,7 @@ def main() -> None:
         raise UserError(f"NAME: {said}; expected one of {', '.join(recipes)}")
     found = expected(name, recipes[name])
     print(
-        f"{name}: expect a test accuracy of {found.accuracy} after {found.time} on one core ({found.bits})"
+        f"{name}: expect a test accuracy of {found.accuracy} after {found.time} on one core ({found.machine})"
         if found
         else f"{name}: the study has no results of this recipe as it is now",
         flush=True,

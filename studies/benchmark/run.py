@@ -27,7 +27,7 @@ from src.params import PrepareParams, RunParams, TrainParams, parse
 from src.runtime.devices import environment, set_up_process
 from src.runtime.errors import UserError
 from src.runtime.files import rounded, write_json
-from src.runtime.processor import cores
+from src.runtime.processor import cores, processor_name
 from src.runtime.workspace import run_stage
 from src.training.loop import Progress
 from src.training.resumable import resumable_training
@@ -69,7 +69,8 @@ def run_seeds(name: str, path: Path, seeds: int) -> None:
             is_confirmed = True
             rows[str(seed)] = row
             # What a machine took is no result: it is not among the outputs that DVC compares.
-            times[str(seed)] = spent | {"cores": cores(), **environment(device)}
+            machine = {"processor": processor_name(), "cores": cores()}
+            times[str(seed)] = spent | machine | environment(device)
             write_json(times_file, {"params": params, "rows": times})
             write_json(file, {"params": params, "made_by": made_by, "rows": rows})
         print(f"{name}, seed {seed}: test accuracy {row['test_accuracy']:.2%}", flush=True)
