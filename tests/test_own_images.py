@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +12,12 @@ import pytest
 from PIL import ExifTags, Image
 
 from src.data.dataset import Images, Parts
-from src.data.splits import ImageFormat, Split, load_split
+from src.data.splits import ImageFormat, Split
 from src.own_images.dataset import Facts, describe_sizes, own_dataset, read_facts
 from src.own_images.splitting import duplicates, share_by_content, split_own_images
 from src.params import PrepareParams
 from src.runtime.errors import UserError
+from stages import prepare
 from tests.conftest import ROOT
 from tests.idx_files import compressed, idx
 from tests.own_images import AWKWARD, picture, write_pictures
@@ -112,6 +110,21 @@ def test_an_archive_of_one_part_is_divided(folder: Path) -> None:
     splits = divided()
     assert sum(len(split.labels) for split in splits) == 60
     assert all(len(np.unique(split.labels)) == 3 for split in splits)
+
+
+def test_arrays_become_grey_or_coloured_as_the_facts_say(folder: Path) -> None:
+    green = np.zeros((30, 28, 28, 3), np.uint8)
+    green[..., 1] = 100 + np.arange(30)[:, None, None]
+    held = arrays({"train": 30})
+    for images, colour in ((green, "grey"), (held["train_images"], "colour")):
+        np.savez(folder / "images.npz", **(held | {"train_images": images}))
+        (folder / "dataset.yaml").write_text(f"colour: {colour}")
+        dataset = own_dataset("shells")
+        (read,) = (each.images for each in dataset.load().splits().values())
+        if colour == "grey":  # by the weights of ITU-R 601, as Pillow has them
+            assert read[:, 0, 0].tolist() == [round(0.587 * (100 + number)) for number in range(30)]
+        else:
+            np.testing.assert_array_equal(read, np.repeat(images[..., None], 3, axis=3))
 
 
 @pytest.mark.parametrize("suffix", [".gz", ""])
@@ -272,6 +285,19 @@ def test_the_share_is_about_the_fraction_of_each_class() -> None:
     assert (np.abs(shares - 1 / 6) < 3 * np.sqrt(5 / 36 / np.bincount(labels))).all()
 
 
+def test_another_split_seed_draws_the_validation_split_anew_and_no_test_split(folder: Path) -> None:
+    write_pictures(folder, {"cockle": 60, "mussel": 60})
+    drawn = [
+        split_own_images(
+            PrepareParams(dataset="shells", val_fraction=0.3, split_seed=seed, test_fraction=0.3),
+            report=lambda line: None,
+        )
+        for seed in (0, 1)
+    ]
+    assert contents(drawn[0][2]) == contents(drawn[1][2])
+    assert contents(drawn[0][1]) != contents(drawn[1][1])
+
+
 def test_copies_of_an_image_stay_together() -> None:
     images = images_of(np.zeros(60))
     copies = Images(np.concatenate([images.images] * 2), np.zeros(120, np.uint8))
@@ -349,8 +375,8 @@ def test_the_same_picture_in_two_classes_is_refused(folder: Path) -> None:
     with pytest.raises(UserError) as refusal:
         divided()
     assert str(refusal.value) == (
-        "the same picture is in two classes: data/own/shells/cockle/00000.png (cockle) and "
-        "data/own/shells/oyster/same.png (oyster); expected one of them"
+        "the same picture, at 28 × 28 pixels, is in two classes: data/own/shells/cockle/00000.png (cockle) = "
+        "data/own/shells/oyster/same.png (oyster); expected it in one"
     )
 
 
@@ -358,7 +384,9 @@ def test_a_contradiction_between_parts_is_refused(folder: Path) -> None:
     write_pictures(folder / "train", THREE)
     write_pictures(folder / "test", THREE, first=100)
     picture(0).save(folder / "test/oyster/same.png")
-    with pytest.raises(UserError, match=r"^the same picture is in two classes: .*train/cockle.*test/oyster"):
+    with pytest.raises(
+        UserError, match=r"^the same picture, .* is in two classes: .*train/cockle.*test/oyster"
+    ):
         divided()
 
 
@@ -513,7 +541,7 @@ def blank(folder: Path) -> None:
             r"data/own/shells: the class 'a\\rb'; expected a name that can be printed",
         ),
         (beside_an_archive, "data/own/shells: images.npz beside the folder cockle; expected one of both"),
-        (one_class, "data/own/shells: 1 class; expected 2 to 1,000"),
+        (one_class, "data/own/shells: 1 class, 'cockle'; expected 2 to 1,000"),
         (
             one_picture,
             "data/own/shells: too few different images of a class: 'cockle' has 1; expected at least 3 of",
@@ -537,7 +565,13 @@ def blank(folder: Path) -> None:
                 (("train_images", "test_images", "sample"), ("train_images", "test_images")),
                 (("Training",), ("Training",)),
                 (("a", "valid", "testing"), ("valid", "testing")),
+                (("cat", "dog", "Test"), ("Test",)),
+                (("cat", "dog", "validation"), ("validation",)),
             ]
+        ),
+        (
+            lambda folder: [write_pictures(folder / "shells" / part, THREE) for part in ("train", "test")],
+            "data/own/shells/shells: holds test, train; expected them in data/own/shells",
         ),
         (
             add_to_three_splits("test/1.png"),
@@ -578,7 +612,7 @@ def blank(folder: Path) -> None:
         ),
         (
             blank,
-            "the same picture is in two classes: data/own/shells/a/0.png (a) and data/own/shells/b/0.png",
+            "two classes: data/own/shells/a/0.png (a) = data/own/shells/b/0.png (b), data/own/shells/a/1.png",
         ),
         (
             lambda folder: (folder / "dataset.yaml").write_text("class_names: [cockle, mussel, whelk]"),
@@ -624,6 +658,7 @@ def test_hidden_files_are_no_pictures(folder: Path) -> None:
     for path in list(folder.glob("*/*.png")):
         (path.parent / f"._{path.name}").write_text("written by macOS")
     (folder / ".ipynb_checkpoints").mkdir()
+    (folder / "__MACOSX/a").mkdir(parents=True)
     for one, other in zip(before, divided(), strict=True):
         assert np.array_equal(one.images, other.images)
 
@@ -659,10 +694,21 @@ GOOD = arrays({"train": 30, "test": 12})
     ("held", "said"),
     [
         ({}, "train_images is missing; expected train_images and train_labels"),
-        ({"train_images": GOOD["train_images"]}, "train_labels"),
+        (
+            {"train_images": GOOD["train_images"]},
+            "train_labels is not a file in the archive; expected",
+        ),
+        (
+            GOOD | {"val_labels": GOOD["test_labels"]},
+            "val_images is not a file in the archive; expected",
+        ),
+        (
+            GOOD | {"x_test": GOOD["test_images"], "class_names": np.array(["a", "b", "c"])},
+            "class_names, x_test beside train_images; expected train_…, val_… and test_… (names of",
+        ),
         (
             GOOD | {"valid_images": GOOD["test_images"], "valid_labels": GOOD["test_labels"]},
-            "valid_images beside train_images; expected train_…, val_… and test_…",
+            "valid_images, valid_labels beside train_images; expected train_…, val_… and test_…",
         ),
         (GOOD | {"train_labels": np.zeros(29, int)}, "train_labels: 29 for 30 images; expected one for each"),
         (GOOD | {"train_labels": np.zeros((30, 2), int)}, "expected integers [N] or [N, 1]"),
@@ -741,7 +787,7 @@ def test_a_few_damaged_pictures_of_many_are_skipped_with_a_list(folder: Path) ->
     assert skipped[0] == "skipped in data/own/shells: 2 pictures that are in no folder of a class"
     assert skipped[1] == (
         "skipped in data/own/shells, where .png, .jpg, .jpeg, .bmp, .gif, .webp, .tif, .tiff are read: "
-        "1 .txt, 1 folders"
+        "1 .txt, 1 (folder)"
     )
     assert [line.split(":")[0] for line in skipped[2:]] == [
         f"skipped data/own/shells/{name}" for name in ("cockle/cut.png", "cockle/text.png", "mussel/text.jpg")
@@ -768,19 +814,24 @@ def test_many_classes_are_counted_in_one_line(folder: Path) -> None:
     assert line.endswith(f" to {np.bincount(test.labels).max()} of the test split")
 
 
+def choose(dataset: str) -> None:
+    text = re.sub(r"^dataset: \w+", f"dataset: {dataset}", (ROOT / "params.yaml").read_text(), flags=re.M)
+    Path("params.yaml").write_text(text)
+
+
 def test_what_was_prepared_before_stays_whole_where_the_stage_refuses(folder: Path) -> None:
     write_pictures(folder, THREE)
-    text = re.sub(r"^dataset: \w+", "dataset: shells", (ROOT / "params.yaml").read_text(), flags=re.M)
-    Path("params.yaml").write_text(text)
-    command = (sys.executable, "-m", "stages.prepare")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "shells: " in done.stdout
+    choose("shells")
+    prepare.main()
     before = {path: path.read_bytes() for path in Path("data/prepared").iterdir()}
     picture(0).save(folder / "oyster/same.png")
-    refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("error: the same picture is in two classes: ")
-    assert refused.stderr.count("\n") == 1
+    with pytest.raises(UserError, match="is in two classes"):
+        prepare.main()
     assert before == {path: path.read_bytes() for path in Path("data/prepared").iterdir()}
-    assert load_split(Path("data/prepared/train.npz")).dataset == "shells"
+
+
+def test_a_folder_called_like_a_built_in_dataset_is_not_passed_over(folder: Path) -> None:
+    write_pictures(folder.rename("data/own/Digits"), THREE)
+    choose("Digits")
+    with pytest.raises(UserError, match=r"^data/own/Digits: a folder with the name of a built-in dataset;"):
+        prepare.main()

@@ -69,20 +69,21 @@ def _read_npz(path: Path) -> Arrays:
         raise UserError(f"{path}: not an archive of arrays; expected what np.savez writes")
     try:
         with np.load(path, allow_pickle=False) as content:
-            parts = [part for part in PARTS if f"{part}_images" in content]
-            others = {name for name in content if name.endswith("_images")} - {
-                f"{part}_images" for part in PARTS
-            }
+            parts = [part for part in PARTS if {f"{part}_images", f"{part}_labels"} & {*content}]
+            others = {*content} - {f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")}
             arrays = {part: (content[f"{part}_images"], content[f"{part}_labels"]) for part in parts}
     except KeyError as error:
-        raise UserError(f"{path}: {error.args[0]}; expected labels for each array of images") from None
+        raise UserError(f"{path}: {error.args[0]}; expected images and labels of each part") from None
     except Exception as error:  # zip, zlib, NumPy's header parser: each raises its own for a damaged file
         raise UserError(f"{path}: not an archive of arrays ({reason(error)})") from None
     if "train" not in arrays:
         raise UserError(f"{path}: train_images is missing; expected train_images and train_labels")
     if others:
         shown = ", ".join(sorted(others))
-        raise UserError(f"{path}: {shown} beside train_images; expected train_…, val_… and test_…")
+        raise UserError(
+            f"{path}: {shown} beside train_images; expected train_…, val_… and test_… "
+            "(names of classes go into dataset.yaml)"
+        )
     return {part: _checked(f"{path}: {part}", *both) for part, both in arrays.items()}
 
 

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image
 from src.data.dataset import Images, Parts
 from src.data.splits import ImageFormat, label_type
 from src.own_images.pictures import FORMATS, SUFFIXES, prepare_picture, read_picture
-from src.own_images.source import PARTS, Source
+from src.own_images.source import PARTS, Source, first_few
 from src.runtime.errors import UserError, printable
 from src.runtime.processor import cores
 from src.runtime.progress import with_progress
@@ -110,8 +110,11 @@ def _classes(folder: Path) -> dict[str, Path]:
     if len(classes) < len(found):
         name = next(name for name, count in Counter(name for name, _ in found).items() if count > 1)
         raise UserError(f"{folder}: two folders are called {name!r}; expected one for each class")
-    called = {name: match[1].lower() for name in classes if (match := CALLED_A_PART.fullmatch(name))}
-    if len(set(called.values())) > 1 or called.keys() == classes.keys():
+    called = {name: match for name in classes if (match := CALLED_A_PART.fullmatch(name))}
+    kinds = {match[1].lower() for match in called.values()}
+    # A class may be called `train` or `test tube`, but hardly `test`.
+    held_out = any(match[1].lower() != "train" and not match[3] for match in called.values())
+    if held_out or len(kinds) > 1 or called.keys() == classes.keys():
         raise UserError(
             f"{folder}: {', '.join(called)}: parts, not classes; expected train, and where there are such "
             "parts val and test, with a folder for each class in each"
@@ -120,8 +123,9 @@ def _classes(folder: Path) -> dict[str, Path]:
 
 
 def folders(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted; hidden ones are left out."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """The folders in a folder, sorted; hidden ones are left out, and what a Mac puts into a zip file."""
+    found = (path for path in folder.iterdir() if path.is_dir())
+    return sorted(path for path in found if not path.name.startswith((".", "__MACOSX")))
 
 
 def _class_of(folder: Path) -> str:
@@ -137,6 +141,10 @@ def _is_picture(path: Path) -> bool:
 def _nothing_in(folder: Path) -> str:
     """What to say of a class without training pictures."""
     if nested := folders(folder):
+        if {path.name for path in nested} <= {*PARTS}:
+            return (
+                f"{folder}: holds {', '.join(path.name for path in nested)}; expected them in {folder.parent}"
+            )
         return (
             f"{folder}: no pictures in it, but the folder {nested[0].name}; "
             f"expected pictures in the folder of each class, and parts called {', '.join(PARTS)}"
@@ -157,9 +165,10 @@ def _pictures(folder: Path, names: list[str], notes: list[str]) -> list[Picture]
             if _is_picture(inside):
                 found.append(Picture(inside, label))
             else:
-                skipped["folders" if inside.is_dir() else inside.suffix or "files without a suffix"] += 1
+                kind = "(folder)" if inside.is_dir() else inside.suffix.lower() or "(no suffix)"
+                skipped[kind] += 1
     if skipped:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(skipped.items()))
+        kinds = first_few([f"{count:,} {kind}" for kind, count in skipped.most_common()])
         notes.append(f"skipped in {folder}, where {', '.join(SUFFIXES)} are read: {kinds}")
     return found
 
@@ -217,7 +226,7 @@ def _read(
                 images[len(kept)] = image
                 kept.append(picture)
     labels = np.array([picture.label for picture in kept], label_type(classes))
-    return Images(images[: len(kept)], labels, [str(picture.path) for picture in kept])
+    return Images(images[: len(kept)], labels, [printable(str(picture.path)) for picture in kept])
 
 
 def _images(pictures: list[Picture], image_format: ImageFormat) -> list[np.ndarray | UserError]:

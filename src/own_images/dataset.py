@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from src.data.dataset import MAX_CLASSES, Dataset, Parts
 from src.data.splits import ImageFormat, Placement, image_digests
 from src.own_images import array_archives, class_folders
+from src.own_images.source import first_few
 from src.runtime.errors import UserError, printable
 from src.runtime.paths import OWN_DATA
 from src.runtime.yaml_text import read_yaml
@@ -61,8 +62,8 @@ def own_dataset(dataset: str) -> Dataset:
         )
     found = (array_archives.read if archives else class_folders.find)(folder, facts.class_names)
     if not MIN_CLASSES <= (count := len(found.class_names)) <= MAX_CLASSES:
-        classes = "class" if count == 1 else "classes"
-        raise UserError(f"{folder}: {count:,} {classes}; expected {MIN_CLASSES} to {MAX_CLASSES:,}")
+        classes = f"{count:,} classes" if count > 1 else f"1 class, {found.class_names[0]!r}"
+        raise UserError(f"{folder}: {classes}; expected {MIN_CLASSES} to {MAX_CLASSES:,}")
     for name in found.class_names:
         if not name.isprintable():  # no table and no page could hold it
             raise UserError(f"{folder}: the class {printable(name)!r}; expected a name that can be printed")
@@ -166,11 +167,6 @@ def describe_sizes(sizes: set[tuple[int, int]]) -> str:
 def is_grey(parts: Parts) -> bool:
     """Whether no image, uint8 [N, H, W, 3], has a colour."""
     return all((images.images == images.images[..., :1]).all() for images in parts.splits().values())
-
-
-def first_few(words: list[str]) -> str:
-    """The first three of them, and how many more there are."""
-    return ", ".join(words[:3]) + (f" and {len(words) - 3:,} more" if len(words) > 3 else "")
 
 
 def refuse_small_classes(parts: Parts, class_names: list[str], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What finding a user's images gives, before they are read."""
+"""What finding a user's images gives, before they are read, and how long lists of it are shown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from src.data.splits import ImageFormat
 
 # What the parts of a dataset are called, in folders and in arrays.
 PARTS = ("train", "val", "test")
+
+
+def first_few(words: list[str]) -> str:
+    """The first three of them, and how many more there are."""
+    return ", ".join(words[:3]) + (f" and {len(words) - 3:,} more" if len(words) > 3 else "")
 
 
 @dataclass(frozen=True)

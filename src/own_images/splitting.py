@@ -12,7 +12,8 @@ import numpy as np
 from src.data.dataset import Dataset, Images, Parts
 from src.data.splits import Split, image_digests
 from src.data.splitting import draw_validation, make_splits
-from src.own_images.dataset import first_few, own_dataset
+from src.own_images.dataset import own_dataset
+from src.own_images.source import first_few
 from src.params import PrepareParams
 from src.runtime.errors import UserError
 
@@ -116,15 +117,19 @@ def share_by_content(images: Images, fraction: float, seed: str) -> tuple[np.nda
 def refuse_contradictions(parts: Parts, class_names: list[str]) -> None:
     """Raise a `UserError` where the same picture is in two classes."""
     seen: dict[bytes, tuple[str, int]] = {}
+    clashes: list[str] = []
     for images in parts.splits().values():
         for index, digest in enumerate(image_digests(images.images)):
             name, label = images.name(index), int(images.labels[index])
             other, other_label = seen.setdefault(digest, (name, label))
             if label != other_label:
-                raise UserError(
-                    f"the same picture is in two classes: {other} ({class_names[other_label]}) and "
-                    f"{name} ({class_names[label]}); expected one of them"
-                )
+                clashes.append(f"{other} ({class_names[other_label]}) = {name} ({class_names[label]})")
+    if clashes:
+        size = parts.train.images.shape[1]
+        raise UserError(
+            f"the same picture, at {size} × {size} pixels, is in two classes: {first_few(clashes)}; "
+            "expected it in one"
+        )
 
 
 def duplicates(parts: Parts) -> list[str]:
