@@ -75,8 +75,10 @@ def test_what_differs_is_named(identify: Callable[..., Identity]) -> None:
         assert differences(before, now) == [said]
         assert short_digest(now) != short_digest(before)
     assert differences(before, identify(SPACE | {"dropout": Domain("uniform", (0.0, 0.5))})) == [
-        'dropout in the search space: none, now {"uniform": [0.0, 0.5]}'
+        "dropout: 0.1, now none",
+        'dropout in the search space: none, now {"uniform": [0.0, 0.5]}',
     ]
+    assert identify(lr=0.5) == before, "what is searched has no other value"
 
 
 @pytest.mark.parametrize(
@@ -131,10 +133,10 @@ def test_a_name_in_use_is_refused_in_a_line(identify: Callable[..., Identity]) -
     with Path("src/training/loop.py").open("a") as file:
         file.write("# changed\n")
     with pytest.raises(UserError) as refused:
-        claim(Path("mine"), identify(epochs=7, samples=5, lr=0.5, dropout=0.5))
+        claim(Path("mine"), identify(epochs=7, samples=5, pooling="avg", dropout=0.5))
     assert str(refused.value) == (
         "--name: 'mine' is a search with other settings (--samples: 4, now 5; dropout: 0.1, now 0.5; "
-        "epochs: 12, now 7; lr: 0.005, now 0.5 and 1 more); expected the same settings or another name"
+        "epochs: 12, now 7; pooling: max, now avg and 1 more); expected the same settings or another name"
     )
     assert Path("mine/search.json").read_text() == kept
     # As an earlier version of this file may look.

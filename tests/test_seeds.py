@@ -139,6 +139,11 @@ def test_more_seeds_where_it_cannot_be_said() -> None:
     told = {"a": runs(0.90, 0.91, 0.92), "b": runs(0.500, 0.501, 0.503)}
     assert compare_settings(told)[1].distinct
     assert more_seeds(told) is None, "they differ significantly"
+    # A deviation of 11.275 times the difference needs 1,000 seeds, the most that a grid can name.
+    for ratio, most in ((11.275, 1000), (11.285, None)):
+        spread = 1e-4 * ratio / np.sqrt(2)
+        more = more_seeds({"a": runs(0.9 + spread, 0.9 - spread), "b": runs(0.8999, 0.8999)})
+        assert (more and len(more.seeds)) == most
 
 
 def spend(accuracies: np.ndarray, budget: int) -> tuple[Halving, dict[str, dict[int, Run]]]:

@@ -53,6 +53,8 @@ def test_a_name_stands_for_parameters_and_code(params: Params) -> None:
     assert name("val_fraction=1/6", base) == name("val_fraction=1/6", base)
     assert name("lr=0.01", base) != name("lr=0.01", base | {"epochs": 3})
     assert name("lr=0.01", base) != name("lr=0.01", base, code="+ a changed line")
+    (first,), (second,) = (parse_grid(words, base) for words in (["seed=3", "lr=1"], ["lr=1", "seed=3"]))
+    assert first.name == second.name
     assert parse_grid(
         ["epochs=1"] + [f"{key}={value}" for key, value in base.items() if key != "epochs"], base
     )
@@ -72,6 +74,7 @@ def test_a_name_stands_for_parameters_and_code(params: Params) -> None:
         (["seed=4..0"], "seed: '4..0' is invalid; expected an integer ≥ 0 and ≤ 4294967295, or a range"),
         (["seed=0..1000"], "or a range of at most 1,000 values, the lowest first, such as 0..4"),
         (["seed=0..x"], "seed: '0..x' is invalid"),
+        (["seed=0.." + 5000 * "9"], "9' is invalid; expected an integer ≥ 0"),
         (["seed=1,0..,5"], "seed: '0..' is invalid"),
         (["epochs=0..2"], "grid: epochs: 0 is invalid; expected an integer ≥ 1"),
         (["lr=0..1"], "grid: lr: '0..1' is invalid; expected a number > 0"),
@@ -378,6 +381,10 @@ def test_seeds_where_they_decide(clone: Clone, command: Command) -> None:
         (["--budget", "5", "--seeds", "2"], "--budget: 5 is invalid; expected only with --seeds auto"),
         (["--seeds", "many"], "--seeds: 'many' is invalid; expected an integer from 1 to 1,000, or auto"),
         (["--seeds", "1001"], "--seeds: '1001' is invalid; expected an integer from 1 to 1,000, or auto"),
+        (
+            ["--seeds", 5000 * "9"],
+            f"--seeds: '{5000 * '9'}' is invalid; expected an integer from 1 to 1,000, or auto",
+        ),
         (["--seeds", "0"], "--seeds: '0' is invalid; expected an integer from 1 to 1,000, or auto"),
         (["--workers", "0"], "--workers: 0 is invalid; expected an integer ≥ 1"),
         (["--workers", "2", "--address", "a:1"], "--workers: 2 is invalid; expected only without --address"),

@@ -83,12 +83,14 @@ def refuse_other_nodes(
         The IDs of all nodes that are good.
     """
     here, task = node_facts(device), ray.remote(num_cpus=0, num_gpus=gpus)(node_facts)
+    asked = []
     for node in ray.nodes():
-        if not node["Alive"] or node["NodeID"] in checked or node["Resources"].get("GPU", 0) < gpus:
-            continue
-        there = task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+        if node["Alive"] and node["NodeID"] not in checked and node["Resources"].get("GPU", 0) >= gpus:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            asked.append((node, task.options(scheduling_strategy=there).remote(device)))
+    for node, answer in asked:
         try:
-            facts = ray.get(there.remote(device))
+            facts = ray.get(answer)
         except RayTaskError as error:
             raise UserError(
                 f"--address: the node {node['NodeManagerAddress']} cannot run the pipeline "

@@ -214,7 +214,7 @@ def more_seeds(results: Results, best: str | None = None) -> MoreSeeds | None:
     pair = _paired(results, first.name, rival.name)
     if rival.confidence is None or not pair.mean:
         return None
-    seeds = np.arange(pair.n + 1, pair.n + MAX_SEEDS + 1)
+    seeds = np.arange(pair.n + 1, MAX_SEEDS + 1)
     needed = student.isf((1 - rival.confidence) / 2, seeds - 1) + student.isf(1 - POWER, seeds - 1)
     enough = abs(pair.mean) / pair.deviation * np.sqrt(seeds) >= needed
     if not enough.any():

@@ -8,6 +8,7 @@ compared as settings. Experiments are known by their names: called again, it doe
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -85,7 +86,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     if arguments.any_bits and arguments.address is None:
         raise UserError("--any-bits is invalid; expected only with --address")
     seeds = arguments.seeds
-    if seeds not in (None, AUTO) and not (seeds.isdecimal() and 1 <= int(seeds) <= MAX_RANGE):
+    if seeds not in (None, AUTO) and not (re.fullmatch(r"\d{1,4}", seeds) and 1 <= int(seeds) <= MAX_RANGE):
         raise UserError(
             f"--seeds: {seeds!r} is invalid; expected an integer from 1 to {MAX_RANGE:,}, or {AUTO}"
         )

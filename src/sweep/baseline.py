@@ -9,7 +9,7 @@ from src.experiments.record import git, head
 from src.runtime.errors import UserError
 from src.runtime.paths import OWN_DATA, PARAMS_FILE, PIPELINE_FILE
 from src.runtime.yaml_text import read_yaml
-from src.sweep.own_data import fingerprint, untracked_datasets
+from src.sweep.own_data import datasets_outside_git, fingerprint
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,12 @@ def uncommitted_code() -> str:
         UserError: git does not know a module, which the copies that experiments run in would lack.
     """
     stages: Any = read_yaml(PIPELINE_FILE)["stages"]  # type: ignore[index]
-    deps = {dep for stage in stages.values() for dep in stage["deps"]}
+    deps = {dep for stage in stages.values() for dep in stage.get("do", stage).get("deps", [])}
     code = sorted(dep for dep in deps if dep.startswith(("src", "stages")))
     new = git("ls-files", "--others", "--exclude-standard", "--", *code).split("\n")
     if unknown := [path for path in new if path.endswith(".py")]:
         raise UserError(f"{unknown[0]} is not in git; expected `git add {unknown[0]}` before a sweep")
     changes = git("diff", "HEAD", "--", str(PIPELINE_FILE), *code, str(OWN_DATA))
-    untracked = untracked_datasets()
-    return changes + fingerprint(untracked) if untracked else changes
+    # Those that DVC has are among them: it runs experiments with their pictures as they are now.
+    outside = datasets_outside_git()
+    return changes + fingerprint(outside) if outside else changes

@@ -141,7 +141,7 @@ def _outputs_in_git() -> set[str]:
         path
         for stage in stages
         for kind in ("outs", "metrics", "plots")
-        for out in stage.get(kind, [])
+        for out in stage.get("do", stage).get(kind, [])
         if isinstance(out, dict)
         for path, options in out.items()
         if options and options.get("cache") is False

@@ -91,7 +91,7 @@ def _expanded(key: str, value: str) -> list[str]:
     known = key in Params.model_fields and Params.model_fields[key].annotation is int
     if not known or ".." not in value:
         return [value]
-    ends = re.fullmatch(r"(\d+)\.\.(\d+)", value)
+    ends = re.fullmatch(r"(\d{1,10})\.\.(\d{1,10})", value)
     if not ends or not 0 <= (length := int(ends[2]) - int(ends[1])) < MAX_RANGE:
         raise UserError(
             f"{key}: {value!r} is invalid; expected {accepted(key)}, or a range of at most {MAX_RANGE:,} "
@@ -104,9 +104,9 @@ def _combination(values: dict[str, str], base: dict[str, Any], code: str) -> Com
     changed = base | {key: _scalar(value) for key, value in values.items()}
     params = parse(changed, Params, source="grid")
     decides = json.dumps([params.model_dump(), code], sort_keys=True)
-    readable = re.sub(
-        r"[^A-Za-z0-9.+-]+|\.{2,}", "-", "_".join(f"{key}-{value}" for key, value in values.items())
-    )
+    # The seed last, wherever it was given: another command may want the same experiment.
+    words = [f"{key}-{values[key]}" for key in sorted(values, key=lambda key: key == SEED)]
+    readable = re.sub(r"[^A-Za-z0-9.+-]+|\.{2,}", "-", "_".join(words))
     digest = hashlib.sha256(decides.encode()).hexdigest()[:6]
     unread = unread_keys(params)
     return Combination(

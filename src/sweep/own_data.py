@@ -1,4 +1,4 @@
-"""Images of the user's own that neither git nor DVC has: DVC's queue would run without them."""
+"""Images of the user's own that git does not have; without those that DVC lacks, too, its queue would run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from src.experiments.record import git
 from src.runtime.paths import OWN_DATA
 
 
-def untracked_datasets() -> set[str]:
-    """The names of the datasets of which some file is known neither to git nor to DVC."""
+def datasets_outside_git() -> set[str]:
+    """The names of the datasets of which git does not have some file."""
     # Those that git is told to ignore are among them: DVC copies what git has, and no more.
     listed = git("ls-files", "--others", "-z", "--", str(OWN_DATA)).split("\0")
     paths = [Path(name).relative_to(OWN_DATA) for name in listed if name]
-    names = {path.parts[0] for path in paths if len(path.parts) > 1}
+    return {path.parts[0] for path in paths if len(path.parts) > 1}
+
+
+def untracked_datasets() -> set[str]:
+    """The names of the datasets of which some file is known neither to git nor to DVC."""
     # DVC has those whose .dvc file git knows: another one is in no copy of the workspace, either.
     in_dvc = set(git("ls-files", "-z", "--", f"{OWN_DATA}/*.dvc").split("\0"))
-    return {name for name in names if f"{OWN_DATA}/{name}.dvc" not in in_dvc}
+    return {name for name in datasets_outside_git() if f"{OWN_DATA}/{name}.dvc" not in in_dvc}
 
 
 def fingerprint(datasets: Iterable[str]) -> str:

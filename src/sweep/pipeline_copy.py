@@ -133,7 +133,7 @@ def _unpack(shipment: Shipment, params: str, folder: Path, cache: Path | None) -
         tar.extractall(folder, filter="data")
     (folder / PARAMS_FILE).write_text(params, encoding="utf-8")
     (folder / LOCK_FILE).write_text(shipment.lock, encoding="utf-8")
-    settings = SETTINGS if cache is None else f"{SETTINGS}[cache]\n    dir = {cache}\n"
+    settings = SETTINGS if cache is None else f'{SETTINGS}[cache]\n    dir = "{cache}"\n'
     (folder / ".dvc/config.local").write_text(settings, encoding="utf-8")
     for content in shipment.objects.values():
         store(content, folder / CACHE)

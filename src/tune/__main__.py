@@ -64,7 +64,6 @@ def arguments() -> argparse.Namespace:
     """
     parser = command_parser("src.tune", __doc__)
     parser.add_argument("--samples", type=int, default=20, help="how many trials (%(default)s)")
-    parser.add_argument("--space", type=Path, default=SPACE_FILE, help="the search space (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the proposals (%(default)s)")
     parser.add_argument(
         "--engine",
@@ -142,7 +141,7 @@ def build_engine(options: argparse.Namespace) -> tuple[Engine, torch.device, int
 def main() -> None:
     options = arguments()
     base = read(RunParams).model_dump()
-    space = read_space(options.space, base)
+    space = read_space(SPACE_FILE, base)
     if options.confirm:
         refuse_searched_seed(space)
     if options.record:
@@ -161,7 +160,7 @@ def main() -> None:
     )
     # A folder of images may have a name that git accepts in no reference.
     dataset = re.sub(r"[^A-Za-z0-9-]+", "-", base["dataset"])
-    name = options.name or f"{dataset}-{short_digest(identity)}"
+    name = options.name or f"{dataset}-{short_digest(identity)}".strip("-")
     folder = (repository() / SEARCHES / name).resolve()
     claim(folder, identity)
     problem = Problem(space, base, (load_split(TRAIN_SPLIT), load_split(VAL_SPLIT)), folder)

@@ -43,7 +43,7 @@ def search_identity(
     """All that decides the trials of a search, in JSON's types.
 
     Args:
-        base: the parameters that are not searched.
+        base: all parameters; only those that are not searched count.
         space: those that are.
         search: the options of the search, by their names on the command line.
         device, threads: on which each training computes.
@@ -52,7 +52,7 @@ def search_identity(
     versions = environment(device) | {"threads": threads} | {name: version(name) for name in packages}
     return {
         "search": search,
-        "parameters": base,
+        "parameters": {key: value for key, value in base.items() if key not in space},
         "space": {key: {domain.kind: list(domain.values)} for key, domain in space.items()},
         "versions": versions,
         "data": file_digests([TRAIN_SPLIT, VAL_SPLIT]),
