@@ -37,7 +37,7 @@ def test_the_difference_in_words() -> None:
     assert result_lines(comparison(4, 13, 360)) == [
         "B - A: +2.50 percentage points, 95 % interval +0.13 to +5.28 (paired)",
         "only A right: 4, only B right: 13; McNemar's test: p = 0.039",
-        "a significant difference for these images and these seeds: the 95 % interval excludes 0",
+        "a significant difference between these two trainings: the 95 % interval excludes 0",
     ]
     assert result_lines(comparison(12, 4, 360)) == [
         "B - A: -2.22 percentage points, 95 % interval -4.94 to +0.11 (paired)",
@@ -479,3 +479,9 @@ def test_markdown_shows_the_numbers_of_the_metrics_files(clone: Clone, compared:
     assert rendered("\n".join(last)).html.startswith("<blockquote>")
     with pytest.raises(SystemExit):
         compared(clone, "--markdown", "--json")
+
+
+def test_parameters_that_json_has_no_type_for(compared: Compare, clone: Clone) -> None:
+    with (clone.path / "params.yaml").open("a") as file:
+        file.write("made: 2026-11-30\n")
+    assert compared.json(clone, "main", "workspace")["parameters"]["made"] == [None, "2026-11-30"]

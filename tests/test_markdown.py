@@ -19,7 +19,7 @@ from tests.rendered import Rendered, rendered
 from tests.test_paired import comparison
 
 TRAINED = Provenance({"python": "3.11", "torch": "2.14.0", "threads": 1}, {"src/training": "1"})
-BETTER = "a significant difference for these images and these seeds: the 95 % interval excludes 0"
+BETTER = "a significant difference between these two trainings: the 95 % interval excludes 0"
 OLD = {"val_accuracy": 0.963889, "val_loss": 0.0636543, "best_epoch": 12}
 NEW = {"val_accuracy": 0.988889, "val_loss": 0.0369454, "best_epoch": 12, "macro.f1": 0.5}
 METRICS = "Metrics of the best epoch, metrics/train.json"

@@ -131,7 +131,7 @@ def test_counts_worked_out_by_hand() -> None:
 
 
 def test_other_images_are_refused() -> None:
-    with pytest.raises(UserError, match="different images: 100 in A, 99 in B"):
+    with pytest.raises(UserError, match="different images: 100 and 99"):
         compare(predictions(100, 0), predictions(99, 0))
     other = predictions(100, 0)
     other["actual"] = other["actual"][::-1].reset_index(drop=True)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from PIL import Image
 from src.data.splits import ImageFormat, load_split, save_split
 from src.data.splitting import split_dataset
 from src.networks.build import build_model
+from src.networks.lenet5 import LeNet5
 from src.networks.model_file import TrainedModel, save_model
+from src.networks.network import Network
 from src.own_images.pictures import Prepared
 from src.params import Params
 from src.predict.__main__ import arguments, evaluate_split, find_pictures, main, refuse_to_replace
@@ -192,13 +195,13 @@ def test_a_figure_replaces_no_picture(clone: Clone, monkeypatch: pytest.MonkeyPa
         Image.new("L", (40, 40)).save(name)
     refuse_to_replace(Path("homework/new.png"), names)
     refuse_to_replace(Path("homework/a.png"), ["homework"])
-    refuse_to_replace(Path("homework/c.png"), ["homework/a.png"])  # called again for the same picture
     before = Path("homework/a.png").read_bytes()
-    monkeypatch.setattr(sys, "argv", ["predict", "--plot", *names])
-    with pytest.raises(
-        UserError, match=r"^--plot: homework/a.png exists, beside the pictures; expected a new "
-    ):
-        main()
+    for several in (names, names[:2]):
+        monkeypatch.setattr(sys, "argv", ["predict", "--plot", *several])
+        with pytest.raises(
+            UserError, match=r"^--plot: homework/a.png exists, beside the pictures; expected a new "
+        ):
+            main()
     assert Path("homework/a.png").read_bytes() == before
 
 
@@ -206,6 +209,7 @@ def test_a_figure_replaces_no_picture(clone: Clone, monkeypatch: pytest.MonkeyPa
     ("words", "said"),
     [
         (["--split", "val", "--json"], "--split has neither --json, --csv nor --plot: it prints JSON"),
+        (["--plot", "a.jpg", "b.jpg"], "--plot: a.jpg is invalid; expected a name that ends in .png"),
         (["a.png", "--untrained", "--model", "m.onnx"], "--untrained needs a .pt model"),
         ([], "either pictures or --split is needed"),
         (["a.png", "--split", "val"], "either pictures or --split is needed"),
@@ -278,6 +282,21 @@ def test_pictures_in_colour_of_many_classes(
     with Image.open(tmp_path / "red-seen.png") as drawn:
         pixels = np.asarray(drawn.convert("RGB")).reshape(-1, 3)
     assert (pixels == [255, 0, 0]).all(axis=1).mean() > 0.2, "the picture and what the model saw, in red"
+
+
+def test_feature_maps_are_of_the_image_asked_for_whatever_else_is_predicted(
+    reproduced: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LeNet5, "feature_maps", Network.feature_maps)  # that of a network of one's own
+    classifier = TorchClassifier(reproduced.path / "models/model.pt")
+    images = load_split(reproduced.path / VAL_SPLIT).images
+    expected = classifier.feature_maps(images[0])
+    with ThreadPoolExecutor() as pool:
+        others = [pool.submit(classifier.logits, images[1:9]) for _ in range(300)]
+        for maps in pool.map(classifier.feature_maps, [images[0]] * 300):
+            for name, values in maps.items():
+                np.testing.assert_array_equal(values, expected[name])
+        assert all(len(each.result()) == 8 for each in others)
 
 
 def test_no_picture_at_all_is_still_a_table() -> None:

@@ -29,7 +29,7 @@ from src.evaluation.seeds import Run
 from src.report.__main__ import main
 from src.report.charts import COLOURS, CURVES, SHAPES, curve, decades, differences, style
 from src.report.judgements import Judgement, judge
-from src.report.page import extreme, render
+from src.report.page import _graph, extreme, render
 from src.report.revisions import (
     ABSENT,
     COLUMNS,
@@ -38,6 +38,7 @@ from src.report.revisions import (
     HISTORY,
     PREDICTIONS,
     Snapshot,
+    Stage,
     load,
     range_of_histories,
 )
@@ -530,7 +531,7 @@ def test_nothing_is_said_of_noise_without_the_same_images() -> None:
     whole = with_predictions("whole", table, parameters={"dataset": "Digits"})
     for other, reason in (
         (snapshot("old"), "old: plots/val_predictions.csv is missing; `dvc repro` writes it"),
-        (with_predictions("short", table[:1]), "different images: 10 in A, 1 in B"),
+        (with_predictions("short", table[:1]), "different images: 10 and 1"),
         (
             with_predictions("other", table, parameters={"dataset": "MNIST"}),
             "different validation images: dataset is Digits in whole, MNIST in other",
@@ -591,6 +592,13 @@ def test_rows_of_the_confusion_table_are_those_of_the_file(reported: Clone, brow
     assert shown == [[actual, *(str(count or "") for count in counts.loc[actual])] for actual in counts.index]
 
 
+def test_the_graph_has_every_stage() -> None:
+    alone = Stage("lonely", "", "", (), (), ())
+    chain = (replace(alone, name="first"), replace(alone, name="second", after=("first",)))
+    drawn = _graph((*chain, alone))
+    assert all(drawn.count(name) == 1 for name in ("first", "second", "lonely"))
+
+
 def test_an_export_of_another_model_is_left_out(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(clone.path)
     (model,) = re.findall(r"path: models/model.pt\n\s+hash: md5\n\s+md5: (\w+)", clone.read("dvc.lock"))[:1]
@@ -599,8 +607,10 @@ def test_an_export_of_another_model_is_left_out(clone: Clone, monkeypatch: pytes
         for md5, belongs in ((model, True), ("0" * 32, False), (None, False)):
             content = {"images": 1000, "onnx": {"same_class": 1.0}} | ({"model_md5": md5} if md5 else {})
             Path(EXPORT).write_text(json.dumps(content))
-            found = load(repo, workspace).metrics
-            assert found.get(EXPORT) == ({"images": 1000, "onnx.same_class": 1.0} if belongs else None)
+            found = load(repo, workspace)
+            measured = {"images": 1000, "onnx.same_class": 1.0} if belongs else None
+            assert found.metrics.get(EXPORT) == measured
+            assert found.problems.get(EXPORT) == (None if belongs else "of another model")
         Path("metrics/train.json").write_text("{}")
         Path(EXPORT).write_text(json.dumps({"images": 1000, "model_md5": model}))
         assert EXPORT not in load(repo, workspace).metrics, "the lock is not of the run that wrote this"

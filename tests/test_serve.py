@@ -225,6 +225,7 @@ def test_the_page_may_load_nothing_from_elsewhere(served: Served, path: str) -> 
     assert status == 200
     policy = dict(each.split(maxsplit=1) for each in sent["content-security-policy"].split("; "))
     assert policy.pop("default-src") == "'none'"
+    assert {"base-uri", "form-action", "frame-ancestors"} <= policy.keys()
     assert set(" ".join(policy.values()).split()) <= {"'self'", "'none'", "data:", "blob:"}
     assert path == "/openapi.json" or b"http" not in content
 
@@ -253,6 +254,15 @@ def test_a_host_that_is_none_is_one_line(host: str) -> None:
         UserError, match=rf"^{host}:8000: .+; expected a free --port, and a --host that is an "
     ):
         listen(host, 8000)
+
+
+def test_of_two_servers_that_start_together_one_is_refused() -> None:
+    with listen("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(
+            UserError, match=f"^127.0.0.1:{port}: Address already in use; expected a free --p"
+        ):
+            listen("127.0.0.1", port)
 
 
 def test_examples_of_a_damaged_table_are_none(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,6 +334,20 @@ def test_each_request_has_its_own_answer_and_a_defect_ends_nothing() -> None:
     asyncio.run(asked())
 
 
+def test_a_client_that_has_gone_costs_its_neighbours_nothing() -> None:
+    async def asked() -> None:
+        batcher = Batcher(Brightness(), 64)
+        gone, stays = (asyncio.create_task(batcher.ask([("picture", plain(255))])) for _ in range(2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        working = asyncio.create_task(batcher.work())
+        (answer,) = await asyncio.wait_for(stays, 10)
+        assert answer.probabilities.argmax() == 1
+        working.cancel()
+
+    asyncio.run(asked())
+
+
 def test_the_page_shows_an_exported_model_and_says_what_is_no_picture() -> None:
     model = ServedModel("models/model.onnx", Brightness())
     good, bad = predict_pictures([("a.png", plain(255)), ("b.png", b"no picture")], model.classifier)
@@ -339,6 +363,8 @@ def test_models_of_commits_and_experiments(clone: Clone, monkeypatch: pytest.Mon
     clone.git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/wide-net", head)
     images = load_split(clone.path / "data/prepared/val.npz").images[:20]
     (by_file,) = open_models(["models/model.pt"])
+    (untrained,) = open_models(["untrained"])
+    assert (untrained.classifier.logits(images) != by_file.classifier.logits(images)).any()
     (clone.path / "models/model.pt").unlink()  # DVC's cache alone has it now
     by_commit, by_name = open_models([head[:10], "wide-net"])
     expected = by_file.classifier.logits(images)

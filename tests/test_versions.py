@@ -89,7 +89,12 @@ def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path
     ):
         assert refusal(shared, "get", "lenet5", *words, "--repo", bare) == said
     nowhere = str(tmp_path / "nowhere.git")
-    assert nowhere in refusal(shared, "get", "lenet5", "--repo", nowhere).partition(nowhere)[2]
+    assert refusal(shared, "get", "lenet5", "--repo", nowhere) == (
+        f"--repo: '{nowhere}' is invalid; expected a git repository with DVC"
+    )
+    assert refusal(shared, "get", "lenet5", "--stage", "prod", "--repo", bare, "--out", got) == (
+        f"{got} exists; expected another --out, or that it is removed"
+    )
     empty = tmp_path / "empty"
     empty.mkdir()
     assert refusal(shared, "get", "lenet5", "--repo", str(empty)) == (

@@ -208,7 +208,7 @@ def main() -> None:
     except DvcException as error:
         raise UserError(reason(error)) from None
     if arguments.json:
-        print(json.dumps({"split": split, **found}, indent=2))
+        print(json.dumps({"split": split, **found}, indent=2, default=str))
         return
     if arguments.test:
         lines = [f"> {LAST_LOOK}", "", *lines] if arguments.markdown else [LAST_LOOK, *lines]

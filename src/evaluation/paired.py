@@ -46,7 +46,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame) -> Comparison:
         UserError: they are not of the same images.
     """
     if len(a) != len(b):
-        raise UserError(f"different images: {len(a):,} in A, {len(b):,} in B")
+        raise UserError(f"different images: {len(a):,} and {len(b):,}")
     if not (a["index"].equals(b["index"]) and a["actual"].equals(b["actual"])):
         raise UserError(f"different images: {len(a):,} each, but not of the same classes in order")
     if "image" in a and "image" in b and not a["image"].equals(b["image"]):
@@ -126,4 +126,4 @@ def verdict(result: Comparison) -> str:
         return "no significant difference: both predict the same class for every image"
     if low <= 0 <= high:
         return "no significant difference: the 95 % interval includes 0"
-    return "a significant difference for these images and these seeds: the 95 % interval excludes 0"
+    return "a significant difference between these two trainings: the 95 % interval excludes 0"

@@ -134,7 +134,7 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     ]
     several = len(right_at) < predictions["actual"].nunique()
     titles = [
-        f"{'most confident mistakes' if len(wrong_at) else 'no mistake'} (orange)",
+        "most confident mistakes (orange)" if len(wrong_at) else "no mistake",
         f"a correct prediction of {f'{len(right_at)} classes' if several else 'each class'} (blue)"
         if len(right_at)
         else "no correct prediction",

@@ -68,12 +68,12 @@ def is_hidden(path: Path) -> bool:
 
 
 def refuse_to_replace(plot: Path, words: list[str]) -> None:
-    """Raise a `UserError` where the figure would replace a file beside several pictures, perhaps one of them.
+    """Raise a `UserError` where the figure would replace a file beside the pictures, perhaps one of them.
 
     `--plot homework/*.png` names the first of them as the figure.
     """
-    folders = [Path(word).resolve().parent for word in words if Path(word).is_file()]
-    if plot.exists() and folders.count(plot.resolve().parent) > 1:
+    folders = {Path(word).resolve().parent for word in words if Path(word).is_file()}
+    if plot.exists() and plot.resolve().parent in folders:
         raise UserError(
             f"--plot: {shown(plot)} exists, beside the pictures; expected a new name, or that it is removed"
         )
@@ -129,6 +129,8 @@ def arguments() -> argparse.Namespace:
         parser.error("either pictures or --split is needed")
     if options.split and (options.json or options.csv or options.plot):
         parser.error("--split has neither --json, --csv nor --plot: it prints JSON")
+    if options.plot and options.plot.suffix.lower() != ".png":
+        parser.error(f"--plot: {shown(options.plot)} is invalid; expected a name that ends in .png")
     if options.untrained and options.model.suffix == ".onnx":
         parser.error("--untrained needs a .pt model: an exported one has its trained weights alone")
     return options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -54,7 +55,9 @@ class TorchClassifier:
         self.dataset, self.class_names = self._trained.dataset, self._trained.class_names
         self.format = self._trained.format
         network = self._trained.build_untrained() if untrained else self._trained.build()
-        self._network = network.to(self._device).eval()  # for good: the server asks it from two threads
+        # The server asks it from two threads. While it gives feature maps, no other images may pass.
+        self._network = network.to(self._device).eval()
+        self._lock = threading.Lock()
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         import torch
@@ -62,14 +65,15 @@ class TorchClassifier:
         from src.networks.build import predict_logits
 
         inputs = self._trained.prepare_input(torch.from_numpy(images).to(self._device))
-        return predict_logits(self._network, inputs).cpu().numpy()
+        with self._lock:
+            return predict_logits(self._network, inputs).cpu().numpy()
 
     def feature_maps(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """What the layers make of an image, uint8 [*format.shape]: float32 [channels, h, w] by layer."""
         import torch
 
         inputs = self._trained.prepare_input(torch.from_numpy(image[None].copy()).to(self._device))
-        with torch.inference_mode():
+        with self._lock, torch.inference_mode():
             maps = self._network.feature_maps(inputs)
         return {name: channels[0].float().cpu().numpy() for name, channels in maps.items()}
 

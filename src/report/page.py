@@ -187,10 +187,19 @@ def _pictures(snapshots: list[Snapshot]) -> list[dict[str, Any]]:
     return pictures
 
 
+def _graph(stages: tuple[Stage, ...]) -> str:
+    from dvc.dagascii import draw
+    from dvc.repo.graph import get_pipelines
+    from networkx import DiGraph
+
+    graph = DiGraph((stage.name, before) for stage in stages for before in stage.after)
+    graph.add_nodes_from(stage.name for stage in stages)
+    # DVC draws one connected part, and would leave out the others.
+    return "\n".join(draw(part.nodes, part.edges) for part in get_pipelines(graph))
+
+
 def _pipelines(snapshots: list[Snapshot]) -> list[dict[str, Any]]:
     """Every pipeline with the revisions that have it, and its graph as `dvc dag` draws it."""
-    from dvc.dagascii import draw
-
     groups: dict[tuple[Stage, ...], list[str]] = {}
     for snapshot in snapshots:
         if snapshot.stages:
@@ -199,10 +208,7 @@ def _pipelines(snapshots: list[Snapshot]) -> list[dict[str, Any]]:
         {
             "names": ", ".join(names),
             "stages": [asdict(stage) for stage in stages],
-            "graph": draw(
-                [stage.name for stage in stages],
-                [(stage.name, before) for stage in stages for before in stage.after],
-            ),
+            "graph": _graph(stages),
         }
         for stages, names in groups.items()
     ]

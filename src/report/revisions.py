@@ -133,7 +133,7 @@ def load(repo: Repo, revision: Revision) -> Snapshot:
     for path in dict.fromkeys([*METRICS, *revision.files("metrics", ".json")]):
         if path != ENVIRONMENT:  # no metric: it is part of `provenance`
             metrics |= read(path, lambda content: flat(json.loads(content)))
-    _drop_other_export(metrics, revision)
+    _drop_other_export(metrics, problems, revision)
     for path, columns in COLUMNS.items():
         tables |= read(path, partial(parse_table, columns=columns))
     for path in revision.files("plots", ".png"):
@@ -164,14 +164,17 @@ def _commit(revision: Revision) -> tuple[str, str]:
     return date, subject
 
 
-def _drop_other_export(metrics: dict[str, dict[str, Any]], revision: Revision) -> None:
+def _drop_other_export(
+    metrics: dict[str, dict[str, Any]], problems: dict[str, str], revision: Revision
+) -> None:
     """Leave out what the export measured, unless it was of this revision's model.
 
     The file stays in git until the next export, whatever is trained in between.
     """
     exported = metrics.get(EXPORT, {}).pop("model_md5", None)
-    if exported is None or exported != model_md5(revision.read):
-        metrics.pop(EXPORT, None)
+    if EXPORT in metrics and (exported is None or exported != model_md5(revision.read)):
+        del metrics[EXPORT]
+        problems[EXPORT] = "of another model"
 
 
 def load_group(repo: Repo, group: Group) -> Snapshot:

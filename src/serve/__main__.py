@@ -37,12 +37,16 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         UserError: it is in use, or no address of this machine.
     """
+    found = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         found = socket.socket(family)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((host, port))
+        found.listen()
     except (OSError, UnicodeError) as error:  # the latter of what cannot be a name
+        if found:
+            found.close()
         why = getattr(error, "strerror", None) or "not a host name"
         raise UserError(
             f"{host}:{port}: {why}; expected a free --port, and a --host that is an address of this machine"

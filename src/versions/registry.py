@@ -64,12 +64,15 @@ def fetch(name: str, version: str | None, stage: str | None, repository: str, ou
     from dvc.api import artifacts_show
     from dvc.exceptions import ArtifactNotFoundError, DvcException
     from dvc.repo import Repo
+    from dvc.scm import CloneError
     from gto.exceptions import GTOException
 
     wanted = f"{name}@{version}" if version else f"{name}#{stage}" if stage else name
     try:
         found = artifacts_show(name, version, stage, repository)
-        target = out or Path(found["path"]).name
+        target = out or Path(Path(found["path"]).name)
+        if target.exists():
+            raise UserError(f"{target} exists; expected another --out, or that it is removed")
         Repo.get(repository, found["path"], out=str(target), rev=found["rev"])
     except ArtifactNotFoundError:
         raise UserError(
@@ -79,12 +82,12 @@ def fetch(name: str, version: str | None, stage: str | None, repository: str, ou
         raise UserError(
             f"{wanted}: {found['path']} of commit {found['rev'][:7]} is in no remote; expected `dvc push`"
         ) from None
-    except GTOException:
+    except (GTOException, CloneError):
         raise UserError(f"--repo: {repository!r} is invalid; expected a git repository with DVC") from None
     except DvcException as error:
         why = reason(error.__cause__ or error)
         raise UserError(f"{wanted}: {repository}: {why}") from None
-    return Path(target)
+    return target
 
 
 def _artifacts(commit: str) -> dict[str, str]:
