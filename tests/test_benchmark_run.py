@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,33 @@ def test_rows_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.
         UserError, match=r"runs/digits-lenet5-plain.json: not JSON; delete it to run all of its"
     ):
         benchmark_run.run_seeds("digits-lenet5-plain", recipe, 1)
+
+
+def test_rows_of_another_recipe_are_run_again_and_of_fewer_seeds_fewer_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = json.loads((ROOT / FOLDER / "recipes/digits-lenet5-plain.json").read_text())
+    monkeypatch.chdir(tmp_path)
+    ran: list[int] = []
+
+    @contextmanager
+    def trained(_: object, __: object, params: TrainParams, ___: object) -> Iterator[tuple[Any, Any]]:
+        ran.append(params.seed)
+        yield {"lr": params.lr, "test_accuracy": 0.9}, {}
+
+    monkeypatch.setattr(benchmark_run, "split_dataset", lambda data: ())
+    monkeypatch.setattr(benchmark_run, "_run", trained)
+
+    def rates(seeds: int, **changed: object) -> dict[str, float]:
+        ran.clear()
+        Path("a.json").write_text(json.dumps(recipe | {"params": recipe["params"] | changed}))
+        benchmark_run.run_seeds("a", Path("a.json"), seeds)
+        found = json.loads((FOLDER / "runs/a.json").read_text())["rows"]
+        return {seed: row["lr"] for seed, row in found.items()}
+
+    assert (rates(2), ran) == ({"0": 0.005, "1": 0.005}, [0, 1])
+    assert (rates(1), ran) == ({"0": 0.005}, [])
+    assert (rates(2, lr=0.5), ran) == ({"0": 0.5, "1": 0.5}, [0, 1])
 
 
 def test_cross_validation_sees_no_test_image(monkeypatch: pytest.MonkeyPatch) -> None:

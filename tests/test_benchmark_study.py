@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from src.runtime.errors import UserError
+from src.runtime.processor import processor_name
 from studies.benchmark.page import BEGIN, END, PAGE, README, expected, markdown
 from studies.benchmark.recipes import code_digest, read_recipes
 from studies.benchmark.study import read_study, refuse_unknown_recipes
@@ -41,7 +42,7 @@ def study(clone: Clone) -> Clone:
     YAML().dump(recipes, clone.path / "recipes.yaml")
     params = {
         "seeds": {"digits-lenet5-plain": 1, "digits-lenet5-tanh-avg": 2, "digits-convnet-plain": 1},
-        "crossval": {"recipe": "digits-lenet5-tanh-avg", "folds": 2, "epochs": 1},
+        "crossval": {"recipe": "digits-lenet5-tanh-avg", "folds": 2, "epochs": 2},
         "waiting": ["kmnist-lenet5-plain"],
         "claims": [["digits-lenet5-tanh-avg", "digits-lenet5-plain", "ReLU and max pooling over the others"]],
     }
@@ -101,16 +102,21 @@ def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None
     table = study.read(str(PAGE)).split(BEGIN)[1].split(END)[0]
     row = f"| Digits | `lenet5` | {100 * summary['test_accuracy_mean'][0]:.2f} % ± "
     assert row in table
+    machine = f"x86-64 AVX2, {processor_name()}"
     assert re.search(
-        r"\(n = 2\) \| 1 of 1 \| \d+ s \| x86-64 AVX2 \| `make recipe NAME=digits-lenet5-plain", table
+        rf"\(n = 2\) \| 1 of 1 \| \d+ s \| {re.escape(machine)} \| `make recipe NAME=digits-lenet5-plain",
+        table,
     )
-    assert "| not measured | x86-64 AVX2 | `make recipe NAME=digits-convnet-plain` |" in table
+    assert f"| not measured | {machine} | `make recipe NAME=digits-convnet-plain` |" in table
     assert "| KMNIST | `lenet5` | waiting for data | " in table
     assert re.search(r"^\| ReLU and max pooling over the others: .* \| 2 \|$", table, re.MULTILINE)
 
     pooled = json.loads(study.read("studies/benchmark/crossval/summary.json"))["accuracy"]["pooled"]
-    assert "`digits-lenet5-tanh-avg` over the training images, 2 folds of 1 epochs each" in table
-    assert f"of all images together {100 * pooled:.2f} %" in table
+    said = "`digits-lenet5-tanh-avg` over the training images, one seed, 2 folds of 2\nepochs each: "
+    assert said in table
+    assert f"{100 * pooled:.2f} % of all images." in table
+    folds = pd.read_csv(study.path / "studies/benchmark/crossval/folds.csv")
+    assert (folds["epochs"] == 2).all()
     assert re.search(r"^\| 9 \| [\d.]+ ± [\d.]+ \| [\d.]+ ± [\d.]+ \| ", table, re.MULTILINE)
 
     refused = study.run("python", "-m", "studies.benchmark.run", "no-such-recipe", "0", check=False)

@@ -235,7 +235,9 @@ def test_results_of_other_parameters_or_of_another_model_are_not_compared(
     assert compared(clone)[-1] == "the workspace is HEAD: nothing differs", "the same number"
     clone.set_params(folds=3)
     assert "  folds: 5 → 3" in compared(clone), "which the pipeline does not read"
-    clone.set_params(lr=0.5)
+    clone.set_params(test_fraction=0.3)
+    assert "test_fraction was 0.16667 and is 0.3" in compared.refused(clone), "which prepare reads"
+    clone.set_params(test_fraction=0.16667, lr=0.5)
     stale = "the results are of other parameters than params.yaml: lr was 0.005 and is 0.5; expected"
     assert compared.refused(clone) == f"workspace: {stale} `dvc repro` before"
     clone.git("commit", "--quiet", "--all", "--message=Without results")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from src.params import Params, RunParams
+from src.params import MAX_SEED, Params, RunParams
 from src.runtime.errors import UserError
 from src.training.loop import train_on_splits
 from src.tune.__main__ import main
@@ -40,7 +40,9 @@ def engine() -> VectorizedEngine:
     return VectorizedEngine(at_once=3, device=torch.device("cpu"))
 
 
-def test_the_best_are_trained_again_and_compared(problem: Problem, engine: VectorizedEngine) -> None:
+def test_the_best_are_trained_again_and_compared(
+    problem: Problem, engine: VectorizedEngine, tmp_path: Path
+) -> None:
     trials = engine.search(problem, samples=5, seed=0)
     repeats = confirm(engine, problem, trials, 2)
     assert [trial.trial for trial in repeats] == list(range(6, 6 + 2 * CANDIDATES))
@@ -53,6 +55,8 @@ def test_the_best_are_trained_again_and_compared(problem: Problem, engine: Vecto
     assert best_first(trials + repeats) == ranked, "a repeat is no candidate"
     rows = table(trials + repeats)
     assert rows["confirms"].isna().sum() == 5
+    largest = replace(problem, base=problem.base | {"seed": MAX_SEED}, folder=tmp_path / "largest")
+    assert {repeat.values["seed"] for repeat in confirm(engine, largest, trials, 1)} == {0}
 
     compared = compare_candidates(trials + repeats)
     assert {int(setting.name) for setting in compared} == {trial.trial for trial in ranked[:CANDIDATES]}
@@ -126,7 +130,7 @@ def test_the_winner_is_named_with_its_distance_to_the_next_one() -> None:
     )
     single = repeats({4: [0.95], 7: [0.90]})
     assert verdict(compare_candidates(single)).splitlines()[-1] == (
-        "trial 4 does not differ significantly from trial 7 with n = 1"
+        "trial 4 cannot be told from trial 7 with n = 1"
     )
 
 

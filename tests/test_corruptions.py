@@ -1,16 +1,37 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from src.data.splits import save_split
+from src.networks.build import build_model
+from src.networks.model_file import TrainedModel, save_model
+from src.params import Params
+from src.runtime.errors import UserError
+from src.runtime.paths import MODEL, VAL_SPLIT
+from studies.robustness import measure
 from studies.robustness.corruptions import CORRUPTIONS, corrupt, robustness
 from studies.robustness.figure import robustness as robustness_figure
 from studies.robustness.table import by_strength
 from tests.conftest import bright_squares
 
 NAMES = list(CORRUPTIONS)
+
+
+def test_a_model_of_another_dataset_is_refused(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    split, network = bright_squares(2), build_model(params.network(), seed=0, num_classes=4)
+    facts = ("Circles", split.class_names, 0.5, 0.3, params.network(), 0)
+    save_model(TrainedModel(*facts, network.state_dict(), split.format), MODEL)
+    save_split(split, VAL_SPLIT)
+    with pytest.raises(UserError, match=rf"^{MODEL} was trained on Circles, {VAL_SPLIT} holds Squares$"):
+        measure.main()
 
 
 def images(count: int = 200) -> torch.Tensor:

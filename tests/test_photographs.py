@@ -44,6 +44,7 @@ def test_light_table_and_printed_lines_are_no_ink(digits: Split, name: str) -> N
         pixels, prepared = open_picture(rendered(image, name), FORMAT, "MNIST")
         assert is_photograph(pixels)
         assert (prepared.inverted, len(prepared.turned)) == (True, len(TURNS))
+        assert len({turned.tobytes() for turned in (prepared.image, *prepared.turned)}) == 1 + len(TURNS)
         assert np.corrcoef(even.ravel(), prepared.image.ravel())[0, 1] > 0.95
 
 

@@ -33,10 +33,11 @@ def refusal(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_with_uncommitted_code_nothing_is_trained(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     clone.replace("src/training/loop.py", "import math", "import math  # edited")
+    clone.replace("stages/train.py", "import asdict", "import asdict  # edited")
     (clone.path / "src/networks/mine.py").write_text("")
     assert refusal(clone, monkeypatch) == (
-        "--record: uncommitted changes in src/training/loop.py, src/networks/mine.py; commit them, so that "
-        "the experiments belong to the code that made them"
+        "--record: uncommitted changes in src/training/loop.py, stages/train.py, src/networks/mine.py; "
+        "commit them, so that the experiments belong to the code that made them"
     )
 
 
@@ -84,6 +85,7 @@ def test_a_recorded_trial_has_its_own_results_alone(clone: Clone, monkeypatch: p
     assert {"metrics/test.json", "plots/predictions.csv", "plots/history.csv"} <= gone
     lock = YAML(typ="safe").load(clone.git("show", f"{reference}:dvc.lock"))
     assert list(lock["stages"]) == ["prepare"], "whose images are those of the trial"
+    assert [name for name in files if name.endswith("dvc.lock")] == ["dvc.lock"], "none of the studies"
     assert not [name for name in files if name.startswith(("plots/", "models/"))]
     assert json.loads(clone.git("show", f"{reference}:metrics/train.json"))["val_accuracy"] == 0.9
     params = clone.git("show", f"{reference}:params.yaml")

@@ -378,6 +378,17 @@ def test_a_report_is_not_written_over_what_is_no_page(name: str, monkeypatch: py
 EPOCHS = [(0, 2.0, 0.1), (1, 0.4, 0.9), (2, 0.3, 0.9), (3, 0.2, 0.8), (4, 0.3, 0.9)]
 
 
+def test_lines_and_points_are_those_of_the_key() -> None:
+    drawn = curve(CURVES["loss"], ["a", "b"], {"a": history(), "b": history()}, {})
+    dashes = drawn["layer"][1]["encoding"]["strokeDash"]["scale"]
+    assert dict(zip(dashes["domain"], dashes["range"], strict=True)) == {
+        "validation": [1, 0],
+        "training": [4, 4],
+    }
+    assert drawn["encoding"]["color"]["scale"]["range"] == [*COLOURS[:2]]
+    assert drawn["layer"][2]["encoding"]["shape"]["scale"]["range"] == [*SHAPES[:2]]
+
+
 def history(first: float = 2.0) -> pd.DataFrame:
     rows = [(0, 0.1, first, 2.0, 0.1, 0.1), (1, 0.2, 0.5, 0.4, 0.8, 0.9)]
     return pd.DataFrame(rows, columns=list(COLUMNS[HISTORY]))

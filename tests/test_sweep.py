@@ -152,14 +152,14 @@ def test_what_differs_only_in_its_seed_is_one_setting(params: Params) -> None:
         grid[place].name for place in (2, 1, 0, 5, 3, 4, 6, 7, 8)
     ], "by setting, then by accuracy, loss and name"
     assert lines[11:15] == [
-        "  lr val_accuracy   sd  n difference     95% interval  ",
+        "  lr val_accuracy   sd  n difference         interval  ",
         "0.01       91.00% 1.00  3                              ",
         "0.02       90.00% 1.73  3      -1.00   -3.48 to +1.48 *",
         "0.03       50.00% 0.00  3     -41.00 -45.42 to -36.58  ",
     ]
     assert lines[16:] == [
-        "sd, differences to the best and their intervals in points, paired by seed, corrected for 3 settings "
-        "(Holm)",
+        "sd, differences to the best and their 95 % intervals in points, paired by seed, corrected for 3 "
+        "settings (Holm)",
         "the intervals cover other seeds, not other images",
         "* not significantly different from the best: 1 of 2",
         "10 seeds each would tell lr=0.01 from lr=0.02, if the difference stays what it is:",
@@ -399,6 +399,15 @@ def test_a_mistaken_option_is_refused(words: list[str], said: str) -> None:
     with pytest.raises(UserError) as refusal:
         parse_arguments([*words, "lr=0.01,0.02"])
     assert str(refusal.value) == said
+
+
+def test_workers_of_another_repository_are_not_counted(tmp_path: Path) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    waiting = (sys.executable, "-c", "input()", "queue-worker")
+    with subprocess.Popen(waiting, cwd=here, stdin=subprocess.PIPE):
+        assert (queue_workers(here), queue_workers(elsewhere)) == (1, 0)
 
 
 def test_an_abbreviated_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -242,10 +242,14 @@ def test_the_best_trials_get_further_seeds_through_make(clone: Clone) -> None:
             ("sweep", "GRID=lr=0.1,0.2", "SEEDS=auto", "BUDGET=9"),
             "src.sweep --seeds auto --budget 9 lr=0.1,0.2",
         ),
+        (("sweep", "GRID=lr=0.1", "WORKERS=2"), "src.sweep --workers 2 lr=0.1"),
+        (("sweep", "GRID=lr=0.1", "ADDRESS=a:1"), "src.sweep --address a:1 lr=0.1"),
+        (("demo", "MODELS=a b"), "src.serve --open a b"),
+        (("same-results", "A=x", "B=y"), "benchmarks.same_results x y"),
     ],
 )
 def test_make_hands_its_variables_on(words: tuple[str, ...], command: str) -> None:
-    installed = ("--assume-old=.venv/installed", "--assume-old=.venv/tune")
+    installed = [f"--assume-old=.venv/{name}" for name in ("installed", "tune", "serve")]
     made = subprocess.run(
         ("make", "--no-print-directory", "--dry-run", *installed, *words),
         cwd=ROOT,

@@ -62,7 +62,7 @@ def settings_table(statistics: Sequence[Setting], grid: Sequence[Combination]) -
                 "sd": _points(setting.deviation, ".2f"),
                 "n": setting.n,
                 "difference": _points(setting.difference, "+.2f"),
-                "95% interval": "" if low is None else f"{_points(low, '+.2f')} to {_points(high, '+.2f')}",
+                "interval": "" if low is None else f"{_points(low, '+.2f')} to {_points(high, '+.2f')}",
                 "": mark,
             }
         )
@@ -78,7 +78,7 @@ def notes(statistics: Sequence[Setting]) -> str:
     """What the columns of `settings_table` mean."""
     corrected = f", corrected for {len(statistics)} settings (Holm)" if len(statistics) > 2 else ""
     lines = [
-        f"sd, differences to the best and their intervals in points, paired by seed{corrected}",
+        f"sd, differences to the best and their 95 % intervals in points, paired by seed{corrected}",
         "the intervals cover other seeds, not other images",
     ]
     uncertain = sum(not setting.distinct for setting in statistics[1:])

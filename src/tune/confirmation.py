@@ -93,7 +93,7 @@ def verdict(settings: list[Setting]) -> str:
 def _difference(runner_up: Setting) -> str:
     name = f"trial {int(runner_up.name)}"
     if runner_up.interval is None or runner_up.confidence is None:
-        return f"does not differ significantly from {name} with n = {runner_up.n}"
+        return f"cannot be told from {name} with n = {runner_up.n}"
     low, high = (-100 * end for end in reversed(runner_up.interval))
     relation = "is significantly better than" if runner_up.distinct else "does not differ significantly from"
     return (
