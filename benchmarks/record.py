@@ -16,7 +16,10 @@ HEADER = "| what | command | result | measured |\n|---|---|---|---|\n"
 
 
 def record(command: str, what: str, result: str) -> None:
-    """Print a result, and write it into the table, in the place of an earlier one of the same `what`."""
+    """Print a result, and write it into the table, in the place of an earlier one of the same `what`.
+
+    Rows of a command stand together, and the commands in alphabetical order.
+    """
     print(f"{what}: {result}", flush=True)
     cells = f"| {what} | `{command}` |"
     row = f"{cells} {result} | {_machine()}, {datetime.now(UTC):%Y-%m-%d} |\n"
@@ -28,6 +31,7 @@ def record(command: str, what: str, result: str) -> None:
         rows[places[0]] = row
     else:
         rows.append(row)
+    rows.sort(key=lambda line: line.split(" | ")[1])
     write_text(PAGE, with_text(PAGE, text, BEGIN, END, HEADER + "".join(rows)))
 
 

@@ -14,8 +14,8 @@ def test_a_result_takes_the_place_of_an_earlier_one(tmp_path: Path, monkeypatch:
     page = tmp_path / "benchmarks.md"
     page.write_text(f"# Title\n\n{BEGIN}{HEADER}{END}\nNotes.\n")
     monkeypatch.setattr(module, "PAGE", page)
-    record("python -m one", "time", "2.0 s")
     record("python -m two", "time", "3.0 s")
+    record("python -m one", "time", "2.0 s")
     record("python -m one", "time", "1.5 s")
     first, second = page.read_text().split(HEADER)[1].split(END)[0].splitlines()
     assert first.startswith("| time | `python -m one` | 1.5 s | ")

@@ -51,7 +51,7 @@ def test_the_mistakes_and_the_robustness_are_those_of_the_results(card: ModelCar
     confusion = predictions("plots/confusion.csv")
     wrong = confusion[confusion["actual"] != confusion["predicted"]]
     worst = wrong["count"].max()
-    assert card.text.count(" taken for ") == min(5, len(wrong))
+    assert card.text.count(" predicted as ") == min(5, len(wrong))
     assert f"\n- {worst} image{'' if worst == 1 else 's'}: " in card.text
     robustness = predictions("studies/robustness/accuracy.csv").set_index(["corruption", "strength"])
     trained = json.loads(committed.text(str(TRAIN_METRICS)))
@@ -83,6 +83,6 @@ def test_a_class_may_have_any_name() -> None:
     scores |= {"f1": [0.75, 0.8, 0], "support": [5, 4, 0]}
     text = mistakes_text(pd.DataFrame(counts), pd.DataFrame(scores))
     shown = "a&#124;&#60;b&#62;&#42;c&#42;&#92;n"
-    assert f"- 2 images: {shown} taken for d\n" in text, "no name begins a line, where it could be markup"
+    assert f"- 2 images: {shown} predicted as d\n" in text, "no name begins a line, where it could be markup"
     assert f"\n| {shown} | 1.0000 | 0.6000 | 0.7500 |" in text
     assert "not tested" not in text
