@@ -92,7 +92,7 @@ def test_intervals_cover_the_truth_together_as_often_as_they_say(count: int) -> 
 def test_equal_accuracies_of_a_recipe_do_not_hide_each_other() -> None:
     accuracies = {"plain": [0.9, 0.91, 0.9, 0.9, 0.91], "affine": [0.9, 0.95]}
     (axes,) = accuracies_by_recipe(runs(**accuracies)).axes
-    dots, means = axes.lines[::2], axes.lines[1::2]
+    means, dots = axes.lines[::2], axes.lines[1::2]  # the dots on top
     for line, (dot, mean, values) in enumerate(zip(dots, means, accuracies.values(), strict=True)):
         places = np.asarray(dot.get_xydata())
         assert len(np.unique(places.round(9), axis=0)) == len(values)

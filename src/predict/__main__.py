@@ -1,9 +1,9 @@
 """What is in a picture? `python -m src.predict IMAGE…`
 
-Takes PNG, JPEG, BMP, GIF, WebP and TIFF of up to 89 million pixels, and folders of them; `-` is a picture on standard input.
-Each is converted to the format of the dataset that the model was trained on (--plot shows the result), and
-gets a line: the class, how sure the model is of it, and the second choice. What cannot be read gets a line
-that says why, and the exit code is then 1.
+Takes PNG, JPEG, BMP, GIF, WebP and TIFF of up to 89 million pixels, and folders of them; `-` is a picture on
+standard input. Each is converted to the format of the dataset that the model was trained on (--plot shows
+the result), and gets a line: the class, how sure the model is of it, and the second choice. What cannot be
+read gets a line that says why, and the exit code is then 1.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ def accuracies_by_recipe(runs: pd.DataFrame) -> Figure:
         for line, recipe in enumerate(recipes[name]):
             values = runs[runs["recipe"] == recipe]["test_accuracy"] * 100
             places = line + STACKED * among_equals(values)
-            axes.plot(values, places, "o", color=BLUE, alpha=0.6, markersize=4, markeredgewidth=0, zorder=3)
-            axes.plot([values.mean()], [line], "|", color=VERMILION, markersize=17, markeredgewidth=2, zorder=2)
+            axes.plot([values.mean()], [line], "|", color=VERMILION, markersize=17, markeredgewidth=2)
+            axes.plot(values, places, "o", color=BLUE, alpha=0.6, markersize=4, markeredgewidth=0)
         axes.set_yticks(range(len(recipes[name])), recipes[name])
         axes.set_ylim(len(recipes[name]) - 0.5, -0.5)
         axes.grid(alpha=0.25)

@@ -135,7 +135,8 @@ def results_text(test: dict[str, Any], predictions: dict[str, pd.DataFrame]) -> 
 def mistakes_text(confusion: pd.DataFrame, per_class: pd.DataFrame) -> str:
     mistakes = most_frequent_mistakes(confusion, MISTAKES)
     listed = "\n".join(
-        f"- {count:,} {'image' if count == 1 else 'images'}: {literal(actual)} predicted as {literal(predicted)}"
+        f"- {count:,} {'image' if count == 1 else 'images'}: "
+        f"{literal(actual)} predicted as {literal(predicted)}"
         for actual, predicted, count in mistakes
     )
     # Of a class without test images nothing was measured.
@@ -147,9 +148,9 @@ def mistakes_text(confusion: pd.DataFrame, per_class: pd.DataFrame) -> str:
     )
     return (
         f"The most frequent mistakes on the test split:\n\n{listed or '- none'}\n\n"
-        f"The classes with the lowest F1:\n\n{table_of(shown)}\n\nWith {typical:,} test images of a class, as "
-        f"here, even a recall of 1 has a 95 % interval from {interval(typical, typical)[0]:.2f} on (Wilson): "
-        "smaller differences between classes may be chance."
+        f"The classes with the lowest F1:\n\n{table_of(shown)}\n\nWith {typical:,} test images of a class, "
+        f"as here, even a recall of 1 has a 95 % interval from {interval(typical, typical)[0]:.2f} on "
+        "(Wilson): smaller differences between classes may be chance."
     )
 
 
