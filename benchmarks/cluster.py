@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.clones import call, clone
 from benchmarks.ray_clusters import ray_cluster
 from benchmarks.record import record
 from src.runtime.errors import run
@@ -22,17 +23,6 @@ from src.runtime.errors import run
 COMMAND = "python -m benchmarks.cluster"
 EXPERIMENTS = 40
 SLEEPING, WORKERS, SECONDS = 1000, 64, 20.0
-
-
-def clone(folder: str) -> None:
-    """HEAD, its pipeline run, in a folder."""
-    subprocess.run(("git", "clone", "--quiet", ".", folder), check=True)
-    for command in (
-        ("git", "config", "user.name", "Benchmark"),
-        ("git", "config", "user.email", "benchmark@example.org"),
-        ("dvc", "repro", "--quiet"),
-    ):
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
 def seconds(folder: str, *command: str, **env: str) -> float:
@@ -46,7 +36,8 @@ def real() -> None:
     taken: dict[int, float] = {}
     for workers in (1, 2):
         with tempfile.TemporaryDirectory(prefix="cluster-") as folder, ray_cluster() as cluster:
-            clone(folder)
+            clone(Path(folder))
+            call(Path(folder), "dvc", "repro", "--quiet")
             for _ in range(workers - 1):
                 cluster.add_node()
             grid = ",".join(f"0.01{number:02d}" for number in range(EXPERIMENTS))
@@ -76,7 +67,8 @@ def real() -> None:
 def simulated() -> None:
     """In a process of its own, which is the head of the sweep."""
     with tempfile.TemporaryDirectory(prefix="cluster-") as folder, ray_cluster(cores=WORKERS) as cluster:
-        clone(folder)
+        clone(Path(folder))
+        call(Path(folder), "dvc", "repro", "--quiet")
         program = "from benchmarks.cluster import sleep_through; sleep_through()"
         command = (sys.executable, "-c", program, cluster.address)
         said = subprocess.run(

@@ -5,18 +5,19 @@ A seven, drawn by the mouse, beside the answers of a model and of the untrained 
 
 from __future__ import annotations
 
-import argparse
 import io
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 from PIL import Image
 
 from benchmarks.browser import Browser
-from src.runtime.errors import run
+from src.command_line import command_parser
+from src.runtime.errors import UserError, run
 from src.runtime.files import replacing
 
 PICTURE = Path("docs/demo.png")
@@ -25,17 +26,19 @@ SEVEN = [(0.27, 0.22), (0.5, 0.2), (0.74, 0.19), (0.68, 0.35), (0.58, 0.55), (0.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = command_parser("benchmarks.demo_picture", __doc__)
     parser.add_argument("model", metavar="MODEL")
     model = parser.parse_args().model
     command = (sys.executable, "-m", "src.serve", model, "untrained", "--port", str(PORT))
     with (
-        subprocess.Popen(command, stdout=subprocess.DEVNULL) as server,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
         tempfile.TemporaryDirectory() as folder,
+        closing(Browser(Path(folder))) as browser,
     ):
         try:
-            time.sleep(8)
-            browser = Browser(Path(folder))
+            assert server.stdout is not None
+            if not server.stdout.readline():  # its address, once it listens
+                raise UserError("the server has ended, see above")
             browser.size(1100, 780)
             browser.visit(f"http://127.0.0.1:{PORT}")
             left, top, width = browser.evaluate(
@@ -45,7 +48,6 @@ def main() -> None:
             browser.wait("!asking && document.querySelectorAll('article').length === 2")
             time.sleep(0.5)
             picture = browser.picture(whole=False)
-            browser.close()
         finally:
             server.terminate()
     with Image.open(io.BytesIO(picture)) as shot:

@@ -11,7 +11,6 @@ drawings. The settings are compared on the validation split. Such a model and it
 
 from __future__ import annotations
 
-import argparse
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from src.command_line import command_parser
 from src.data.splits import Split, load_split
 from src.predict import photographs, predictions
 from src.predict.classifiers import Classifier, open_classifier
@@ -222,7 +222,7 @@ def compare_settings(pictures: dict[str, list[bytes]], labels: np.ndarray, class
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = command_parser("benchmarks.photographs", __doc__)
     parser.add_argument("what", choices=("val", "settings", "test"))
     parser.add_argument("--images", type=int, default=100, help="how many of the split (default: 100)")
     arguments = parser.parse_args()

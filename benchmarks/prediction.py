@@ -1,8 +1,8 @@
 """Pictures a second and the seconds until the first answer: `python -m benchmarks.prediction`.
 
-The prepared test images as inverted PNGs, three times as large, 10,000 of them from memory: decoded, prepared
-and predicted, by the model of PyTorch and by the exported one (`make export`). Then the command with one
-picture, from its start to its end. The engines take turns.
+The prepared validation images as inverted PNGs, three times as large, 10,000 of them from memory: decoded,
+prepared and predicted, by the model of PyTorch and by the exported one (`make export`). Then the command with
+one picture, from its start to its end. The engines take turns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from src.data.splits import load_split
 from src.predict.classifiers import open_classifier
 from src.predict.predictions import predict
 from src.runtime.errors import run
-from src.runtime.paths import MODEL, ONNX, TEST_SPLIT
+from src.runtime.paths import MODEL, ONNX, VAL_SPLIT
 
 COMMAND = "python -m benchmarks.prediction"
 PICTURES = 10_000
@@ -38,7 +38,7 @@ def encoded(image: np.ndarray) -> bytes:
 
 
 def main() -> None:
-    split = load_split(TEST_SPLIT)
+    split = load_split(VAL_SPLIT)
     distinct = [encoded(image) for image in split.images[:1000]]
     pictures = [("picture", one) for one in itertools.islice(itertools.cycle(distinct), PICTURES)]
     classifiers = {path: open_classifier(path) for path in MODELS}

@@ -28,14 +28,16 @@ import psutil
 from ruamel.yaml import YAML
 from torch import Tensor
 
+from benchmarks.clones import call, clone_without_results, outputs
 from src.data.splits import Split, load_split
 from src.networks.model_file import load_model
 from src.params import RunParams, parse, read
 from src.runtime import paths
-from src.runtime.devices import DEVICE_VARIABLE, THREADS_VARIABLE, set_up_process
-from src.runtime.errors import UserError, reason, run
+from src.runtime.devices import set_up_process
+from src.runtime.digests import sha256
+from src.runtime.errors import UserError, run
 from src.runtime.files import GrowingTable
-from src.runtime.processor import PINNED, REFERENCE, cores, has_avx2
+from src.runtime.processor import REFERENCE, cores, has_avx2
 from src.training.history import Epoch
 from src.training.loop import train_on_splits
 
@@ -83,56 +85,6 @@ class Row:
     good: bool = True
 
 
-def environment() -> dict[str, str]:
-    """The environment for commands in clones: that of a new shell, with the CPU to compute on."""
-    # This process is pinned, and what it starts would be so too, whether or not the clone sees to it.
-    dropped = {*PINNED, THREADS_VARIABLE}
-    kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    # Without the user's own settings of DVC: they may name a cache in which the results already are.
-    no_settings = dict.fromkeys(("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"), ".dvc/none")
-    return kept | no_settings | {DEVICE_VARIABLE: "cpu"}
-
-
-def call(folder: Path, *command: str) -> str:
-    """Run a command in a clone and return its standard output.
-
-    Raises:
-        UserError: it fails; with the line that says why.
-    """
-    result = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
-    if result.returncode:
-        lines = [line.strip() for line in (result.stdout + result.stderr).splitlines() if line.strip()]
-        errors = [line for line in lines if line.lower().startswith("error")] or lines[-1:]
-        raise UserError(f"{' '.join(command)}: {reason(Exception(*errors[:1]))}")
-    return result.stdout
-
-
-def outputs(folder: Path, *stages: str) -> list[str]:
-    """The paths of what the named stages of `dvc.yaml` write; where none is named, all of them."""
-    pipeline = YAML(typ="safe").load(folder / "dvc.yaml")["stages"]
-    return [
-        next(iter(out)) if isinstance(out, dict) else out
-        for stage in stages or pipeline
-        for kind in ("outs", "metrics", "plots")
-        for out in pipeline[stage].get(kind, [])
-    ]
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def clone_without_results(folder: Path) -> None:
-    """Clone HEAD, and remove from the clone all that its pipeline writes."""
-    call(Path.cwd(), "git", "clone", "--quiet", ".", str(folder))
-    remove_results(folder)
-
-
-def remove_results(folder: Path) -> None:
-    for name in [*outputs(folder), "dvc.lock"]:
-        (folder / name).unlink(missing_ok=True)
-
-
 def reproduce(folder: Path, where: Callable[[], AbstractContextManager[None]] = nullcontext) -> Hashes:
     """`dvc repro` from nothing, in the surroundings that `where` makes: every output and dvc.lock."""
     clone_without_results(folder)
@@ -177,9 +129,6 @@ def by_queue_worker(folder: Path) -> Hashes:
     """An experiment with the committed parameters through DVC's queue: every output and dvc.lock."""
     clone_without_results(folder)
     # DVC drops an experiment that changes nothing: its baseline has no results at all.
-    call(folder, "git", "config", "user.name", "Benchmark")
-    call(folder, "git", "config", "user.email", "benchmark@example.org")
-    call(folder, "git", "config", "commit.gpgsign", "false")
     call(folder, "git", "commit", "--all", "--quiet", "--message=Without results")
     seed = YAML(typ="safe").load(folder / "params.yaml")["seed"]
     call(folder, sys.executable, "-m", "src.sweep", "--workers", "1", f"seed={seed}")

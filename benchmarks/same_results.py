@@ -6,19 +6,21 @@ and compares every output byte for byte. Not `dvc.lock`, which names the code.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.repeatability import Hashes, call, outputs, remove_results, sha256
+from benchmarks.clones import call, clone, outputs, remove_results
+from benchmarks.repeatability import Hashes
+from src.command_line import command_parser
 from src.experiments.record import commit_of
+from src.runtime.digests import sha256
 from src.runtime.errors import UserError, run
 
 
 def results(revision: str, commit: str, folder: Path) -> Hashes:
     """The SHA-256 of every output of a revision's pipeline, run from nothing in `folder`."""
     print(f"{revision} …", flush=True)
-    call(Path.cwd(), "git", "clone", "--quiet", ".", str(folder))
+    clone(folder)
     call(folder, "git", "checkout", "--quiet", "--detach", commit)
     remove_results(folder)
     call(folder, "dvc", "repro")
@@ -26,7 +28,7 @@ def results(revision: str, commit: str, folder: Path) -> Hashes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = command_parser("benchmarks.same_results", __doc__)
     parser.add_argument("a", metavar="A", help="a commit, branch or tag")
     parser.add_argument("b", metavar="B")
     arguments = parser.parse_args()

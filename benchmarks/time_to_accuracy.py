@@ -8,11 +8,11 @@ the 98.94 % after 50 epochs of about 28 s of a LeNet-5 that this repository take
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.clones import call, clone
 from benchmarks.record import record, spread
 from src.runtime.errors import run
 
@@ -27,11 +27,11 @@ def main() -> None:
     taken, accuracies = [], []
     for seed in range(SEEDS):
         with tempfile.TemporaryDirectory(prefix="time-to-accuracy-") as folder:
-            subprocess.run(("git", "clone", "--quiet", ".", folder), check=True)
+            clone(Path(folder))
             started = time.perf_counter()
             settings = ("dataset=MNIST", *SETTINGS, f"seed={seed}")
             command = ["dvc", "exp", "run", *(word for value in settings for word in ("-S", value))]
-            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+            call(Path(folder), *command)
             taken.append(time.perf_counter() - started)
             metrics = {
                 name: json.loads(Path(folder, "metrics", f"{name}.json").read_text())

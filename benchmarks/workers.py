@@ -12,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
+from benchmarks.clones import call, clone
 from benchmarks.record import record, spread
 from src.params import TrainParams, read
-from src.runtime.errors import run
+from src.runtime.errors import UserError, run
 
 ROUNDS = 1
 EXPERIMENTS = 8
@@ -38,22 +40,16 @@ def sweep(folder: str, workers: int, values: str) -> tuple[float, float]:
             if re.match(rf"\d+/{EXPERIMENTS} ", line):
                 ended.append(time.monotonic())
     if process.returncode or len(ended) != EXPERIMENTS:
-        raise subprocess.CalledProcessError(process.returncode, command)
+        raise UserError(f"{len(ended)} of {EXPERIMENTS} experiments ended, see above")
     whole = 60 * EXPERIMENTS / (time.monotonic() - started)
     return whole, 60 * (EXPERIMENTS - workers) / (ended[-1] - ended[workers - 1])
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="workers-", ignore_cleanup_errors=True) as folder:
-        subprocess.run(("git", "clone", "--quiet", ".", folder), check=True)
-        for command in (
-            ("dvc", "exp", "run", "-S", "dataset=MNIST", "-S", "epochs=1"),  # prepares MNIST
-            ("git", "config", "user.name", "Benchmark"),
-            ("git", "config", "user.email", "benchmark@example.org"),
-            ("git", "config", "commit.gpgsign", "false"),
-            ("git", "commit", "--all", "--quiet", "--message=MNIST"),
-        ):
-            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        clone(Path(folder))
+        call(Path(folder), "dvc", "exp", "run", "-S", "dataset=MNIST", "-S", "epochs=1")  # prepares MNIST
+        call(Path(folder), "git", "commit", "--all", "--quiet", "--message=MNIST")
         rates: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
         tried = 0
         for number in range(1, ROUNDS + 1):

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from benchmarks import repeatability
+from benchmarks.clones import call, environment, remove_results
 from benchmarks.repeatability import (
     EMULATED,
     EMULATOR,
@@ -20,7 +20,6 @@ from benchmarks.repeatability import (
     SkippedError,
     attempt,
     busy_cores,
-    remove_results,
     run_short,
     weights_sha256,
     why_not_emulated,
@@ -107,13 +106,13 @@ def test_every_library_is_held_to_avx2_and_one_thread(package: str, variables: d
 def test_a_clone_gets_no_pin_from_the_process_that_checks_it(tmp_path: Path) -> None:
     assert os.environ["OMP_NUM_THREADS"] == os.environ["LENET_THREADS"] == "1"
     program = "import os; print(*(os.environ.get(name) for name in ('OMP_NUM_THREADS', 'LENET_THREADS')))"
-    assert repeatability.call(tmp_path, sys.executable, "-c", program) == "None None\n"
+    assert call(tmp_path, sys.executable, "-c", program) == "None None\n"
 
 
 def test_a_command_that_fails_says_why_in_one_line(tmp_path: Path) -> None:
     program = "print('error: no such thing\\nERROR: failed to reproduce'); exit(1)"
     with pytest.raises(UserError) as refusal:
-        repeatability.call(tmp_path, sys.executable, "-c", program)
+        call(tmp_path, sys.executable, "-c", program)
     assert str(refusal.value).endswith(": error: no such thing")
 
 
@@ -185,11 +184,11 @@ def test_an_emulated_processor_gives_the_same_bytes(
 @needs_emulator
 def test_a_processor_without_avx2_computes_too_and_says_so(fresh_clone: Callable[[], Clone]) -> None:
     clone = fresh_clone()
-    repeatability.call(clone.path, sys.executable, "-m", "stages.prepare")
+    call(clone.path, sys.executable, "-m", "stages.prepare")
     trained = subprocess.run(
         (EMULATOR, "-cpu", "Nehalem", sys.executable, "-m", "stages.train"),
         cwd=clone.path,
-        env=repeatability.environment(),
+        env=environment(),
         capture_output=True,
         text=True,
     )

@@ -4,9 +4,9 @@ The experiment is called by the recipe and the seed of params.yaml, and sets eve
 with a seed that the study has run, it is that run, to the last digit.
 """
 
-import argparse
 import os
 
+from src.command_line import command_parser
 from src.params import Params, read
 from src.runtime.errors import UserError, run
 from studies.benchmark.page import expected
@@ -14,7 +14,7 @@ from studies.benchmark.recipes import read_recipes
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = command_parser("studies.benchmark.recipe", __doc__)
     parser.add_argument("name", nargs="?", default="", metavar="NAME")
     name = parser.parse_args().name
     recipes = read_recipes()
