@@ -509,6 +509,18 @@ def add_to_three_splits(path: str) -> Callable[[Path], None]:
     return spoil
 
 
+def with_parts_in(*names: str) -> Callable[[Path], None]:
+    """Folders that hold `train` and `test`, and nothing beside them."""
+
+    def spoil(folder: Path) -> None:
+        empty(folder)
+        for name in names:
+            for part in ("train", "test"):
+                write_pictures(folder / name / part, THREE)
+
+    return spoil
+
+
 def files_of_dvcs_cache(folder: Path) -> None:
     cached = Path(".dvc/cache/files/md5/ab/cdef")
     cached.parent.mkdir(parents=True)
@@ -570,8 +582,12 @@ def blank(folder: Path) -> None:
             ]
         ),
         (
-            lambda folder: [write_pictures(folder / "shells" / part, THREE) for part in ("train", "test")],
+            with_parts_in("shells"),
             "data/own/shells/shells: holds test, train; expected them in data/own/shells",
+        ),
+        (
+            with_parts_in("cat", "dog"),
+            "data/own/shells/cat: no pictures in it, but the folder test; expected pictures in the folder of",
         ),
         (
             add_to_three_splits("test/1.png"),

@@ -66,16 +66,18 @@ def test_the_fingerprint_is_of_every_file(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_changed_picture_makes_other_experiments(repository: Clone) -> None:
     """What an earlier sweep has found is not taken for a result of other images."""
     Path("dvc.yaml").write_text(
-        "stages: {prepare: {deps: [src/data]}, mine: {cmd: echo}, each: {foreach: [a], do: {cmd: echo}}}"
+        "stages: {one: {cmd: echo, deps: [src]}, mine: {cmd: echo}, each: {foreach: [a], do: {cmd: echo}}}"
     )
     kinds = ("in git", "in dvc", "in neither")
     for name in kinds:
         write_pictures(Path("data/own", name), {"a": 2})
-    Path("data/own/in dvc.dvc").write_text("outs: []")
-    Path("data/own/.gitignore").write_text("/in dvc")
+    repository.run("dvc", "init", "--quiet")
+    repository.run("dvc", "add", "--quiet", "data/own/in dvc")
     repository.git("add", "dvc.yaml", "data/own/in git", "data/own/in dvc.dvc", "data/own/.gitignore")
     repository.git("commit", "--message=Shells")
     seen = [uncommitted_code()]
+    os.utime("data/own/in dvc/a/00001.png")
+    assert uncommitted_code() == seen[0], "the same pictures as in DVC"
     for name in kinds:
         picture(9).save(Path("data/own", name, "a/00000.png"))
         seen.append(uncommitted_code())

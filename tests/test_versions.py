@@ -95,6 +95,10 @@ def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path
     assert refusal(shared, "get", "lenet5", "--stage", "prod", "--repo", bare, "--out", got) == (
         f"{got} exists; expected another --out, or that it is removed"
     )
+    folder = tmp_path / "got"
+    folder.mkdir()
+    into = versions(shared, "get", "lenet5", "--repo", bare, "--out", str(folder)).stdout
+    assert (into, (folder / "model.pt").read_bytes()) == (f"{folder}/model.pt\n", model)
     empty = tmp_path / "empty"
     empty.mkdir()
     assert refusal(shared, "get", "lenet5", "--repo", str(empty)) == (

@@ -123,7 +123,7 @@ def wilson_interval(hits: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np
 
 
 def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
-    """Predictions sorted into M = 15 bins by their confidence; bin m holds those in ((m - 1) / M, m / M].
+    """Predictions sorted into M bins by their confidence; bin m holds those in ((m - 1) / M, m / M].
 
     Args:
         confidence: of the predicted class, float [N] in [0, 1].

@@ -124,8 +124,8 @@ def _classes(folder: Path) -> dict[str, Path]:
 
 def folders(folder: Path) -> list[Path]:
     """The folders in a folder, sorted; hidden ones are left out, and what a Mac puts into a zip file."""
-    found = (path for path in folder.iterdir() if path.is_dir())
-    return sorted(path for path in found if not path.name.startswith((".", "__MACOSX")))
+    found = (path for path in folder.iterdir() if path.is_dir() and path.name != "__MACOSX")
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def _class_of(folder: Path) -> str:
@@ -141,7 +141,7 @@ def _is_picture(path: Path) -> bool:
 def _nothing_in(folder: Path) -> str:
     """What to say of a class without training pictures."""
     if nested := folders(folder):
-        if {path.name for path in nested} <= {*PARTS}:
+        if folders(folder.parent) == [folder] and {path.name for path in nested} <= {*PARTS}:
             return (
                 f"{folder}: holds {', '.join(path.name for path in nested)}; expected them in {folder.parent}"
             )

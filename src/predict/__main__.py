@@ -72,7 +72,8 @@ def refuse_to_replace(plot: Path, words: list[str]) -> None:
 
     `--plot homework/*.png` names the first of them as the figure.
     """
-    folders = {Path(word).resolve().parent for word in words if Path(word).is_file()}
+    found = [Path(word).resolve() for word in words if Path(word).exists()]
+    folders = {path if path.is_dir() else path.parent for path in found}
     if plot.exists() and plot.resolve().parent in folders:
         raise UserError(
             f"--plot: {shown(plot)} exists, beside the pictures; expected a new name, or that it is removed"

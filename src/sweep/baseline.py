@@ -9,7 +9,7 @@ from src.experiments.record import git, head
 from src.runtime.errors import UserError
 from src.runtime.paths import OWN_DATA, PARAMS_FILE, PIPELINE_FILE
 from src.runtime.yaml_text import read_yaml
-from src.sweep.own_data import datasets_outside_git, fingerprint
+from src.sweep.own_data import datasets_in_no_commit, fingerprint
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,5 @@ def uncommitted_code() -> str:
     if unknown := [path for path in new if path.endswith(".py")]:
         raise UserError(f"{unknown[0]} is not in git; expected `git add {unknown[0]}` before a sweep")
     changes = git("diff", "HEAD", "--", str(PIPELINE_FILE), *code, str(OWN_DATA))
-    # Those that DVC has are among them: it runs experiments with their pictures as they are now.
-    outside = datasets_outside_git()
-    return changes + fingerprint(outside) if outside else changes
+    own = datasets_in_no_commit()
+    return changes + fingerprint(own) if own else changes

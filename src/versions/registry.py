@@ -70,7 +70,8 @@ def fetch(name: str, version: str | None, stage: str | None, repository: str, ou
     wanted = f"{name}@{version}" if version else f"{name}#{stage}" if stage else name
     try:
         found = artifacts_show(name, version, stage, repository)
-        target = out or Path(Path(found["path"]).name)
+        own_name = Path(found["path"]).name
+        target = out / own_name if out and out.is_dir() else out or Path(own_name)
         if target.exists():
             raise UserError(f"{target} exists; expected another --out, or that it is removed")
         Repo.get(repository, found["path"], out=str(target), rev=found["rev"])

@@ -50,7 +50,7 @@ def expected(name: str, recipe: dict[str, Any]) -> Expected | None:
     (row,) = summarise(pd.DataFrame(found["rows"].values())).to_dict("records")
     # Only seed 0 is run again after a change of the code: the other seeds may be from another machine.
     times = json.loads((FOLDER / "times" / f"{name}.json").read_text())["rows"]
-    processor = times["0"]["processor"]
+    processor = times["0"].get("processor", "unknown processor")
     there = [times[seed] for seed in found["rows"] if times[seed].get("processor") == processor]
     half = f" ± {100 * row['test_accuracy_interval']:.2f}" if row["n"] > 1 else ""
     return Expected(

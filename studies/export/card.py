@@ -142,15 +142,16 @@ def mistakes_text(confusion: pd.DataFrame, per_class: pd.DataFrame) -> str:
     # Of a class without test images nothing was measured.
     worst = per_class[per_class["support"] > 0].sort_values(["f1", "class"], kind="stable").head(MISTAKES)
     typical = int(per_class.loc[per_class["support"] > 0, "support"].median())
+    lowest, _ = interval(typical, typical)
     shown = worst.assign(
         **{"class": worst["class"].map(literal)},
         **{key: worst[key].map("{:.4f}".format) for key in ("precision", "recall", "f1")},
     )
     return (
         f"The most frequent mistakes on the test split:\n\n{listed or '- none'}\n\n"
-        f"The classes with the lowest F1:\n\n{table_of(shown)}\n\nWith {typical:,} test images of a class, "
-        f"as here, even a recall of 1 has a 95 % interval from {interval(typical, typical)[0]:.2f} on "
-        "(Wilson): smaller differences between classes may be chance."
+        f"The classes with the lowest F1:\n\n{table_of(shown)}\n\nThe median class has {typical:,} test "
+        f"images. With so many, the 95 % interval of a recall of 1 begins at {lowest:.2f} (Wilson): "
+        f"differences between classes that are smaller than {1 - lowest:.2f} may be chance."
     )
 
 
