@@ -3,10 +3,10 @@
 Both train the same network on MNIST with AdamW and report the epoch's loss and accuracy: LeNet-5 with the
 batch size of params.yaml and with 256, and `convnet` with 128. Both have the same cores, one and two. Of two
 cores, this repository uses each for a training of its own, and their sum is compared; the other loop trains
-one network with a thread on each. It is written as the tutorials of PyTorch and torchvision write it, with
-default settings but for the pinned kernels, which are those of both, and runs without worker processes and
-with two; the faster of the two is compared. Each round runs in processes of its own, in turn, so that a
-machine whose speed drifts slows all of them.
+one network with both. It is written as the tutorials of PyTorch and torchvision write it, on the kernels that
+`src` pins for both, and runs without worker processes, with a thread for each core, and with two of them and
+one thread, which would otherwise want the workers' cores; the faster of the two is compared. Each round runs
+in processes of its own, in turn, so that a machine whose speed drifts slows all of them.
 
 `python -m benchmarks.throughput`, with MNIST at hand, on Linux.
 """
@@ -78,7 +78,8 @@ def dataloader_loop(raw: Path, network: str, batch_size: int, workers: int) -> f
 
     params = read(TrainParams)
     device = select_device()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))  # PyTorch's default; `src` has pinned it to one
+    if not workers:
+        torch.set_num_threads(len(os.sched_getaffinity(0)))  # `src` has pinned it to one
     model = build_model(params.network() | {"model": network}, seed=0).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=params.lr, weight_decay=params.weight_decay)
     steps = [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
