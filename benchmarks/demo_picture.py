@@ -25,6 +25,17 @@ PORT = 8765
 SEVEN = [(0.27, 0.22), (0.5, 0.2), (0.74, 0.19), (0.68, 0.35), (0.58, 0.55), (0.5, 0.72), (0.46, 0.86)]
 
 
+def seven(browser: Browser) -> bytes:
+    """A PNG of the page, once a seven has been drawn on it and both models have answered."""
+    browser.size(1100, 780)
+    browser.visit(f"http://127.0.0.1:{PORT}")
+    left, top, width = browser.evaluate("(({x, y, width}) => [x, y, width])(canvas.getBoundingClientRect())")
+    browser.drag([(left + width * x, top + width * y) for x, y in SEVEN])
+    browser.wait("!asking && document.querySelectorAll('article').length === 2")
+    time.sleep(0.5)
+    return browser.picture(whole=False)
+
+
 def main() -> None:
     parser = command_parser("benchmarks.demo_picture", __doc__)
     parser.add_argument("model", metavar="MODEL")
@@ -33,21 +44,13 @@ def main() -> None:
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
         tempfile.TemporaryDirectory() as folder,
-        closing(Browser(Path(folder))) as browser,
     ):
         try:
             assert server.stdout is not None
             if not server.stdout.readline():  # its address, once it listens
                 raise UserError("the server has ended, see above")
-            browser.size(1100, 780)
-            browser.visit(f"http://127.0.0.1:{PORT}")
-            left, top, width = browser.evaluate(
-                "(({x, y, width}) => [x, y, width])(canvas.getBoundingClientRect())"
-            )
-            browser.drag([(left + width * x, top + width * y) for x, y in SEVEN])
-            browser.wait("!asking && document.querySelectorAll('article').length === 2")
-            time.sleep(0.5)
-            picture = browser.picture(whole=False)
+            with closing(Browser(Path(folder))) as browser:
+                picture = seven(browser)
         finally:
             server.terminate()
     with Image.open(io.BytesIO(picture)) as shot:
