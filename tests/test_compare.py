@@ -485,5 +485,6 @@ def test_markdown_shows_the_numbers_of_the_metrics_files(clone: Clone, compared:
 
 def test_parameters_that_json_has_no_type_for(compared: Compare, clone: Clone) -> None:
     with (clone.path / "params.yaml").open("a") as file:
-        file.write("made: 2026-11-30\n")
-    assert compared.json(clone, "main", "workspace")["parameters"]["made"] == [None, "2026-11-30"]
+        file.write("made: 2026-11-30\nat: 2026-11-30 10:00:00\n")
+    found = compared.json(clone, "main", "workspace")["parameters"]
+    assert (found["made"], found["at"]) == ([None, "2026-11-30"], [None, "2026-11-30 10:00:00"])

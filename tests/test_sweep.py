@@ -55,6 +55,12 @@ def test_a_name_stands_for_parameters_and_code(params: Params) -> None:
     assert name("lr=0.01", base) != name("lr=0.01", base, code="+ a changed line")
     (first,), (second,) = (parse_grid(words, base) for words in (["seed=3", "lr=1"], ["lr=1", "seed=3"]))
     assert first.name == second.name
+    long = [
+        f"{key}={base[key]}" for key in ("optimizer", "lr", "momentum", "weight_decay", "init", "schedule")
+    ]
+    names = [combination.name for combination in parse_grid([*long, "epochs=5", "seed=0..999"], base)]
+    assert len(set(names)) == 1000
+    assert re.fullmatch(r"optimizer-.{70}_seed-0-[0-9a-f]{12}", names[0])
     assert parse_grid(
         ["epochs=1"] + [f"{key}={value}" for key, value in base.items() if key != "epochs"], base
     )

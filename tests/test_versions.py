@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from src.compare.revisions import Revision
+from src.runtime.errors import UserError
 from src.versions.origin import origins
+from src.versions.registry import register
 from tests.conftest import Clone
 
 
@@ -197,6 +199,27 @@ def test_a_model_is_of_the_commits_that_brought_it_the_oldest_first_and_of_exper
     git("commit", "--quiet", "--all", "--message=6")
     (merge,), names = origins(Path("model.pt"))
     assert (merge.commit, names) == (git("rev-parse", "HEAD").strip(), ["main"])
+
+
+def test_files_of_a_folder_by_any_name_but_hidden_ones(repository: Clone) -> None:
+    Path("plots").mkdir()
+    for name in ("a.png", "\udcff.png", ".hidden.png", "a.csv"):
+        Path("plots", name).touch()
+    repository.git("add", ".")
+    repository.git("commit", "--quiet", "--message=1")
+    for revision in (Revision("HEAD", "HEAD"), Revision("workspace", None)):
+        assert revision.files("plots", ".png") == ["plots/a.png", "plots/\udcff.png"]
+
+
+@pytest.mark.parametrize(
+    "text", ["artifacts:", "artifacts: [lenet5]", "artifacts: {lenet5: {}}", "<<<<<<< HEAD"]
+)
+def test_registering_where_dvc_yaml_is_invalid(repository: Clone, text: str) -> None:
+    Path("dvc.yaml").write_text(text)
+    repository.git("add", ".")
+    repository.git("commit", "--quiet", "--message=1")
+    with pytest.raises(UserError, match=r"^dvc\.yaml of HEAD is invalid; expected"):
+        register("lenet5", None, "HEAD")
 
 
 def test_what_is_no_longer_a_version_is_not_called_one(repository: Clone) -> None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from src.command_line import command_parser
@@ -209,7 +208,7 @@ def main() -> None:
     except DvcException as error:
         raise UserError(reason(error)) from None
     if arguments.json:
-        print(json.dumps({"split": split, **found}, indent=2, default=date.isoformat))
+        print(json.dumps({"split": split, **found}, indent=2, default=str))
         return
     if arguments.test:
         lines = [f"> {LAST_LOOK}", "", *lines] if arguments.markdown else [LAST_LOOK, *lines]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
@@ -78,11 +79,11 @@ class Revision:
     def files(self, folder: str, suffix: str) -> list[str]:
         """The paths of a folder's files that end in `suffix`, sorted; hidden ones are left out."""
         if self.commit is None:
-            paths = [path.as_posix() for path in Path(folder).glob(f"[!.]*{suffix}")]
+            paths = [path.as_posix() for path in Path(folder).glob(f"*{suffix}")]
         else:
             listed = git("ls-tree", "-z", "--name-only", self.commit, f"{folder}/") or b""
-            paths = [path for path in listed.decode().split("\0") if path.endswith(suffix)]
-        return sorted(paths)
+            paths = [path for path in os.fsdecode(listed).split("\0") if path.endswith(suffix)]
+        return sorted(path for path in paths if not Path(path).name.startswith("."))
 
 
 def git(*arguments: str) -> bytes | None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from src.figures.images import CHANNELS_SHOWN
 from src.predict.classifiers import Classifier, OnnxClassifier, TorchClassifier
 from src.predict.predictions import Prediction, polarity
 from src.runtime.errors import UserError, reason
@@ -94,6 +93,8 @@ def _layers(classifier: Classifier, image: np.ndarray) -> list[dict[str, Any]]:
     if not isinstance(classifier, TorchClassifier):
         return []
     from matplotlib import colormaps
+
+    from src.figures.images import CHANNELS_SHOWN
 
     layers = []
     for name, maps in classifier.feature_maps(image).items():

@@ -104,18 +104,26 @@ def _combination(values: dict[str, str], base: dict[str, Any], code: str) -> Com
     changed = base | {key: _scalar(value) for key, value in values.items()}
     params = parse(changed, Params, source="grid")
     decides = json.dumps([params.model_dump(), code], sort_keys=True)
-    # The seed last, wherever it was given: another command may want the same experiment.
-    words = [f"{key}-{values[key]}" for key in sorted(values, key=lambda key: key == SEED)]
-    readable = re.sub(r"[^A-Za-z0-9.+-]+|\.{2,}", "-", "_".join(words))
-    digest = hashlib.sha256(decides.encode()).hexdigest()[:6]
+    digest = hashlib.sha256(decides.encode()).hexdigest()
     unread = unread_keys(params)
     return Combination(
-        name=f"{readable[:80].rstrip('.')}-{digest}",
+        name=_name(values, digest),
         values=values,
         seed=params.seed,
         params=json.dumps(params.model_dump(exclude=set(unread)), sort_keys=True),
         unread={key: why for key, why in unread.items() if key in values},
     )
+
+
+def _name(values: dict[str, str], digest: str) -> str:
+    """The values in words; the longer they are cut, the more of the digest has to tell experiments apart."""
+    # The seed last, wherever it was given, and never cut: another command may want the same experiment.
+    words = (f"{key}-{value}" for key, value in values.items() if key != SEED)
+    readable, seed = (
+        re.sub(r"[^A-Za-z0-9.+-]+|\.{2,}", "-", text) for text in ("_".join(words), values.get(SEED, ""))
+    )
+    parts = [readable[:80].rstrip("."), f"seed-{seed}" if seed else ""]
+    return f"{'_'.join(filter(None, parts))}-{digest[: 6 if len(readable) <= 80 else 12]}"
 
 
 def _scalar(text: str) -> object:

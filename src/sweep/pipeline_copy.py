@@ -130,7 +130,9 @@ def run_pipeline(
 
 def _unpack(shipment: Shipment, params: str, folder: Path, cache: Path | None) -> None:
     with tarfile.open(fileobj=io.BytesIO(shipment.tree)) as tar:
-        tar.extractall(folder, filter="data")
+        # Before Python 3.11.4 there are no filters, nor the argument that names one.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(folder)
     (folder / PARAMS_FILE).write_text(params, encoding="utf-8")
     (folder / LOCK_FILE).write_text(shipment.lock, encoding="utf-8")
     settings = SETTINGS if cache is None else f'{SETTINGS}[cache]\n    dir = "{cache}"\n'

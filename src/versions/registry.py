@@ -29,7 +29,7 @@ def register(name: str, version: str | None, revision: str) -> str:
     from gto.exceptions import GTOException
 
     commit = commit_of(revision)
-    artifacts = _artifacts(commit)
+    artifacts = _artifacts(commit, revision)
     if name not in artifacts:
         known = ", ".join(artifacts) or "an artifact in dvc.yaml"
         raise UserError(f"{name!r} is no artifact of {revision}; expected {known}")
@@ -91,10 +91,15 @@ def fetch(name: str, version: str | None, stage: str | None, repository: str, ou
     return target
 
 
-def _artifacts(commit: str) -> dict[str, str]:
+def _artifacts(commit: str, revision: str) -> dict[str, str]:
     """The artifacts that `dvc.yaml` declares, with their paths."""
-    declared: Any = parse_yaml(git("show", f"{commit}:{PIPELINE_FILE}"))
-    return {name: artifact["path"] for name, artifact in declared.get("artifacts", {}).items()}
+    try:
+        declared: Any = parse_yaml(git("show", f"{commit}:{PIPELINE_FILE}"))
+        return {name: artifact["path"] for name, artifact in declared.get("artifacts", {}).items()}
+    except (ValueError, AttributeError, KeyError, TypeError):
+        raise UserError(
+            f"{PIPELINE_FILE} of {revision} is invalid; expected what `dvc stage list` reads there"
+        ) from None
 
 
 def _md5(commit: str, path: str) -> str:
