@@ -696,6 +696,18 @@ def test_an_accent_is_the_same_in_either_spelling(folder: Path) -> None:
     assert "warning: no test image of 'Birnen'; the test accuracy is of the other classes" in said
 
 
+def test_classes_that_a_split_lacks_are_told(folder: Path) -> None:
+    write_pictures(folder / "train", {"a": 9, "b": 9, "c": 9})
+    write_pictures(folder / "val", {"a": 4, "c": 4}, first=500)
+    write_pictures(folder / "test", {"a": 4, "b": 4}, first=700)
+    said: list[str] = []
+    divided(said)
+    assert [line for line in said if line.startswith("warning")] == [
+        "warning: no validation image of 'b'; the validation accuracy is of the other classes",
+        "warning: no test image of 'c'; the test accuracy is of the other classes",
+    ]
+
+
 def test_a_folder_that_is_not_there_is_refused(folder: Path) -> None:
     folder.rmdir()
     with pytest.raises(UserError, match="data/own/shells: no such folder"):

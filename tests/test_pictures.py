@@ -147,6 +147,42 @@ def test_sixteen_bits_and_a_turned_photograph() -> None:
     assert np.abs(found.astype(int) - GREY).mean() < 3
 
 
+TURNS = {  # what was done to the picture, by the orientation that undoes it
+    3: Image.Transpose.ROTATE_180,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "RGBA", "CMYK"])
+def test_a_turned_tiff_is_the_same_as_a_file_and_as_bytes(
+    tmp_path: Path, mode: str, orientation: int
+) -> None:
+    turned = seven().transpose(TURNS[orientation])
+    made = (
+        Image.fromarray(np.asarray(turned).astype(np.uint16) * 257)
+        if mode == "I;16"
+        else turned.convert(mode)
+    )
+    made.save(tmp_path / "turned.tif", tiffinfo={0x0112: orientation})
+    for source in (tmp_path / "turned.tif", (tmp_path / "turned.tif").read_bytes()):
+        np.testing.assert_array_equal(read_picture(source), GREY)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_white_may_be_zero_in_a_tiff(bits: int) -> None:
+    """Microscopes and scanners write these; Pillow does not."""
+    ink = np.array([[0, 2**bits - 1]], np.uint8 if bits == 8 else "<u2")
+    entries = {256: 2, 257: 1, 258: bits, 259: 1, 262: 0, 273: 8, 277: 1, 278: 1, 279: ink.nbytes}
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    content = struct.pack("<2sHI", b"II", 42, 8 + ink.nbytes) + ink.tobytes()
+    content += struct.pack("<H", len(entries)) + fields + struct.pack("<I", 0)
+    assert read_picture(content).tolist() == [[255, 0]]
+
+
 def bomb(size: int) -> bytes:
     """A PNG of a few kB that announces size × size pixels."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from src.data.splits import ImageFormat, Placement
 from src.runtime.errors import UserError, reason
@@ -54,9 +55,12 @@ def read_picture(source: Path | bytes, channels: int = 1) -> np.ndarray:
     Raises:
         UserError: why it is not a picture, or not one that can be read.
     """
-    content = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with Image.open(content, formats=FORMATS) as picture:
+        # Of a file that it knows by its name Pillow maps the pixels of some TIFFs, and turns those wrongly.
+        with (
+            io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as content,
+            Image.open(content, formats=FORMATS) as picture,
+        ):
             if picture.width * picture.height > MAX_PIXELS:
                 size = f"{picture.width:,} × {picture.height:,}"
                 raise UserError(f"{size} pixels; expected at most {MAX_PIXELS:,} in all")
@@ -86,6 +90,8 @@ def _pixels(picture: Image.Image, channels: int) -> np.ndarray:
         grey = np.empty(values.shape, np.uint8)
         for row, shades in enumerate(values):  # as below
             grey[row] = np.multiply(shades, 255 / 65535, dtype=np.float64)
+        if isinstance(picture, TiffImageFile) and picture.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0:
+            grey = 255 - grey  # 0 is white; Pillow sees to that up to 8 bits
         return grey if channels == 1 else np.repeat(grey[..., None], 3, axis=2)
     if "A" not in picture.getbands() and "transparency" not in picture.info:
         return np.asarray(picture.convert("L" if channels == 1 else "RGB"))

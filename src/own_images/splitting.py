@@ -45,7 +45,11 @@ def split_own_images(params: PrepareParams, *, report: Callable[[str], None]) ->
         parts = replace(parts, train=parts.train.subset(rest), test=parts.train.subset(drawn))
     parts = draw_validation(parts, params)
     report(describe(facts))
-    for note in (*counts(parts, facts.class_names), *untested(parts, facts.class_names), *duplicates(parts)):
+    for note in (
+        *counts(parts, facts.class_names),
+        *unmeasured(parts, facts.class_names),
+        *duplicates(parts),
+    ):
         report(note)
     return make_splits(params.dataset, facts, parts)
 
@@ -76,13 +80,15 @@ def counts(parts: Parts, class_names: list[str]) -> list[str]:
     return [header, *rows]
 
 
-def untested(parts: Parts, class_names: list[str]) -> list[str]:
-    """A line for the classes without a test image, of which the test accuracy says nothing."""
-    assert parts.test is not None
-    missing = [repr(class_names[label]) for label in set(range(len(class_names))) - set(parts.test.labels)]
-    if not missing:
-        return []
-    return [f"warning: no test image of {first_few(missing)}; the test accuracy is of the other classes"]
+def unmeasured(parts: Parts, class_names: list[str]) -> list[str]:
+    """A line for the classes without a validation image, and one for those without a test image."""
+    lines = []
+    for split, images in parts.splits().items():
+        missing = [repr(class_names[label]) for label in set(range(len(class_names))) - set(images.labels)]
+        if missing:
+            what = f"the {split} accuracy is of the other classes"
+            lines.append(f"warning: no {split} image of {first_few(missing)}; {what}")
+    return lines
 
 
 def share_by_content(images: Images, fraction: float, seed: str) -> tuple[np.ndarray, np.ndarray]:
