@@ -114,11 +114,12 @@ def test_base_and_head_are_run_and_compared(clone: Clone, tmp_path: Path) -> Non
     assert host.start(WORKFLOW, "comment", event) is None
     assert len(host.cached) == 2
 
-    # The first push to main, of what the pull request has run.
-    pushed = host.start(WORKFLOW, "compare", push("0" * 40, fork))
-    assert pushed is not None
-    assert "Running stage" not in pushed.log
-    assert "Nothing differs between `base` and `head`" in pushed.summary
+    # The first push to main, of what the pull request has run, and one that was forced.
+    for before in ("0" * 40, "1" * 40):
+        pushed = host.start(WORKFLOW, "compare", push(before, fork))
+        assert pushed is not None
+        assert "Running stage" not in pushed.log
+        assert "Nothing differs between `base` and `head`" in pushed.summary
     assert host.start(WORKFLOW, "comment", push("0" * 40, fork)) is None
 
 

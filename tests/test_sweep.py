@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from src.evaluation.seeds import MoreSeeds, Run
@@ -22,7 +23,7 @@ from src.sweep.__main__ import main, parse_arguments, run_by_halving
 from src.sweep.baseline import Baseline, uncommitted_code
 from src.sweep.experiments import ATTEMPTS, Sweep
 from src.sweep.grid import Combination, as_ranges, parse_grid, without_repetitions
-from src.sweep.queue_sweep import QueueSweep
+from src.sweep.queue_sweep import LOCK, QueueSweep
 from src.sweep.table import advice, conclusion
 from src.sweep.workers import queue_workers
 from tests import committed
@@ -225,6 +226,9 @@ def test_the_names_follow_the_code_of_the_pipeline(
             file.write("# changed\n")
         names.append(name())
     assert len(set(names)) == 4
+    for setting in ("external=true", "noprefix=true"):
+        clone.git("config", *f"diff.{setting}".split("="))
+        assert name() == names[-1], "however a user's git shows a change"
     (clone.path / "README.md").write_text("changed")
     with (clone.path / "src/serve/server.py").open("a") as file:
         file.write("# no stage runs it\n")
@@ -268,6 +272,20 @@ def test_a_module_that_git_does_not_know_is_refused(clone: Clone, command: Comma
     )
     clone.git("add", "src/networks/separable.py")
     assert uncommitted_code()
+
+
+def test_what_another_sweep_finishes_while_it_queues_is_not_queued_again(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clone.path)
+    (combination,) = parse_grid(["lr=0.01"], read(Params).model_dump(), uncommitted_code())
+    with FileLock(LOCK):
+        second = clone.start("python", "-m", "src.sweep", "lr=0.01")
+        assert second.stdout is not None
+        assert second.stdout.readline() == "another sweep is queueing here; waiting until it has\n"
+        add_experiments(clone, [Experiment(combination.name, {"lr": 0.01}, {"val_accuracy": 0.5})])
+    said, _ = second.communicate(timeout=240)
+    assert (second.returncode, "queued" in said, "50.00%" in said) == (0, False, True), said
 
 
 def test_a_signal_waits_until_an_experiment_is_queued(clone: Clone) -> None:

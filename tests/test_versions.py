@@ -41,6 +41,15 @@ def refusal(clone: Clone, *words: str) -> str:
     return refused.stderr.removeprefix("error: ").rstrip("\n")
 
 
+def test_a_remote_that_others_cannot_reach_is_refused(clone: Clone) -> None:
+    clone.dvc("remote", "add", "--quiet", "--default", "team", "../remote")
+    clone.git("commit", "--quiet", "--all", "--message=A remote")
+    assert refusal(clone, "register", "lenet5") == (
+        "models/model.pt: the remote of HEAD is a relative path, another one in each clone; expected an "
+        "absolute one, or an address"
+    )
+
+
 @pytest.mark.slow
 def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path) -> None:
     bare, tags = str(tmp_path / "shared.git"), lambda: shared.git("tag").split()

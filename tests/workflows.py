@@ -125,6 +125,7 @@ class Machine:
                 "GITHUB_WORKSPACE": str(self.workspace),
                 "GITHUB_STEP_SUMMARY": str(self.temporary / "summary"),
                 "GITHUB_REPOSITORY": self.github["repository"],
+                "GITHUB_EVENT_NAME": self.github["event_name"],
                 "RUNNER_TEMP": str(self.temporary),
                 **self.host.variables,
                 **self.contexts["env"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from src.experiments.record import git, head
+from src.experiments.record import git, head, workspace_tree
 from src.runtime.errors import UserError
 from src.runtime.paths import OWN_DATA, PARAMS_FILE, PIPELINE_FILE
 from src.runtime.yaml_text import read_yaml
@@ -61,6 +61,7 @@ def uncommitted_code() -> str:
     new = git("ls-files", "--others", "--exclude-standard", "--", *code).split("\n")
     if unknown := [path for path in new if path.endswith(".py")]:
         raise UserError(f"{unknown[0]} is not in git; expected `git add {unknown[0]}` before a sweep")
-    changes = git("diff", "HEAD", "--", str(PIPELINE_FILE), *code, str(OWN_DATA))
+    # The names of blobs: how `git diff` shows a change is for each user to set.
+    changes = git("diff-tree", "-r", "HEAD", workspace_tree(), "--", str(PIPELINE_FILE), *code, str(OWN_DATA))
     own = datasets_in_no_commit()
     return changes + fingerprint(own) if own else changes

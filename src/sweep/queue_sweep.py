@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from src.runtime.paths import OWN_DATA
 from src.sweep import queue
@@ -47,8 +48,14 @@ class QueueSweep(Sweep):
 
     def _run_the_rest(self) -> None:
         """Queue what is neither done nor queued, and wait."""
-        with self._lock:
+        try:
+            lock = self._lock.acquire(blocking=False)
+        except Timeout:
+            print("another sweep is queueing here; waiting until it has", file=sys.stderr, flush=True)
+            lock = self._lock.acquire()
+        with lock:
             known = queue.tasks()
+            self._notice_finished()  # what another sweep has finished since, while it had the lock
             self._ended_before |= {task.id for task in known if not task.is_waiting}
             waiting = {task.name for task in known if task.is_waiting}
             for name in self._left():

@@ -120,6 +120,7 @@ def _refuse_outdated(commit: str, revision: str) -> None:
 
 def _refuse_unpushed(path: str, commit: str, revision: str) -> None:
     from dvc.config import NoRemoteError
+    from dvc.config_schema import RelPath
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -127,7 +128,13 @@ def _refuse_unpushed(path: str, commit: str, revision: str) -> None:
     # The remote that the commit names: whoever fetches the version has no other settings.
     with Repo(rev=commit) as repo:
         try:
-            pushed = repo.cloud.get_remote_odb().exists(md5)
+            remote = repo.cloud.get_remote_odb()
+            if isinstance(repo.config["remote"][repo.config["core"]["remote"]]["url"], RelPath):
+                raise UserError(
+                    f"{path}: the remote of {revision} is a relative path, another one in each clone; expected "
+                    "an absolute one, or an address"
+                )
+            pushed = remote.exists(md5)
         except NoRemoteError:
             raise UserError(
                 f"{path}: {revision} names no remote; expected `dvc remote add -d NAME URL`, a commit of "
