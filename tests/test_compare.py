@@ -36,12 +36,12 @@ NOTHING = (Provenance(None, None), Provenance(None, None))
 def test_the_difference_in_words() -> None:
     assert result_lines(comparison(4, 13, 360)) == [
         "B - A: +2.50 percentage points, 95 % interval +0.13 to +5.28 (paired)",
-        "only A right: 4, only B right: 13; McNemar's test: p = 0.039",
+        "only A right: 4, only B right: 13; McNemar’s test: p = 0.039",
         "a significant difference between these two trainings: the 95 % interval excludes 0",
     ]
     assert result_lines(comparison(12, 4, 360)) == [
         "B - A: -2.22 percentage points, 95 % interval -4.94 to +0.11 (paired)",
-        "only A right: 12, only B right: 4; McNemar's test: p = 0.061",
+        "only A right: 12, only B right: 4; McNemar’s test: p = 0.061",
         "no significant difference: the 95 % interval includes 0",
     ]
     assert accuracy_lines("HEAD", "lr-0.01", comparison(4, 13, 360), "validation") == [

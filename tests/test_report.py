@@ -9,6 +9,7 @@ import platform
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,22 +22,21 @@ from dvc.repo import Repo
 from PIL import Image
 
 from benchmarks.browser import Browser
+from src.compare.facts import Facts
+from src.compare.groups import find_group, is_pattern
 from src.compare.provenance import Provenance
 from src.compare.revisions import Revision, parse_parameters, read_predictions, resolve
-from src.compare.values import flat
-from src.evaluation.paired import compare
-from src.evaluation.seeds import Run
+from src.compare.values import discordant_text, flat
+from src.evaluation.paired import Comparison, compare
 from src.report.__main__ import main
 from src.report.charts import COLOURS, CURVES, SHAPES, curve, decades, differences, style
-from src.report.judgements import Judgement, judge
+from src.report.judgements import Judgement, judge, judgement
 from src.report.page import _graph, extreme, render
 from src.report.revisions import (
-    ABSENT,
     COLUMNS,
     CONFUSION,
     EXPORT,
     HISTORY,
-    PREDICTIONS,
     Snapshot,
     Stage,
     load,
@@ -46,8 +46,8 @@ from src.report.tables import matrix, metrics
 from src.runtime.errors import UserError
 from src.runtime.paths import TEST_METRICS, TRAIN_METRICS
 from tests.conftest import Clone, Command, output
-from tests.experiments import add_experiment
-from tests.test_paired import predictions
+from tests.experiments import Experiment, add_experiment, add_experiments
+from tests.test_paired import comparison
 
 # A branch, a class and a commit may have such names.
 STRANGE = "a<b>&\"c'</script><script>window.ran=1</script><img/src='x'/onerror='window.ran=2'>"
@@ -290,7 +290,8 @@ def test_it_says_what_differs_and_whether_to_believe_it(
     monkeypatch.chdir(reported.path)
     with Repo() as repo:
         result = compare(*(read_predictions(resolve(repo, name)) for name in ("main", "lr-0.01")))
-    assert f"p = {result.p_value:.2g}; only main right: {result.only_a}, only lr-0.01 right" in page
+    numbers = discordant_text(result, "main", "lr-0.01")
+    assert re.search(rf"\(paired\); {re.escape(numbers)}</p>", page)
     change = f"{100 * result.difference:+.2f}".replace("-", "\N{MINUS SIGN}")
     assert f"validation accuracy {change} percentage points" in page
     assert "different validation images: dataset is Digits in main, FashionMNIST in workspace" in page
@@ -395,9 +396,7 @@ def history(first: float = 2.0) -> pd.DataFrame:
 
 
 def snapshot(name: str, **held: object) -> Snapshot:
-    nothing = Snapshot(
-        Revision(name, None), "", "", {}, {}, {}, {}, (), Provenance(None, None), {PREDICTIONS: ABSENT}
-    )
+    nothing = Snapshot(Revision(name, None), "", "", {}, {}, {}, {}, (), Provenance(None, None), {})
     return replace(nothing, **held)
 
 
@@ -462,95 +461,113 @@ def test_between_equal_accuracies_the_lower_loss_is_the_best() -> None:
     assert extreme("a", table, CURVES["loss"]).endswith("lowest validation loss 0.2, epoch 3")
 
 
-def with_predictions(name: str, table: pd.DataFrame, **held: object) -> Snapshot:
-    return snapshot(name, tables={PREDICTIONS: table.assign(confidence=0.5)}, **held)
+def facts(result: Comparison | str, **changed: object) -> Facts[Comparison | str]:
+    nothing = Provenance(None, None)
+    return replace(Facts("a", "b", "validation", result, {}, (nothing, nothing)), **changed)
 
 
 @pytest.mark.parametrize(
-    ("only_a", "only_b", "difference", "details", "begins"),
+    ("only_a", "only_b", "difference", "interval", "p_value", "begins"),
     [
-        (4, 13, 2.5, "95 % interval +0.13 to +5.28 (paired); McNemar’s test: p = 0.039;", "a significant"),
-        (13, 4, -2.5, "95 % interval −5.28 to −0.13 (paired); McNemar’s test: p = 0.039;", "a significant"),
-        (4, 12, 2.22, "95 % interval −0.11 to +4.94 (paired); McNemar’s test: p = 0.061;", "no significant"),
-        (12, 4, -2.22, "95 % interval −4.94 to +0.11 (paired); McNemar’s test: p = 0.061;", "no significant"),
+        (4, 13, 2.5, "+0.13 to +5.28", 0.039, "a significant"),
+        (13, 4, -2.5, "−5.28 to −0.13", 0.039, "a significant"),
+        (4, 12, 2.22, "−0.11 to +4.94", 0.061, "no significant"),
+        (12, 4, -2.22, "−4.94 to +0.11", 0.061, "no significant"),
     ],
 )
 def test_the_verdict_and_its_numbers(
-    only_a: int, only_b: int, difference: float, details: str, begins: str
+    only_a: int, only_b: int, difference: float, interval: str, p_value: float, begins: str
 ) -> None:
-    a = with_predictions("a", predictions(360 - only_b, only_b))
-    judged = judge(a, with_predictions("b", predictions(360 - only_a, only_a, first_wrong=only_b)))
+    judged = judgement(facts(comparison(only_a, only_b, 360)))
     assert judged.difference is not None
     assert 100 * judged.difference == pytest.approx(difference, abs=0.01)
-    assert details in judged.details
-    assert f"only a right: {only_a}, only b right: {only_b}" in judged.details
+    assert judged.details.endswith(
+        f" of 360 validation images; 95 % interval {interval} (paired); "
+        f"only a right: {only_a}, only b right: {only_b}; McNemar’s test: p = {p_value}"
+    )
     assert judged.verdict.startswith(begins)
 
 
-def test_groups_are_judged_by_their_seeds() -> None:
-    a = snapshot("a*", runs={seed: Run(value, 0.1) for seed, value in enumerate((0.95, 0.96, 0.97))})
-    b = snapshot("b*", runs={seed: Run(value, 0.1) for seed, value in enumerate((0.90, 0.92, 0.91))})
-    judged = judge(a, b)
-    assert judged.difference == pytest.approx(-0.05)
-    assert judged.verdict.startswith("a significant difference between the settings")
-    assert "96.00% ± 1.00 (n = 3) and 91.00% ± 1.00 (n = 3)" in judged.details
-    assert "95 % interval −7.48 to −2.52 (paired by seed, n = 3); Student’s t test" in judged.details
-    assert judged.p_value == pytest.approx(0.01307, abs=1e-5)
-    trained = {str(TRAIN_METRICS): {"val_accuracy": 0.96, "val_loss": 0.1}}
-    judged = judge(snapshot("main", metrics=trained, parameters={"seed": 2}), b)
-    assert judged.difference == pytest.approx(-0.05)
-    assert (judged.interval, judged.p_value) == (None, None)
-    assert "seed 2 alone" in judged.verdict
-    assert judged.details.endswith("; the difference is paired by seed, n = 1")
-    assert judge(snapshot("main"), b).verdict.startswith("main: no val_accuracy and val_loss in metrics/")
+def test_what_is_the_same_is_said_to_be() -> None:
+    identical = comparison(0, 0, 10)
+    same = judgement(facts(identical, b="workspace", same=True))
+    assert same.verdict == "the workspace is a: nothing differs"
+    assert judgement(facts(identical)).verdict == (
+        "no significant difference: both predict the same class for every image"
+    )
 
 
-def test_groups_with_other_images_are_not_judged() -> None:
-    runs = {seed: Run(0.9 + seed / 100, 0.1) for seed in range(3)}
-    for held, said in (
-        (
-            [{"parameters": {"dataset": "shells", "test_fraction": share}} for share in (0.1, 0.2)],
-            "test_fraction is 0.1 in a*, 0.2 in b*",
-        ),
-        (
-            [{"provenance": Provenance(None, {}, images={"data/prepared/val.npz": md5})} for md5 in "12"],
-            "data/prepared/val.npz is not the same in a* and b*",
-        ),
+@pytest.fixture
+def judged(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Judgement]:
+    """The judgement on two revisions or groups of a clone."""
+    monkeypatch.chdir(clone.path)
+
+    def found(repo: Repo, name: str) -> Snapshot:
+        if is_pattern(name):
+            return snapshot(name, group=find_group(repo, name))
+        return snapshot(name, revision=resolve(repo, name))
+
+    def judged(a: str, b: str) -> Judgement:
+        with Repo() as repo:
+            return judge(found(repo, a), found(repo, b))
+
+    return judged
+
+
+def test_groups_are_judged_by_their_seeds(clone: Clone, judged: Callable[[str, str], Judgement]) -> None:
+    accuracies = {"fast": (0.95, 0.96, 0.97), "slow": (0.90, 0.92, 0.91)}
+    experiments = [
+        Experiment(f"{name}-{seed}", {"seed": seed}, {"val_accuracy": accuracy})
+        for name, reached in accuracies.items()
+        for seed, accuracy in enumerate(reached)
+    ]
+    add_experiments(clone, [*experiments, Experiment("empty", {}, files={"metrics/train.json": "{}"})])
+    over_seeds = judged("fast*", "slow*")
+    assert over_seeds.difference == pytest.approx(-0.05)
+    assert over_seeds.verdict.startswith("a significant difference between the settings")
+    assert over_seeds.details == (
+        "96.00% ± 1.00 (n = 3) and 91.00% ± 1.00 (n = 3) of the validation images, mean ± sample standard "
+        "deviation; 95 % interval −7.48 to −2.52 (paired by seed, n = 3); Student’s t test: p = 0.013"
+    )
+    assert over_seeds.p_value == pytest.approx(0.01307, abs=1e-5)
+    alone = judged("fast-2", "slow*")
+    assert alone.difference == pytest.approx(-0.06)
+    assert (alone.interval, alone.p_value) == (None, None)
+    assert "seed 2 alone" in alone.verdict
+    assert alone.details.endswith("; the difference is paired by seed, n = 1")
+    assert judged("empty", "slow*").verdict.startswith("empty: no val_accuracy and val_loss in metrics/train")
+
+
+def test_nothing_is_said_of_noise_without_the_same_images(
+    clone: Clone, judged: Callable[[str, str], Judgement]
+) -> None:
+    first = "\n".join(clone.read("plots/val_predictions.csv").splitlines()[:2])
+    shells = {"dataset": "shells"}
+    add_experiments(
+        clone,
+        [
+            Experiment("short", {}, files={"plots/val_predictions.csv": first}),
+            Experiment("other", {"dataset": "MNIST"}),
+            Experiment("list", {}, files={"params.yaml": "[1, 2]"}),
+            *(Experiment(f"few-{seed}", shells | {"test_fraction": 0.1, "seed": seed}) for seed in (0, 1)),
+            *(Experiment(f"many-{seed}", shells | {"test_fraction": 0.2, "seed": seed}) for seed in (0, 1)),
+        ],
+    )
+    (clone.path / "plots/val_predictions.csv").unlink()
+    for a, b, reason in (
+        ("main", "workspace", "workspace: plots/val_predictions.csv is missing; `dvc repro` writes it"),
+        ("main", "short", "different images: 240 and 1"),
+        ("main", "other", "different validation images: dataset is Digits in main, MNIST in other"),
+        ("main", "list", "list: cannot read params.yaml (expected `key: value` lines, found list)"),
+        ("few*", "many*", "different validation images: test_fraction is 0.1 in few*, 0.2 in many*"),
     ):
-        a, b = (snapshot(name, runs=runs, **each) for name, each in zip(("a*", "b*"), held, strict=True))
-        assert judge(a, b).verdict == f"different validation images: {said}"
+        assert judged(a, b) == Judgement(b, reason)
 
 
 def test_a_worse_revision_is_drawn_on_the_left() -> None:
     judged = [Judgement("b", "", -0.05, (-0.07, -0.03), 0.01), Judgement("c", "not compared")]
     (row,) = differences(["a", "b", "c"], judged)["data"]["values"]
     assert [row[key] for key in ("difference", "low", "high")] == pytest.approx([-5, -7, -3])
-
-
-def test_what_is_the_same_is_said_to_be() -> None:
-    table = predictions(9, 1)
-    judged = judge(with_predictions("HEAD", table), with_predictions("workspace", table))
-    assert judged.verdict == "the workspace is HEAD: nothing differs"
-    other = with_predictions("workspace", table, parameters={"lr": 0.1})
-    assert judge(with_predictions("HEAD", table, parameters={"lr": 0.2}), other).verdict == (
-        "no significant difference: both predict the same class for every image"
-    )
-
-
-def test_nothing_is_said_of_noise_without_the_same_images() -> None:
-    table = predictions(9, 1)
-    whole = with_predictions("whole", table, parameters={"dataset": "Digits"})
-    for other, reason in (
-        (snapshot("old"), "old: plots/val_predictions.csv is missing; `dvc repro` writes it"),
-        (with_predictions("short", table[:1]), "different images: 10 and 1"),
-        (
-            with_predictions("other", table, parameters={"dataset": "MNIST"}),
-            "different validation images: dataset is Digits in whole, MNIST in other",
-        ),
-    ):
-        judged = judge(whole, other)
-        assert judged.difference is None
-        assert judged.verdict == reason
 
 
 def test_the_metrics_of_the_test_split_are_not_compared() -> None:

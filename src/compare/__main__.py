@@ -32,7 +32,7 @@ from src.compare.provenance import (
     value_words,
 )
 from src.compare.revisions import WORKSPACE, nothing_differs, resolve
-from src.compare.values import mean_text
+from src.compare.values import discordant_text, mean_text
 from src.evaluation.paired import Comparison, verdict
 from src.runtime.errors import UserError, reason, run
 
@@ -65,8 +65,7 @@ def result_lines(result: Comparison) -> list[str]:
     """The difference of two revisions and what to make of it."""
     return [
         difference_line(result.difference, result.interval, "paired"),
-        f"only A right: {result.only_a:,}, only B right: {result.only_b:,}; "
-        f"McNemar's test: p = {result.p_value:.2g}",
+        discordant_text(result, "A", "B"),
         verdict(result),
     ]
 
@@ -83,8 +82,7 @@ def group_lines(a: Group, b: Group, result: GroupComparison, split: str) -> list
         )
     lines.append(f"mean {split} accuracy ± sample standard deviation; the seed is the unit, not the image")
     if result.b.difference is not None:
-        paired = f"paired by seed, n = {len(result.seeds)}"
-        lines.append(difference_line(result.b.difference, result.b.interval, paired))
+        lines.append(difference_line(result.b.difference, result.b.interval, result.paired))
     return [*lines, result.verdict]
 
 

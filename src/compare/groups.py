@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from src.compare.provenance import Provenance, differing, differing_images, read_provenance
 from src.compare.revisions import Revision, read_parameters, resolve
 from src.compare.staleness import refuse_stale_results
+from src.compare.values import mean_text
 from src.evaluation.seeds import Run, Setting, compare_settings
 from src.runtime.errors import UserError
 from src.runtime.paths import TEST_METRICS, TRAIN_METRICS, VAL_SPLIT
@@ -53,6 +54,16 @@ class GroupComparison:
     seeds: list[int]
 
     @property
+    def means(self) -> list[str]:
+        """Of each group: `96.00% ± 1.00 (n = 3)`."""
+        return [f"{mean_text(setting)} (n = {setting.n})" for setting in (self.a, self.b)]
+
+    @property
+    def paired(self) -> str:
+        """What the difference and its interval are of."""
+        return f"paired by seed, n = {len(self.seeds)}"
+
+    @property
     def verdict(self) -> str:
         """Whether the difference is significant, or why that cannot be said."""
         if len(self.seeds) < 2:
@@ -79,14 +90,13 @@ def find_group(repo: Repo, pattern: str) -> Group:
     Raises:
         UserError: there are none, or they differ in more than the seed, or two have the same seed.
     """
-    if is_pattern(pattern):
-        listed = repo.experiments.ls(all_commits=True)
-        here = dict(listed.get(repo.scm.get_rev(), []))
-        elsewhere = [pair for pairs in listed.values() for pair in pairs if pair[0] not in here]
-        pairs = sorted([*here.items(), *elsewhere])
-        found = [Revision(name, commit) for name, commit in pairs if fnmatchcase(name, pattern)]
-    else:
-        found = [resolve(repo, pattern)]
+    if not is_pattern(pattern):
+        return group_of_one(resolve(repo, pattern))
+    listed = repo.experiments.ls(all_commits=True)
+    here = dict(listed.get(repo.scm.get_rev(), []))
+    elsewhere = [pair for pairs in listed.values() for pair in pairs if pair[0] not in here]
+    pairs = sorted([*here.items(), *elsewhere])
+    found = [Revision(name, commit) for name, commit in pairs if fnmatchcase(name, pattern)]
     if not found:
         raise UserError(f"{pattern!r} matches no experiment; `dvc exp list --all-commits` lists their names")
     parameters = [read_parameters(experiment) for experiment in found]
@@ -112,6 +122,12 @@ def find_group(repo: Repo, pattern: str) -> Group:
         experiments[seed] = experiment
     common = {key: value for key, value in parameters[0].items() if key != "seed"}
     return Group(pattern, dict(sorted(experiments.items())), common)
+
+
+def group_of_one(revision: Revision) -> Group:
+    """A revision as a group, to be compared with others by its seed."""
+    parameters = read_parameters(revision)
+    return Group(revision.name, {parameters.pop("seed", 0): revision}, parameters)
 
 
 def read_runs(group: Group, split: str = "validation") -> dict[int, Run]:

@@ -19,7 +19,7 @@ from src.compare.provenance import (
     differing_code,
     differing_environment,
 )
-from src.compare.values import cell_text, change_text, is_number, mean_text, percentage_points, signed
+from src.compare.values import cell_text, change_text, discordant_text, is_number, percentage_points, signed
 from src.evaluation.paired import Comparison, verdict
 from src.runtime.errors import printable
 from src.runtime.paths import TRAIN_METRICS
@@ -74,8 +74,7 @@ def revision_markdown(
         lines += _accuracies(facts, accuracies, result.difference, result.interval)
         lines += [
             "",
-            f"{result.images:,} images, paired; only {a} right: {result.only_a:,}, "
-            f"only {b} right: {result.only_b:,}; McNemar’s test: p = {result.p_value:.2g}. "
+            f"{result.images:,} images, paired; {discordant_text(result, a, b)}. "
             "One seed says little about a setting.",
         ]
     return [*lines, *_parameters(facts), *_metrics(facts, *metrics), *_training(facts), *_pictures(pictures)]
@@ -90,10 +89,9 @@ def group_markdown(facts: Facts[GroupComparison]) -> list[str]:
     else:
         heading = _heading(facts, difference, result.b.distinct, "mean ")
     lines = [f"## {heading}", "", _sentence(result.verdict), ""]
-    means = [f"{mean_text(setting)} (n = {setting.n})" for setting in (result.a, result.b)]
-    lines += _accuracies(facts, means, difference, interval, "mean ")
-    paired = f"paired by seed, n = {len(result.seeds)}: the seed is the unit, not the image"
-    lines += ["", f"Mean ± sample standard deviation; {paired}."]
+    lines += _accuracies(facts, result.means, difference, interval, "mean ")
+    unit = "the seed is the unit, not the image"
+    lines += ["", f"Mean ± sample standard deviation; {result.paired}: {unit}."]
     return [*lines, *_parameters(facts), *_training(facts)]
 
 

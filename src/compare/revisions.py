@@ -143,12 +143,12 @@ def read_predictions(revision: Revision, split: str = "validation") -> pd.DataFr
             raise ValueError("no rows")
         return table[["index", "actual", "predicted", "confidence", *table.columns.intersection(["image"])]]
     except (FileNotFoundError, PathMissingError):
-        raise UserError(f"{revision.name}: {missing_predictions(revision, split)}") from None
+        raise UserError(f"{revision.name}: {_missing_predictions(revision, split)}") from None
     except Exception as error:  # dvc, git and pandas each raise their own
         raise UserError(f"{revision.name}: cannot read {path} ({reason(error)})") from None
 
 
-def missing_predictions(revision: Revision, split: str) -> str:
+def _missing_predictions(revision: Revision, split: str) -> str:
     """What to do where a revision has no such predictions."""
     if revision.commit is None:
         return f"{SPLITS[split]} is missing; `dvc repro` writes it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 from typing import Any, TypeGuard
 
+from src.evaluation.paired import Comparison
 from src.evaluation.seeds import Setting
 
 LONGEST = 60
@@ -46,6 +47,14 @@ def percentage_points(interval: tuple[float, float]) -> str:
     """The ends of an interval of fractions."""
     low, high = (signed(100 * end) for end in interval)
     return f"{low} to {high}"
+
+
+def discordant_text(result: Comparison, a: str, b: str) -> str:
+    """What the verdict on two revisions follows from; `a` and `b` as the text is to name them."""
+    return (
+        f"only {a} right: {result.only_a:,}, only {b} right: {result.only_b:,}; "
+        f"McNemar’s test: p = {result.p_value:.2g}"
+    )
 
 
 def mean_text(setting: Setting) -> str:

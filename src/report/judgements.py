@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from src.compare.groups import RESULTS, check_same_images, compare_groups
-from src.compare.provenance import caveat, differing
-from src.compare.revisions import check_images, is_same, missing_predictions, nothing_differs
-from src.compare.staleness import refuse_stale_results
-from src.compare.values import is_number, mean_text, percentage_points
-from src.evaluation.paired import compare, verdict
-from src.evaluation.seeds import Run
-from src.report.revisions import ABSENT, PREDICTIONS, Snapshot
+from src.compare.facts import Facts, group_facts, revision_facts
+from src.compare.groups import GroupComparison, group_of_one
+from src.compare.provenance import caveat
+from src.compare.revisions import nothing_differs
+from src.compare.values import discordant_text, percentage_points
+from src.evaluation.paired import Comparison, verdict
+from src.evaluation.seeds import Setting
+from src.report.revisions import Snapshot
 from src.runtime.errors import UserError
 
 
@@ -39,81 +38,44 @@ class Judgement:
 
 
 def judge(baseline: Snapshot, other: Snapshot) -> Judgement:
-    """Ask `src.compare` whether two revisions' validation accuracies differ by more than noise."""
+    """Ask `src.compare` whether two validation accuracies differ by more than noise.
+
+    Where one of the two is a group, the other is compared by its seed, too.
+    """
     try:
-        changed = differing(baseline.parameters, other.parameters)
-        by_seed = baseline.is_group or other.is_group
-        if baseline.parameters and other.parameters:
-            dataset = baseline.parameters.get("dataset") if by_seed else None
-            check_images(changed, "validation", baseline.name, other.name, dataset)
-        for snapshot in (baseline, other):
-            if not snapshot.is_group:
-                refuse_stale_results(snapshot.revision, predictions=not by_seed)
-        if by_seed:
-            return _judge_groups(baseline, other)
-        return _judge_predictions(baseline, other, changed)
+        if baseline.group or other.group:
+            a, b = (each.group or group_of_one(each.revision) for each in (baseline, other))
+            return judgement(group_facts(a, b, "validation"))
+        return judgement(revision_facts(baseline.revision, other.revision, "validation"))
     except UserError as error:
         return Judgement(other.name, str(error))
 
 
-def _judge_predictions(baseline: Snapshot, other: Snapshot, changed: dict[str, tuple[Any, Any]]) -> Judgement:
-    for snapshot in (baseline, other):
-        if PREDICTIONS not in snapshot.tables:
-            problem = snapshot.problems[PREDICTIONS]
-            if problem == ABSENT:
-                problem = missing_predictions(snapshot.revision, "validation")
-            else:
-                problem = f"{PREDICTIONS} {problem}"
-            raise UserError(f"{snapshot.name}: {problem}")
-    tables = baseline.tables[PREDICTIONS], other.tables[PREDICTIONS]
-    trained = baseline.provenance, other.provenance
-    result = compare(*tables)
-    same = is_same(tables, changed, trained)
-    return Judgement(
-        other.name,
-        nothing_differs(baseline.name, other.name) if same else verdict(result),
-        result.difference,
-        result.interval,
-        result.p_value,
-        f"{result.accuracy_a:.2%} and {result.accuracy_b:.2%} of {result.images:,} validation images; "
-        f"95 % interval {percentage_points(result.interval)} (paired); "
-        f"McNemar’s test: p = {result.p_value:.2g}; only {baseline.name} right: {result.only_a:,}, "
-        f"only {other.name} right: {result.only_b:,}",
-        caveat(*trained, changed),
+def judgement(facts: Facts[Comparison | str] | Facts[GroupComparison]) -> Judgement:
+    """What a comparison comes to, in words."""
+    result = facts.result
+    if isinstance(result, str):
+        return Judgement(facts.b, result)
+    numbers: Comparison | Setting
+    if isinstance(result, GroupComparison):
+        numbers, said, paired = result.b, result.verdict, result.paired
+        test = "" if numbers.p_value is None else f"Student’s t test: p = {numbers.p_value:.2g}"
+        accuracies = (
+            f"{' and '.join(result.means)} of the validation images, mean ± sample standard deviation"
+        )
+    else:
+        numbers, paired = result, "paired"
+        said = nothing_differs(facts.a, facts.b) if facts.same else verdict(result)
+        test = discordant_text(result, facts.a, facts.b)
+        accuracies = (
+            f"{result.accuracy_a:.2%} and {result.accuracy_b:.2%} of {result.images:,} validation images"
+        )
+    interval = numbers.interval
+    ends = (
+        f"95 % interval {percentage_points(interval)} ({paired})"
+        if interval
+        else f"the difference is {paired}"
     )
-
-
-def _judge_groups(baseline: Snapshot, other: Snapshot) -> Judgement:
-    check_same_images(baseline.name, other.name, (baseline.provenance, other.provenance))
-    result = compare_groups(_runs(baseline), _runs(other))
-    a, b = result.a, result.b
-    means = " and ".join(f"{mean_text(side)} (n = {side.n})" for side in (a, b))
-    details = [f"{means} of the validation images, mean ± sample standard deviation"]
-    paired = f"paired by seed, n = {len(result.seeds)}"
-    if b.interval is not None:
-        details.append(f"95 % interval {percentage_points(b.interval)} ({paired})")
-    elif b.difference is not None:
-        details.append(f"the difference is {paired}")
-    if b.p_value is not None:
-        details.append(f"Student’s t test: p = {b.p_value:.2g}")
-    return Judgement(
-        other.name,
-        result.verdict,
-        b.difference,
-        b.interval,
-        b.p_value,
-        "; ".join(details),
-        # No parameter that explains other images differs: `judge` has refused that.
-        caveat(baseline.provenance, other.provenance, ()),
-    )
-
-
-def _runs(snapshot: Snapshot) -> dict[int, Run]:
-    """Of a group, or of one revision as a group of its own."""
-    if snapshot.is_group:
-        return snapshot.runs
-    path, accuracy, loss = RESULTS["validation"]
-    values = snapshot.metrics.get(str(path), {})
-    if not (is_number(values.get(accuracy)) and is_number(values.get(loss))):
-        raise UserError(f"{snapshot.name}: no {accuracy} and {loss} in {path}; `dvc repro` writes them")
-    return {snapshot.parameters.get("seed", 0): Run(values[accuracy], values[loss])}
+    details = "; ".join(filter(None, (accuracies, ends, test)))
+    caution = caveat(*facts.trained, facts.parameters)
+    return Judgement(facts.b, said, numbers.difference, interval, numbers.p_value, details, caution)

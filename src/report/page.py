@@ -59,7 +59,7 @@ def render(snapshots: list[Snapshot], written_with: dict[str, str], vega: str) -
     return templates.get_template("page.html").render(
         snapshots=snapshots,
         names=[snapshot.name for snapshot in snapshots],
-        groups=[snapshot.name for snapshot in snapshots if snapshot.is_group],
+        groups=[snapshot.name for snapshot in snapshots if snapshot.group],
         styles=styles,
         judgements=judgements,
         parameters=parameters(snapshots),
@@ -69,7 +69,7 @@ def render(snapshots: list[Snapshot], written_with: dict[str, str], vega: str) -
         matrices=[
             matrix(snapshot) | {"position": position}
             for position, snapshot in enumerate(snapshots)
-            if not snapshot.is_group
+            if not snapshot.group
         ],
         pictures=_pictures(snapshots),
         pipelines=_pipelines(snapshots),
@@ -145,7 +145,7 @@ def _charts(snapshots: list[Snapshot], judgements: list[Judgement]) -> dict[str,
     best_epochs = {
         snapshot.name: snapshot.metrics[str(TRAIN_METRICS)].get("best_epoch")
         for snapshot in snapshots
-        if str(TRAIN_METRICS) in snapshot.metrics and not snapshot.is_group
+        if str(TRAIN_METRICS) in snapshot.metrics and not snapshot.group
     }
     charts = {name: curve(kind, names, histories, best_epochs) for name, kind in CURVES.items() if histories}
     if any(judged.interval for judged in judgements):
@@ -178,7 +178,7 @@ def _pictures(snapshots: list[Snapshot]) -> list[dict[str, Any]]:
         absent = [
             f"{snapshot.name}: {snapshot.problems.get(path, ABSENT)}"
             for snapshot in snapshots
-            if path not in snapshot.pictures and not snapshot.is_group
+            if path not in snapshot.pictures and not snapshot.group
         ]
         name = Path(path).stem
         pictures.append(

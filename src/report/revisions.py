@@ -21,7 +21,6 @@ from src.compare.groups import Group, group_provenance, read_runs
 from src.compare.provenance import Provenance, model_md5, read_provenance
 from src.compare.revisions import WORKSPACE, Revision, git, parse_parameters
 from src.compare.values import flat, is_number
-from src.evaluation.seeds import Run
 from src.runtime import paths
 from src.runtime.errors import reason
 from src.runtime.paths import PARAMS_FILE
@@ -29,7 +28,7 @@ from src.runtime.paths import PARAMS_FILE
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-HISTORY, CONFUSION, PREDICTIONS = str(paths.HISTORY), str(paths.CONFUSION), str(paths.VAL_PREDICTIONS)
+HISTORY, CONFUSION = str(paths.HISTORY), str(paths.CONFUSION)
 ENVIRONMENT, EXPORT = str(paths.ENVIRONMENT), str(paths.EXPORT_METRICS)
 METRICS = (str(paths.TRAIN_METRICS), str(paths.TEST_METRICS))
 ABSENT = "not in this revision"
@@ -46,10 +45,7 @@ COLUMNS: dict[str, dict[str, type]] = {
         "val_accuracy": float,
     },
     CONFUSION: {"actual": str, "predicted": str, "count": int},
-    PREDICTIONS: {"index": int, "actual": str, "predicted": str, "confidence": float, "image": str},
 }
-# Columns that older revisions lack.
-OPTIONAL = ("image",)
 
 Parsed = TypeVar("Parsed")
 
@@ -86,7 +82,7 @@ class Snapshot:
         provenance: what trained it.
         problems: for each file that is missing or damaged, by path, what is wrong with it.
         deviations: of a group, the sample deviations of `metrics`.
-        runs: of a group, accuracy and loss of the validation split by seed.
+        group: None for a revision.
     """
 
     revision: Revision
@@ -100,15 +96,11 @@ class Snapshot:
     provenance: Provenance
     problems: dict[str, str]
     deviations: dict[str, dict[str, Any]] = field(default_factory=dict)
-    runs: dict[int, Run] = field(default_factory=dict)
+    group: Group | None = None
 
     @property
     def name(self) -> str:
         return self.revision.name
-
-    @property
-    def is_group(self) -> bool:
-        return bool(self.runs)
 
 
 def load(repo: Repo, revision: Revision) -> Snapshot:
@@ -178,7 +170,12 @@ def _drop_other_export(
 
 
 def load_group(repo: Repo, group: Group) -> Snapshot:
-    """What a report needs of a group: means over its experiments, and the range of their histories."""
+    """What a report needs of a group: means over its experiments, and the range of their histories.
+
+    Raises:
+        UserError: an experiment has no results, or those of other parameters than its own.
+    """
+    read_runs(group)
     members = [load(repo, experiment) for experiment in group.experiments.values()]
     problems = dict(item for member in members for item in member.problems.items())
     first = members[0]
@@ -197,7 +194,7 @@ def load_group(repo: Repo, group: Group) -> Snapshot:
         provenance=group_provenance(group),
         problems=problems,
         deviations=deviations,
-        runs=read_runs(group),
+        group=group,
     )
 
 
@@ -230,7 +227,7 @@ def range_of_histories(histories: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def parse_table(content: bytes, columns: dict[str, type]) -> pd.DataFrame:
-    """Read these columns of a CSV file, of `OPTIONAL` ones those that it has.
+    """Read these columns of a CSV file.
 
     Raises:
         ValueError, KeyError: one is missing, or holds something else; there are no rows.
@@ -238,8 +235,7 @@ def parse_table(content: bytes, columns: dict[str, type]) -> pd.DataFrame:
     table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
     if table.empty:
         raise ValueError("no rows")
-    wanted = {name: kind for name, kind in columns.items() if name in table or name not in OPTIONAL}
-    return table[list(wanted)].astype(wanted)
+    return table[list(columns)].astype(columns)
 
 
 def _checked_png(content: bytes) -> bytes:
