@@ -131,8 +131,8 @@ def _refuse_unpushed(path: str, commit: str, revision: str) -> None:
             remote = repo.cloud.get_remote_odb()
             if isinstance(repo.config["remote"][repo.config["core"]["remote"]]["url"], RelPath):
                 raise UserError(
-                    f"{path}: the remote of {revision} is a relative path, another one in each clone; expected "
-                    "an absolute one, or an address"
+                    f"{path}: the remote of {revision} is a relative path, another one in each clone; "
+                    "expected an absolute one, or an address"
                 )
             pushed = remote.exists(md5)
         except NoRemoteError:
