@@ -19,9 +19,11 @@ from src.runtime.devices import set_up_process
 from src.runtime.errors import UserError
 from src.runtime.files import write_json, write_table
 from src.runtime.paths import (
+    CALIBRATION,
+    CONFUSION,
     EXAMPLES,
     MODEL,
-    PLOTS,
+    PER_CLASS,
     PREDICTIONS,
     TEST_METRICS,
     TEST_SPLIT,
@@ -85,8 +87,9 @@ def main() -> None:
     )
 
     save_examples(choose_examples(tested.predictions, test, test_inputs, network), EXAMPLES)
-    for name in ("per_class", "confusion", "calibration"):
-        write_table(PLOTS / f"{name}.csv", getattr(tested, name))
+    write_table(PER_CLASS, tested.per_class)
+    write_table(CONFUSION, tested.confusion)
+    write_table(CALIBRATION, tested.calibration)
     write_table(PREDICTIONS, with_images(tested.predictions, test))
     write_table(VAL_PREDICTIONS, with_images(validation.predictions, val))
     write_json(TEST_METRICS, tested.metrics)
