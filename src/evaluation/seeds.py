@@ -14,6 +14,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.stats import t as student
 
 from src.evaluation.ranking import Run as Run
@@ -22,6 +23,7 @@ from src.evaluation.ranking import rank
 SIGNIFICANCE = 0.05
 POWER = 0.8
 MAX_SEEDS = 1000
+UNCERTAIN = "*"
 # Differences of accuracies are multiples of 1/images: a smaller deviation is one of rounding.
 _NO_DEVIATION = 1e-12
 
@@ -35,7 +37,6 @@ class Setting:
         n: its number of runs, each with another seed.
         mean: its mean validation accuracy, a fraction.
         deviation: the sample standard deviation of its accuracies; None with one run.
-        val_loss: its mean validation loss, nats per image.
         difference: mean accuracy minus that of the best setting, over the seeds that both have; None for the
             best setting itself, and without a common seed.
         interval: of the difference; see `compare_settings`. None with fewer than two common seeds, or where
@@ -50,7 +51,6 @@ class Setting:
     n: int
     mean: float
     deviation: float | None
-    val_loss: float
     difference: float | None = None
     interval: tuple[float, float] | None = None
     confidence: float | None = None
@@ -125,12 +125,12 @@ def compare_settings(results: Results, best: str | None = None) -> list[Setting]
     statistics = []
     for name in order:
         accuracies = np.array([run.val_accuracy for run in settings[name].values()])
-        mean, loss = _means(settings[name])
+        mean, _ = _means(settings[name])
         deviation = float(accuracies.std(ddof=1)) if len(accuracies) > 1 else None
         compared: dict[str, Any] = {}
         if name != order[0] and (pair := pairs[order[0], name]).n:
             compared = _difference_to_best(pair, *tests[order[0], name])
-        statistics.append(Setting(name, len(accuracies), mean, deviation, loss, **compared))
+        statistics.append(Setting(name, len(accuracies), mean, deviation, **compared))
     return statistics
 
 
@@ -187,6 +187,44 @@ def holm(p_values: Sequence[float]) -> tuple[list[float], list[float]]:
         largest = max(largest, min(1.0, hypotheses * p_values[place]))
         corrected[place], levels[place] = largest, level
     return corrected, levels
+
+
+def settings_table(statistics: Sequence[Setting], columns: Mapping[str, Mapping[str, object]]) -> str:
+    """A line for each setting, a mark where it does not differ significantly from the best, and a legend.
+
+    Args:
+        statistics: see `compare_settings`.
+        columns: what the line of each setting begins with, by its name.
+    """
+    rows = []
+    for place, setting in enumerate(statistics):
+        low, high = (_points(end, "+z.2f") for end in setting.interval or (None, None))
+        rows.append(
+            {
+                **columns[setting.name],
+                "val_accuracy": f"{setting.mean:.2%}",
+                "sd": _points(setting.deviation, ".2f"),
+                "n": setting.n,
+                "difference": _points(setting.difference, "+z.2f"),
+                "interval": f"{low} to {high}" if low else "",
+                "": UNCERTAIN if place and not setting.distinct else "",
+            }
+        )
+    corrected = f", corrected for {len(rows)} settings (Holm)" if len(rows) > 2 else ""
+    lines = [
+        pd.DataFrame(rows).to_string(index=False),
+        "",
+        f"sd, differences to the best and their 95 % intervals in points, paired by seed{corrected}",
+        "the intervals cover other seeds, not other images",
+    ]
+    if uncertain := sum(not setting.distinct for setting in statistics[1:]):
+        lines.append(f"{UNCERTAIN} not significantly different from the best: {uncertain} of {len(rows) - 1}")
+    return "\n".join(lines)
+
+
+def _points(fraction: float | None, form: str) -> str:
+    """A fraction in percentage points."""
+    return "" if fraction is None else format(100 * fraction, form)
 
 
 def more_seeds(results: Results, best: str | None = None) -> MoreSeeds | None:
