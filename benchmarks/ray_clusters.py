@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 import psutil
+
+from benchmarks.ports import free_port
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -28,9 +29,7 @@ class RayCluster:
     """
 
     def __init__(self, env: Mapping[str, str], cores: int) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self.address = f"127.0.0.1:{self._port}"
         self._folder = Path(f"/tmp/ray-test-{self._port}")  # Ray's sockets have no room for long paths
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **env}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.ports import free_port
 from benchmarks.record import record, spread
 from src.data.splits import load_split
 from src.runtime.errors import UserError, run
@@ -40,12 +40,6 @@ local file = io.open("{}", "rb")
 wrk.body = file:read("*a")
 file:close()
 """
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def measured(model: Path, batch: int, script: Path) -> tuple[float, float]:

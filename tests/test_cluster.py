@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.ports import free_port
 from benchmarks.ray_clusters import RayCluster, kill, ray_cluster
 from tests.conftest import Clone, output
 
@@ -216,9 +216,7 @@ def test_an_address_is_a_host_and_a_port(
 
 
 def test_where_nobody_listens_is_no_cluster(clone: Clone) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     for command in (("src.sweep", "lr=0.01"), ("src.tune",)):
         refused = clone.run("python", "-m", *command, "--address", address, check=False)
         assert (refused.returncode, refused.stdout) == (1, "")

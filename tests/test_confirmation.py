@@ -13,8 +13,8 @@ import torch
 from src.params import MAX_SEED, Params, RunParams
 from src.runtime.errors import UserError
 from src.training.loop import train_on_splits
-from src.tune.__main__ import main
-from src.tune.confirmation import CANDIDATES, compare_candidates, confirm, refuse_searched_seed, verdict
+from src.tune.__main__ import best_trial, main
+from src.tune.confirmation import CANDIDATES, compare_candidates, confirm, refuse_searched_seed
 from src.tune.engine import Problem
 from src.tune.search_space import Domain
 from src.tune.trials import Trial, best_first, table
@@ -112,26 +112,25 @@ def repeats(accuracies: dict[int, list[float | None]]) -> list[Trial]:
     return found
 
 
-def test_the_winner_is_named_with_its_distance_to_the_next_one() -> None:
-    clear = repeats({4: [0.950, 0.951, 0.949, 0.952], 7: [0.900, 0.902, 0.899, 0.903]})
-    assert verdict(compare_candidates(clear)).splitlines() == [
+def test_the_best_is_chosen_by_the_table_of_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    clear = repeats({7: [0.900, 0.902, 0.899, 0.903], 4: [0.950, 0.951, 0.949, 0.952]})
+    assert best_trial(clear).trial == 4, "both were equal in the search"
+    assert capsys.readouterr().out.splitlines() == [
+        "",
         "with further seeds:",
-        "  trial 4: 95.05 ± 0.13 % (n = 4), mean validation loss 0.0495",
-        "  trial 7: 90.10 ± 0.18 % (n = 4), mean validation loss 0.0990",
-        "trial 4 is significantly better than trial 7: +4.95 percentage points, 95 % interval +4.86 to +5.04",
+        " trial val_accuracy   sd  n difference       interval ",
+        "     4       95.05% 0.13  4                           ",
+        "     7       90.10% 0.18  4      -4.95 -5.04 to -4.86 ",
+        "",
+        "sd, differences to the best and their 95 % intervals in points, paired by seed",
+        "the intervals cover other seeds, not other images",
     ]
-    unclear = repeats({4: [0.95, 0.90, 0.91], 7: [0.90, 0.94, 0.91]})
-    assert (
-        verdict(compare_candidates(unclear))
-        .splitlines()[-1]
-        .startswith(
-            "trial 4 does not differ significantly from trial 7: +0.33 percentage points, 95 % interval -"
-        )
-    )
-    single = repeats({4: [0.95], 7: [0.90]})
-    assert verdict(compare_candidates(single)).splitlines()[-1] == (
-        "trial 4 cannot be told from trial 7 with n = 1"
-    )
+    assert best_trial(repeats({4: [0.95, 0.90, 0.91], 7: [0.90, 0.94, 0.91]})).trial == 4
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[4].split() == ["7", "91.67%", "2.08", "3", "-0.33", "-11.53", "to", "+10.87", "*"]
+    assert lines[-1] == "* not significantly different from the best: 1 of 1"
+    assert best_trial(repeats({4: [0.95], 7: [0.90]})).trial == 4
+    assert capsys.readouterr().out.splitlines()[4].split() == ["7", "90.00%", "1", "-5.00", "*"]
 
 
 def test_one_that_diverges_with_a_further_seed_is_left_out() -> None:

@@ -17,6 +17,7 @@ from src.evaluation.seeds import (
     more_seeds,
     sequential_halving,
 )
+from src.evaluation.settings import settings_table
 
 
 def runs(*accuracies: float, first_seed: int = 0, loss: float = 0.1) -> dict[int, Run]:
@@ -44,6 +45,11 @@ def test_mean_deviation_difference_and_interval_by_hand() -> None:
     t = 0.04 / (0.01 / math.sqrt(3))
     assert other.p_value == pytest.approx(1 - t / math.sqrt(2 + t * t))
     assert other.distinct
+
+
+def test_what_is_rounded_to_zero_is_not_negative_in_the_table() -> None:
+    statistics = compare_settings({"a": runs(0.90, 0.92), "b": runs(0.91, 0.90999)})
+    assert settings_table(statistics, {"a": {}, "b": {}}).splitlines()[2].split()[3] == "+0.00"
 
 
 def test_only_common_seeds_are_compared() -> None:

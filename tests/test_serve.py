@@ -26,6 +26,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.browser import Browser
+from benchmarks.ports import free_port
 from src.data.splits import ImageFormat, load_split
 from src.predict.predictions import predict as predict_pictures
 from src.runtime.errors import UserError
@@ -75,9 +76,7 @@ class Served:
 
 @contextmanager
 def serving(clone: Clone, *models: str) -> Iterator[Served]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = ("python", "-m", "src.serve", *models, "--port", str(port))
     process = clone.start(*command, stderr=subprocess.PIPE)
     assert process.stdout is not None

@@ -35,7 +35,6 @@ class Setting:
         n: its number of runs, each with another seed.
         mean: its mean validation accuracy, a fraction.
         deviation: the sample standard deviation of its accuracies; None with one run.
-        val_loss: its mean validation loss, nats per image.
         difference: mean accuracy minus that of the best setting, over the seeds that both have; None for the
             best setting itself, and without a common seed.
         interval: of the difference; see `compare_settings`. None with fewer than two common seeds, or where
@@ -50,7 +49,6 @@ class Setting:
     n: int
     mean: float
     deviation: float | None
-    val_loss: float
     difference: float | None = None
     interval: tuple[float, float] | None = None
     confidence: float | None = None
@@ -125,12 +123,12 @@ def compare_settings(results: Results, best: str | None = None) -> list[Setting]
     statistics = []
     for name in order:
         accuracies = np.array([run.val_accuracy for run in settings[name].values()])
-        mean, loss = _means(settings[name])
+        mean, _ = _means(settings[name])
         deviation = float(accuracies.std(ddof=1)) if len(accuracies) > 1 else None
         compared: dict[str, Any] = {}
         if name != order[0] and (pair := pairs[order[0], name]).n:
             compared = _difference_to_best(pair, *tests[order[0], name])
-        statistics.append(Setting(name, len(accuracies), mean, deviation, loss, **compared))
+        statistics.append(Setting(name, len(accuracies), mean, deviation, **compared))
     return statistics
 
 

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from src.evaluation.ranking import Run, rank
-from src.evaluation.seeds import MoreSeeds, Setting, compare_settings, more_seeds
+from src.evaluation.seeds import MoreSeeds, compare_settings, more_seeds
+from src.evaluation.settings import settings_table
 from src.sweep.grid import SEED, Combination, as_ranges
-
-UNCERTAIN = "*"
 
 
 def results_by_setting(grid: Sequence[Combination], results: Mapping[str, Run]) -> dict[str, dict[int, Run]]:
@@ -43,50 +42,6 @@ def experiments_table(ordered: Sequence[Combination], results: Mapping[str, Run]
         for combination in ordered
     ]
     return pd.DataFrame(rows).to_string(index=False)
-
-
-def settings_table(statistics: Sequence[Setting], grid: Sequence[Combination]) -> str:
-    """A line for each setting, and a mark where it does not differ significantly from the best."""
-    values = {
-        combination.setting: {key: value for key, value in combination.values.items() if key != SEED}
-        for combination in grid
-    }
-    rows = []
-    for place, setting in enumerate(statistics):
-        low, high = setting.interval or (None, None)
-        mark = UNCERTAIN if place and not setting.distinct else ""
-        rows.append(
-            {
-                **values[setting.name],
-                "val_accuracy": f"{setting.mean:.2%}",
-                "sd": _points(setting.deviation, ".2f"),
-                "n": setting.n,
-                "difference": _points(setting.difference, "+.2f"),
-                "interval": "" if low is None else f"{_points(low, '+.2f')} to {_points(high, '+.2f')}",
-                "": mark,
-            }
-        )
-    return pd.DataFrame(rows).to_string(index=False)
-
-
-def _points(fraction: float | None, form: str) -> str:
-    """A fraction in percentage points."""
-    return "" if fraction is None else format(100 * fraction, form)
-
-
-def notes(statistics: Sequence[Setting]) -> str:
-    """What the columns of `settings_table` mean."""
-    corrected = f", corrected for {len(statistics)} settings (Holm)" if len(statistics) > 2 else ""
-    lines = [
-        f"sd, differences to the best and their 95 % intervals in points, paired by seed{corrected}",
-        "the intervals cover other seeds, not other images",
-    ]
-    uncertain = sum(not setting.distinct for setting in statistics[1:])
-    if uncertain:
-        lines.append(
-            f"{UNCERTAIN} not significantly different from the best: {uncertain} of {len(statistics) - 1}"
-        )
-    return "\n".join(lines)
 
 
 def advice(more: MoreSeeds | None, grid: Sequence[Combination]) -> str:
@@ -143,13 +98,8 @@ def conclusion(grid: Sequence[Combination], results: Mapping[str, Run], chosen: 
     statistics = compare_settings(compared, chosen)
     place = {setting.name: number for number, setting in enumerate(statistics)}
     by_setting = sorted(ordered, key=lambda combination: place.get(combination.setting, len(place)))
-    lines = [
-        experiments_table(by_setting, results),
-        "",
-        settings_table(statistics, grid),
-        "",
-        notes(statistics),
-    ]
+    values = {each.setting: {key: each.values[key] for key in each.values if key != SEED} for each in grid}
+    lines = [experiments_table(by_setting, results), "", settings_table(statistics, values)]
     lines += [f"not compared: {name}, {why}" for name, why in lacking.items()]
     if any(not setting.distinct for setting in statistics[1:]):
         lines.append(advice(more_seeds(compared, chosen), grid))

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from src.command_line import command_parser
 from src.data.splits import load_split
+from src.evaluation.settings import settings_table
 from src.figures.style import save
 from src.params import MAX_SEED, RunParams, read
 from src.runtime.devices import select_device
@@ -29,7 +30,7 @@ from src.runtime.errors import UserError, run
 from src.runtime.files import write_table
 from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import repository
-from src.tune.confirmation import compare_candidates, confirm, refuse_searched_seed, verdict
+from src.tune.confirmation import compare_candidates, confirm, refuse_searched_seed
 from src.tune.engine import Engine, Problem
 from src.tune.figure import search_figure
 from src.tune.identity import Identity, claim, search_identity, short_digest
@@ -234,7 +235,8 @@ def best_trial(trials: list[Trial]) -> Trial:
     compared = compare_candidates(trials)
     if not compared:
         raise UserError(f"no trial was trained with every further seed; {TABLE} says why")
-    print(verdict(compared))
+    numbers = {setting.name: {"trial": int(setting.name)} for setting in compared}
+    print(f"\nwith further seeds:\n{settings_table(compared, numbers)}")
     return next(trial for trial in ranked if trial.trial == int(compared[0].name))
 
 

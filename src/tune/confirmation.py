@@ -69,35 +69,3 @@ def compare_candidates(trials: list[Trial]) -> list[Setting]:
             run = Run(repeat.val_accuracy, repeat.val_loss)
             results.setdefault(f"{repeat.confirms:09d}", {})[repeat.values["seed"]] = run
     return compare_settings(results)
-
-
-def verdict(settings: list[Setting]) -> str:
-    """Which candidate is the best, and whether it differs significantly from the next one, in lines of text.
-
-    Args:
-        settings: see `compare_candidates`; at least one.
-    """
-    lines = ["with further seeds:"]
-    for setting in settings:
-        spread = "" if setting.deviation is None else f" ± {100 * setting.deviation:.2f}"
-        lines.append(
-            f"  trial {int(setting.name)}: {100 * setting.mean:.2f}{spread} % "
-            f"(n = {setting.n}), mean validation loss {setting.val_loss:.4f}"
-        )
-    best, *others = settings
-    if others:
-        lines.append(f"trial {int(best.name)} {_difference(others[0])}")
-    return "\n".join(lines)
-
-
-def _difference(runner_up: Setting) -> str:
-    name = f"trial {int(runner_up.name)}"
-    if runner_up.interval is None or runner_up.confidence is None:
-        return f"cannot be told from {name} with n = {runner_up.n}"
-    low, high = (-100 * end for end in reversed(runner_up.interval))
-    relation = "is significantly better than" if runner_up.distinct else "does not differ significantly from"
-    return (
-        f"{relation} {name}: "
-        f"{-100 * (runner_up.difference or 0.0):+.2f} percentage points, "
-        f"{100 * runner_up.confidence:.4g} % interval {low:+.2f} to {high:+.2f}"
-    )
