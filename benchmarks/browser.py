@@ -111,6 +111,14 @@ class Browser:
         x, y = points[-1]
         self.call("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, **held)
 
+    def touch(self, moves: Sequence[Sequence[tuple[float, float]]]) -> None:
+        """Move fingers over the page: where each of them is, in CSS pixels, time by time; then lift them."""
+        for number, fingers in enumerate(moves):
+            points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(fingers)]
+            kind = "touchStart" if number == 0 or len(fingers) > len(moves[number - 1]) else "touchMove"
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
     def picture(self, *, whole: bool = True) -> bytes:
         """A screenshot of the whole page, or of what the window shows, as PNG."""
         return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"])

@@ -33,6 +33,13 @@ def test_clones_for_tests_have_the_committed_parameters_and_results(params: Para
         assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes(), name
 
 
+def test_git_changes_no_line_ending(clone: Clone, tmp_path: Path) -> None:
+    """With other bytes than the committed ones, `dvc status` would name every stage."""
+    clone.git("clone", "--quiet", "--config=core.autocrlf=true", ".", str(tmp_path / "windows"))
+    for name in ("params.yaml", "dvc.lock", "stages/train.py", "metrics/train.json", "plots/history.csv"):
+        assert (tmp_path / "windows" / name).read_bytes() == (clone.path / name).read_bytes(), name
+
+
 def test_a_parameter_that_is_not_committed_yet_has_its_value_in_the_workspace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +32,7 @@ from src.evaluation.metrics import (
 )
 from src.figures import evaluation, images, training
 from src.figures.style import BLUE, GAP, VERMILION, label
+from tests.conftest import ROOT
 
 
 def evaluated(mistakes: int, count: int = 10_000) -> Evaluation:
@@ -119,6 +124,13 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "predicted": lambda: images.predicted_examples(examples(SOME.predictions), SOME.predictions),
     "predicted, all right": lambda: images.predicted_examples(examples(NONE.predictions), NONE.predictions),
 }
+for classes, most in ((10, 123_456), (16, 12_345), (20, 12_345)):
+    pairs = itertools.product(
+        (f"class {code} with a name of 35 letters" for code in range(classes)), repeat=2
+    )
+    DRAWN[f"confusion of {classes} classes, {most:,} images each"] = functools.partial(
+        evaluation.confusion_matrix, pd.DataFrame(pairs, columns=["actual", "predicted"]).assign(count=most)
+    )
 SIZES = ((3, 3), (26, 3), (100, 1), (1000, 3))
 DRAWN["feature maps of many layers"] = lambda: images.feature_maps(many(26, 3)[2], many(26, 3)[1].predictions)
 for classes, channels in SIZES:
@@ -161,6 +173,21 @@ def test_text_is_inside_the_figure_and_does_not_overlap(name: str, monkeypatch: 
     for (first, box), (second, other) in itertools.combinations(upright, 2):
         overlap = box.padded(-1).overlaps(other.padded(-1))
         assert not overlap, f"{first.get_text()!r} overlaps {second.get_text()!r}"
+
+
+def test_a_users_settings_for_matplotlib_change_no_picture(tmp_path: Path) -> None:
+    program = (
+        "import pandas as pd; from pathlib import Path; from src.figures import style, training;"
+        "steps = pd.DataFrame({'epoch': 1, 'step': [1, 2], 'train_loss': [2.0, 1.0]});"
+        "style.save(training.step_losses(steps), Path('made.png'))"
+    )
+    made = []
+    for settings in ("", "font.size: 14\naxes.grid: True\nfont.family: monospace\n"):
+        (tmp_path / "matplotlibrc").write_text(settings)  # in the folder in which a program runs it counts
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        subprocess.run((sys.executable, "-c", program), cwd=tmp_path, env=environment, check=True)
+        made.append((tmp_path / "made.png").read_bytes())
+    assert made[0] == made[1]
 
 
 def test_the_curves_are_those_of_the_history() -> None:

@@ -17,7 +17,7 @@ from src.evaluation.seeds import (
     more_seeds,
     sequential_halving,
 )
-from src.evaluation.settings import settings_table
+from src.evaluation.settings import interval_text, p_text, settings_table
 
 
 def runs(*accuracies: float, first_seed: int = 0, loss: float = 0.1) -> dict[int, Run]:
@@ -50,6 +50,15 @@ def test_mean_deviation_difference_and_interval_by_hand() -> None:
 def test_what_is_rounded_to_zero_is_not_negative_in_the_table() -> None:
     statistics = compare_settings({"a": runs(0.90, 0.92), "b": runs(0.91, 0.90999)})
     assert settings_table(statistics, {"a": {}, "b": {}}).splitlines()[2].split()[3] == "+0.00"
+
+
+def test_numbers_show_on_which_side_of_zero_and_of_five_percent_they_are() -> None:
+    assert interval_text((0.0036, 0.0092)) == "+0.36 to +0.92"
+    assert interval_text((0.00004, 0.0109)) == "+0.004 to +1.090"
+    assert interval_text((-0.0123, -0.000003)) == "-1.2300 to -0.0003"
+    assert interval_text((0.0, 0.01)) == "+0.00 to +1.00"
+    shown = [p_text(p_value) for p_value in (0.0496, 0.0504, 0.049, 1e-6)]
+    assert shown == ["0.0496", "0.0504", "0.049", "1e-06"]
 
 
 def test_only_common_seeds_are_compared() -> None:

@@ -384,6 +384,19 @@ def test_ctrl_c_ends_it_at_once(reproduced: Clone) -> None:
         assert len(said) <= 2, "no traceback of the request that was awaited"
 
 
+def test_a_second_finger_draws_nothing(served: Served, browser: Browser) -> None:
+    browser.size(1200, 900)
+    browser.visit(served.address)
+    left, top = browser.evaluate("[canvas.getBoundingClientRect().x, canvas.getBoundingClientRect().y]")
+    first, palm = [(left + 50 + 10 * step, top + 50) for step in range(4)], (left + 200, top + 200)
+    browser.touch([[first[0]], [first[1]], [first[1], palm], [first[2], palm], [first[3], palm]])
+    assert browser.evaluate("strokes.length") == 1
+    rows = browser.evaluate("[...new Set(strokes[0].points.map((point) => Math.round(point[1])))]")
+    assert len(rows) == 1, "a straight line"
+    browser.touch([[first[0]], [first[1]]])
+    assert browser.evaluate("strokes.length") == 2, "the next one is a line of its own"
+
+
 def draw_seven(browser: Browser) -> None:
     box = browser.evaluate(
         "(({x, y, width}) => [x, y, width])(document.getElementById('canvas').getBoundingClientRect())"

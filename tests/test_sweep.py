@@ -184,9 +184,26 @@ def test_a_setting_is_not_compared_by_those_of_its_runs_that_went_well(params: P
     table = "\n".join(lines).split("\n\n")[1]
     assert [line.split()[0] for line in table.splitlines()] == ["lr", "0.01"]
     assert lines[-1] == f"the best run of the best setting: dvc exp apply {grid[2].name}"
-    # Where all lack some, they are all there is.
-    del found[grid[0].name]
-    assert conclusion(grid, found).splitlines()[-1].endswith(grid[3].name)
+
+
+def test_where_all_settings_lack_runs_they_are_compared_by_the_seeds_that_all_have(params: Params) -> None:
+    grid = parse_grid(["lr=0.01,0.02", "seed=0..4"], params.model_dump())
+    # The first seed is hard for both, and the second setting is better with every seed.
+    found = results(grid, [0.80, 0.97, 0.98, 0.99, 0.98, 0.81, 0.975, 0.984, 0.994, 0.99])
+    del found[grid[0].name], found[grid[9].name]
+    *lines, last = conclusion(grid, found).splitlines()
+    assert "compared by the seeds 1..3 alone: lr=0.01, of which 1 of 5 runs have no result" in lines
+    assert last == f"the best run of the best setting: dvc exp apply {grid[8].name}"
+    assert [line.split()[:4] for line in "\n".join(lines).split("\n\n")[1].splitlines()[1:]] == [
+        ["0.02", "98.43%", "0.95", "3"],
+        ["0.01", "98.00%", "1.00", "3"],
+    ]
+    for lost in (grid[1], grid[2], grid[7]):
+        del found[lost.name]
+    assert conclusion(grid, found).splitlines()[-2:] == [
+        "not compared: lr=0.01, of which 3 of 5 runs have no result",
+        "not compared: lr=0.02, of which 2 of 5 runs have no result",
+    ]
 
 
 def test_after_another_choice_the_advice_is_about_that_one(params: Params) -> None:
@@ -272,6 +289,9 @@ def test_a_module_that_git_does_not_know_is_refused(clone: Clone, command: Comma
     )
     clone.git("add", "src/networks/separable.py")
     assert uncommitted_code()
+    (clone.path / "src/networks/größe.py").write_text("")
+    with pytest.raises(UserError, match=r"^src/networks/größe\.py is not in git"):
+        uncommitted_code()
 
 
 def test_what_another_sweep_finishes_while_it_queues_is_not_queued_again(

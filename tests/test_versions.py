@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.compare.revisions import Revision
+from src.compare.revisions import Revision, read_predictions
 from src.runtime.errors import UserError
 from src.versions.origin import origins
 from src.versions.registry import register
@@ -208,6 +208,30 @@ def test_a_model_is_of_the_commits_that_brought_it_the_oldest_first_and_of_exper
     git("commit", "--quiet", "--all", "--message=6")
     (merge,), names = origins(Path("model.pt"))
     assert (merge.commit, names) == (git("rev-parse", "HEAD").strip(), ["main"])
+
+
+def test_a_clone_without_its_history_says_so(
+    repository: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        repository.git("commit", "--quiet", "--allow-empty", f"--message={number}")
+    repository.git("clone", "--quiet", "--depth=1", repository.path.as_uri(), str(tmp_path / "shallow"))
+    monkeypatch.chdir(tmp_path / "shallow")
+    Path("model.pt").touch()
+    with pytest.raises(UserError, match=r"^this clone is shallow and lacks older commits; expected"):
+        origins(Path("model.pt"))
+
+
+def test_predictions_of_a_commit_are_read_in_a_subfolder(
+    repository: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("course/plots").mkdir(parents=True)
+    table = "index,actual,predicted,confidence\n0,1,1,0.9\n"
+    Path("course/plots/val_predictions.csv").write_text(table)
+    repository.git("add", ".")
+    repository.git("commit", "--quiet", "--message=1")
+    monkeypatch.chdir("course")
+    assert read_predictions(Revision("HEAD", "HEAD")).to_csv(index=False) == table
 
 
 def test_files_of_a_folder_by_any_name_but_hidden_ones(repository: Clone) -> None:

@@ -34,6 +34,7 @@ from src.compare.provenance import (
 from src.compare.revisions import WORKSPACE, nothing_differs, resolve
 from src.compare.values import discordant_text, mean_text
 from src.evaluation.paired import Comparison, verdict
+from src.evaluation.settings import interval_text
 from src.runtime.errors import UserError, reason, run
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def accuracy_lines(a: str, b: str, result: Comparison, split: str) -> list[str]:
 def difference_line(difference: float, interval: tuple[float, float] | None, paired: str) -> str:
     line = f"B - A: {100 * difference:+z.2f} percentage points"
     if interval is not None:
-        low, high = (100 * end for end in interval)
-        line += f", 95 % interval {low:+z.2f} to {high:+z.2f}"
+        line += f", 95 % interval {interval_text(interval)}"
     return f"{line} ({paired})"
 
 

@@ -137,7 +137,9 @@ def read_predictions(revision: Revision, split: str = "validation") -> pd.DataFr
 
     path = SPLITS[split]
     try:
-        text = dvc.api.read(str(path), rev=revision.commit)
+        content = revision.read(str(path))
+        # What git does not have, a user may have put into DVC's cache.
+        text = dvc.api.read(str(path), rev=revision.commit) if content is None else content.decode()
         table = read_table(io.StringIO(text))
         if table.empty:
             raise ValueError("no rows")

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 from src.evaluation.paired import Comparison
 from src.evaluation.seeds import Setting
+from src.evaluation.settings import interval_text, p_text
 
 LONGEST = 60
 
@@ -45,15 +46,14 @@ def change_text(old: object, new: object) -> str:
 
 def percentage_points(interval: tuple[float, float]) -> str:
     """The ends of an interval of fractions."""
-    low, high = (signed(100 * end) for end in interval)
-    return f"{low} to {high}"
+    return interval_text(interval).replace("-", "\N{MINUS SIGN}")
 
 
 def discordant_text(result: Comparison, a: str, b: str) -> str:
     """What the verdict on two revisions follows from; `a` and `b` as the text is to name them."""
     return (
         f"only {a} right: {result.only_a:,}, only {b} right: {result.only_b:,}; "
-        f"McNemar’s test: p = {result.p_value:.2g}"
+        f"McNemar’s test: p = {p_text(result.p_value)}"
     )
 
 

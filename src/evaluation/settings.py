@@ -20,7 +20,6 @@ def settings_table(statistics: Sequence[Setting], columns: Mapping[str, Mapping[
     """
     rows = []
     for place, setting in enumerate(statistics):
-        low, high = (_points(end, "+z.2f") for end in setting.interval or (None, None))
         rows.append(
             {
                 **columns[setting.name],
@@ -28,7 +27,7 @@ def settings_table(statistics: Sequence[Setting], columns: Mapping[str, Mapping[
                 "sd": _points(setting.deviation, ".2f"),
                 "n": setting.n,
                 "difference": _points(setting.difference, "+z.2f"),
-                "interval": f"{low} to {high}" if low else "",
+                "interval": interval_text(setting.interval) if setting.interval else "",
                 "": UNCERTAIN if place and not setting.distinct else "",
             }
         )
@@ -42,6 +41,19 @@ def settings_table(statistics: Sequence[Setting], columns: Mapping[str, Mapping[
     if uncertain := sum(not setting.distinct for setting in statistics[1:]):
         lines.append(f"{UNCERTAIN} not significantly different from the best: {uncertain} of {len(rows) - 1}")
     return "\n".join(lines)
+
+
+def interval_text(interval: tuple[float, float]) -> str:
+    """The ends of an interval of fractions, in percentage points, with digits enough to tell them from 0."""
+    ends = [100 * end for end in interval]
+    digits = next((digits for digits in (2, 3, 4) if all(round(end, digits) for end in ends if end)), 4)
+    return " to ".join(f"{end:+z.{digits}f}" for end in ends)
+
+
+def p_text(p_value: float) -> str:
+    """A p-value with two digits, or with those that show on which side of 5 % it is."""
+    short = f"{p_value:.2g}"
+    return f"{p_value:.4g}" if short == "0.05" else short
 
 
 def _points(fraction: float | None, form: str) -> str:

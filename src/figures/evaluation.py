@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from src.evaluation.mistakes import most_frequent_mistakes
 from src.figures.style import BLUE, CLASSES_BY_NAME, GREEN, GREY, ORANGE, SKY, label
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Names that have room along a matrix, and mistakes beside it.
 LABELS_OF_AXIS, MISTAKES_BY_NAME = 30, 20
+# Points of a font times the characters side by side in a row of a matrix, which is larger with more classes.
+ROOM_FOR_COUNTS, FEW_CLASSES = 480, 10
 
 
 def confusion_matrix(confusion: pd.DataFrame) -> Figure:
@@ -33,13 +36,15 @@ def confusion_matrix(confusion: pd.DataFrame) -> Figure:
     counts[confusion["actual"].map(places), confusion["predicted"].map(places)] = confusion["count"]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     many = len(names) > CLASSES_BY_NAME
-    figure = Figure(figsize=(11.6 if many else 7.6, 6.6), layout="constrained")
+    scale = 1.6 if FEW_CLASSES < len(names) <= CLASSES_BY_NAME else 1.0
+    width = 11.6 if many else 7.6 * scale
+    figure = Figure(figsize=(width, 6.6 * scale), layout="constrained")
     if many:
         axes, beside = figure.subplots(1, 2, width_ratios=(2, 1))
         _list_mistakes(beside, confusion, counts.sum(axis=1), places)
     else:
         axes = figure.subplots()
-        _write_counts(axes, counts, shares)
+        _write_counts(axes, counts, shares, scale)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     _name_classes(axes, [label(name) for name in names])
     right = int(np.trace(counts))
@@ -52,11 +57,18 @@ def confusion_matrix(confusion: pd.DataFrame) -> Figure:
     return figure
 
 
-def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
+def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, scale: float) -> None:
+    # So large that the longest fits into its cell.
+    size = min(10, scale * ROOM_FOR_COUNTS / (len(counts) * len(f"{counts.max():,}")))
     for row, column in zip(*np.nonzero(counts), strict=True):
-        colour = "white" if shares[row, column] > 0.5 else "black"
         axes.text(
-            float(column), float(row), f"{counts[row, column]:,}", ha="center", va="center", color=colour
+            float(column),
+            float(row),
+            f"{counts[row, column]:,}",
+            ha="center",
+            va="center",
+            color="white" if shares[row, column] > 0.6 else "black",
+            fontsize=size,
         )
 
 
@@ -129,6 +141,7 @@ def reliability_diagram(calibration: pd.DataFrame, error: float) -> Figure:
     # A good network is sure of nearly everything: on a linear scale all bins but the last vanish.
     lower.set_yscale("log")
     lower.yaxis.set_major_formatter("{x:,.0f}")
+    lower.yaxis.set_minor_formatter(NullFormatter())
     lower.set(ylim=(0.5, None), xlabel="Confidence of the predicted class", ylabel="Test images")
     for axes in (upper, lower):
         axes.grid(alpha=0.25)

@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
 
 from src.runtime.files import replacing
@@ -14,6 +15,9 @@ from src.runtime.files import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# With a user's own matplotlibrc the same tables would be other pictures.
+matplotlib.rcdefaults()
 
 # Okabe & Ito's palette, told apart with any form of colour blindness (https://jfly.uni-koeln.de/color/).
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#595959"

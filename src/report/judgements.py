@@ -11,6 +11,7 @@ from src.compare.revisions import nothing_differs
 from src.compare.values import discordant_text, percentage_points
 from src.evaluation.paired import Comparison, verdict
 from src.evaluation.seeds import Setting
+from src.evaluation.settings import p_text
 from src.report.revisions import Snapshot
 from src.runtime.errors import UserError
 
@@ -59,7 +60,7 @@ def judgement(facts: Facts[Comparison | str] | Facts[GroupComparison]) -> Judgem
     numbers: Comparison | Setting
     if isinstance(result, GroupComparison):
         numbers, said, paired = result.b, result.verdict, result.paired
-        test = "" if numbers.p_value is None else f"Student’s t test: p = {numbers.p_value:.2g}"
+        test = "" if numbers.p_value is None else f"Student’s t test: p = {p_text(numbers.p_value)}"
         accuracies = (
             f"{' and '.join(result.means)} of the validation images, mean ± sample standard deviation"
         )

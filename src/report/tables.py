@@ -136,4 +136,4 @@ def training(snapshots: list[Snapshot]) -> dict[str, Any]:
 def _cell(count: int, share: float, right: bool) -> dict[str, Any]:
     # Mistakes are few: by the root of their share they are seen.
     shade = 100 * (share if right else share**0.5)
-    return {"count": count, "shade": round(shade), "kind": "right" if right else "wrong", "full": shade > 55}
+    return {"count": count, "shade": round(shade), "kind": "right" if right else "wrong", "full": shade > 85}

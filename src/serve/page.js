@@ -9,7 +9,7 @@ const answers = document.getElementById("answers");
 const width = document.getElementById("width");
 const context = canvas.getContext("2d");
 
-let strokes = []; // each a line width and its points
+let strokes = []; // each the pointer that draws it, a line width and its points
 let stroke = null;
 let picture = null; // a file in place of the drawing
 
@@ -36,20 +36,24 @@ function place(event) {
 }
 
 canvas.addEventListener("pointerdown", (event) => {
-  if (event.button) return;
+  if (event.button || stroke) return; // a second finger, or the palm, draws nothing
   canvas.setPointerCapture(event.pointerId);
-  stroke = { size: Number(width.value), points: [place(event)] };
+  stroke = { pointer: event.pointerId, size: Number(width.value), points: [place(event)] };
   strokes.push(stroke);
   redraw();
   ask();
 });
 canvas.addEventListener("pointermove", (event) => {
-  if (!stroke) return;
+  if (stroke?.pointer !== event.pointerId) return;
   for (const each of event.getCoalescedEvents?.().length ? event.getCoalescedEvents() : [event]) stroke.points.push(place(each));
   redraw();
   ask();
 });
-for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (stroke = null));
+for (const end of ["pointerup", "pointercancel"]) {
+  canvas.addEventListener(end, (event) => {
+    if (stroke?.pointer === event.pointerId) stroke = null;
+  });
+}
 
 document.getElementById("clear").addEventListener("click", () => {
   strokes = [];

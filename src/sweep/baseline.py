@@ -58,7 +58,7 @@ def uncommitted_code() -> str:
     stages: Any = read_yaml(PIPELINE_FILE)["stages"]  # type: ignore[index]
     deps = {dep for stage in stages.values() for dep in stage.get("do", stage).get("deps", [])}
     code = sorted(dep for dep in deps if dep.startswith(("src", "stages")))
-    new = git("ls-files", "--others", "--exclude-standard", "--", *code).split("\n")
+    new = git("ls-files", "-z", "--others", "--exclude-standard", "--", *code).split("\0")
     if unknown := [path for path in new if path.endswith(".py")]:
         raise UserError(f"{unknown[0]} is not in git; expected `git add {unknown[0]}` before a sweep")
     # The names of blobs: how `git diff` shows a change is for each user to set.

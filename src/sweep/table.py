@@ -91,26 +91,39 @@ def conclusion(grid: Sequence[Combination], results: Mapping[str, Run], chosen: 
         if len(ordered) > 1:
             lines.append("one seed each: another seed may order them otherwise (SEEDS=5, SEEDS=auto)")
         return "\n".join([*lines, f"the best: dvc exp apply {ordered[0].name}"])
-    lacking = _lacking(grid, settings)
-    if len(lacking) == len(settings):  # there is nothing else to compare
-        lacking = {}
-    compared = {name: runs for name, runs in settings.items() if name not in lacking}
+    compared, notes = _comparable(grid, settings)
+    if not compared:
+        return "\n".join([experiments_table(ordered, results), "", *notes])
     statistics = compare_settings(compared, chosen)
     place = {setting.name: number for number, setting in enumerate(statistics)}
     by_setting = sorted(ordered, key=lambda combination: place.get(combination.setting, len(place)))
     values = {each.setting: {key: each.values[key] for key in each.values if key != SEED} for each in grid}
     lines = [experiments_table(by_setting, results), "", settings_table(statistics, values)]
-    lines += [f"not compared: {name}, {why}" for name, why in lacking.items()]
+    lines += notes
     if any(not setting.distinct for setting in statistics[1:]):
         lines.append(advice(more_seeds(compared, chosen), grid))
     return "\n".join([*lines, f"the best run of the best setting: dvc exp apply {by_setting[0].name}"])
 
 
-def _lacking(grid: Sequence[Combination], settings: Mapping[str, Mapping[int, Run]]) -> dict[str, str]:
-    """Settings some of whose runs have no result, in words: the mean of the others would flatter them."""
+def _comparable(
+    grid: Sequence[Combination], settings: Mapping[str, Mapping[int, Run]]
+) -> tuple[dict[str, dict[int, Run]], list[str]]:
+    """The runs by which settings can be compared, and lines about those that have lost some.
+
+    The mean of the others would flatter a setting, which is left out therefore. Where all have lost some,
+    they are compared by the seeds that all of them have.
+    """
     wanted = Counter(combination.setting for combination in grid)
-    return {
-        name: f"of which {wanted[name] - len(runs)} of {wanted[name]} runs have no result"
+    lacking = {
+        name: f"{name}, of which {wanted[name] - len(runs)} of {wanted[name]} runs have no result"
         for name, runs in settings.items()
         if len(runs) < wanted[name]
     }
+    if len(lacking) < len(settings):
+        complete = {name: dict(runs) for name, runs in settings.items() if name not in lacking}
+        return complete, [f"not compared: {why}" for why in lacking.values()]
+    common = sorted(set.intersection(*(set(runs) for runs in settings.values())))
+    if len(common) < 2:
+        return {}, [f"not compared: {why}" for why in lacking.values()]
+    lines = [f"compared by the seeds {as_ranges(common)} alone: {why}" for why in lacking.values()]
+    return {name: {seed: runs[seed] for seed in common} for name, runs in settings.items()}, lines

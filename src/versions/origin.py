@@ -38,9 +38,11 @@ def origins(path: Path) -> tuple[list[Origin], list[str]]:
         The commits that brought it, the oldest first; and the tags, branches and experiments that hold it.
 
     Raises:
-        UserError: the file is no ONNX model of this project.
+        UserError: the file is no ONNX model of this project, or the clone lacks a part of the history.
         OSError: it cannot be read.
     """
+    if git("rev-parse", "--is-shallow-repository") == "true":
+        raise UserError("this clone is shallow and lacks older commits; expected `git fetch --unshallow`")
     md5, lock = _model_md5(path), str(LOCK_FILE)
     # -m: also what a merge holds and none of its parents does, as after `git merge` and `dvc repro`.
     found = git("log", "-m", "--all", "--reverse", "--format=%H", f"-S{md5}", "--", lock).splitlines()

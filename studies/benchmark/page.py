@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from src.evaluation.settings import interval_text
 from src.runtime.errors import UserError, run
 from src.runtime.files import rounded, with_text, write_text
 from studies.benchmark.recipes import FOLDER, RECIPES, read_recipes
@@ -129,8 +130,8 @@ def _claims(claims: list[list[str]]) -> list[str]:
     for (a, b, words), difference in zip(claims, found, strict=True):
         cells = "– | – | fewer than two in common, or equal differences"
         if difference:
-            low, high = (100 * end for end in difference.interval)
-            cells = f"{100 * difference.mean:+.2f} | {low:+.2f} to {high:+.2f} | {difference.n}"
+            ends = interval_text(difference.interval)
+            cells = f"{100 * difference.mean:+z.2f} | {ends} | {difference.n}"
         lines.append(f"| {words}: `{b}` − `{a}` | {cells} |")
     lines += [
         "",
