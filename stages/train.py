@@ -1,7 +1,7 @@
 """Training and validation split → the best model, its metrics, and the history of the training."""
 
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from src.data.splits import load_split
 from src.networks.build import build_model, count_parameters, summary
@@ -15,6 +15,14 @@ from src.tracking.trackers import TrackedTraining, named_trackers
 from src.training.history import Epoch, Step
 from src.training.loop import Progress
 from src.training.resumable import resumable_training
+
+
+def dvc_version() -> dict[str, str]:
+    """Under its name; nothing on a machine that trains without DVC."""
+    try:
+        return {"dvc": version("dvc")}
+    except PackageNotFoundError:
+        return {}
 
 
 def main() -> None:
@@ -49,7 +57,7 @@ def main() -> None:
         metrics |= {"best_epoch": result.best.epoch, "epochs": result.history[-1].epoch}
         metrics |= {"parameters": count_parameters(network)}
         write_json(TRAIN_METRICS, metrics)
-        write_json(ENVIRONMENT, environment(device) | {"dvc": version("dvc")})
+        write_json(ENVIRONMENT, environment(device) | dvc_version())
         tracked.trained(rounded(metrics), MODEL)
 
 

@@ -82,6 +82,37 @@ def test_only_where_it_keeps_the_class_every_other_image_is_mirrored() -> None:
     assert column[flipped].mean().item() == pytest.approx(19.5, abs=0.3)
     assert column[~flipped].mean().item() == pytest.approx(11.5, abs=0.3)
     assert (centres(augment("shift_flip", mirrored=False))[:, 1] < 16).all()
+    drawn = Augmentation("shift_flip", BACKGROUND, mirrored=True).draw(
+        100_000, torch.Generator().manual_seed(0)
+    )
+    assert drawn[:, 2].double().mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_map_that_moves_nothing_leaves_every_pixel() -> None:
+    images = torch.rand(3, 1, 32, 32)
+    unchanged = torch.eye(2, 3).expand(3, 2, 3)
+    moved = Augmentation("affine", BACKGROUND, mirrored=False)(images, unchanged)
+    torch.testing.assert_close(moved, images, rtol=0, atol=1e-5)
+
+
+def test_the_ranges_of_affine_maps() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = Augmentation("affine", BACKGROUND, mirrored=False).draw(100_000, generator).double()
+    # A map turns, after it has sheared and scaled: the columns are (w, 0) and (s h, h), turned.
+    wide = maps[:, :, 0].norm(dim=1)
+    cos, sin = maps[:, 0, 0] / wide, maps[:, 1, 0] / wide
+    high = cos * maps[:, 1, 1] - sin * maps[:, 0, 1]
+    shear = (cos * maps[:, 0, 1] + sin * maps[:, 1, 1]) / high
+    for values, middle, reach in (
+        (torch.rad2deg(torch.atan2(sin, cos)), 0, 10),
+        (wide, 1, 0.12),
+        (high, 1, 0.12),
+        (shear, 0, 0.15),
+        (maps[:, 0, 2], 0, 2),
+        (maps[:, 1, 2], 0, 2),
+    ):
+        ends = [values.min().item(), values.max().item()]
+        assert ends == pytest.approx([middle - reach, middle + reach], abs=0.01 * reach)
 
 
 def test_affine_turns_scales_and_shears_to_either_side() -> None:

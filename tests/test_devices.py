@@ -88,6 +88,15 @@ def test_the_environment_names_what_decides_the_bits(monkeypatch: pytest.MonkeyP
         assert environment(torch.device("cpu"))["bits"] == "x86_64 AVX2, not pinned"
 
 
+@pytest.mark.skipif(not has_avx2(), reason="needs a processor with AVX2")
+@pytest.mark.parametrize(("first", "pinned"), [("src", True), ("numpy", False), ("torch", False)])
+def test_a_library_that_is_loaded_before_src_is_not_pinned(first: str, pinned: bool) -> None:
+    program = f"import {first}, src; from src.runtime.processor import is_pinned; print(is_pinned())"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    said = subprocess.run((sys.executable, "-c", program), env=environment, capture_output=True, text=True)
+    assert said.stdout == f"{pinned}\n", said.stderr
+
+
 @pytest.mark.parametrize("threads", ["0", "-1", "two", "2147483648"])
 def test_unusable_numbers_of_threads_are_refused(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LENET_THREADS", threads)

@@ -148,4 +148,5 @@ def test_examples_for_the_figure() -> None:
     predictions = evaluate(LOGITS, LABELS, NAMES).predictions
     assert most_confident_mistakes(predictions, 5)["index"].tolist() == [2, 5]
     assert most_confident_mistakes(predictions, 1)["index"].tolist() == [2]
+    assert most_confident_mistakes(predictions.assign(confidence=0.5), 5)["index"].tolist() == [2, 5]
     assert first_correct_of_each_class(predictions)["index"].tolist() == [0, 3]

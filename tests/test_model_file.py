@@ -69,6 +69,7 @@ def test_bad_model_files_are_refused_in_one_line(tmp_path: Path, monkeypatch: py
         Hostile(),
         {**values(), "weights": {**weights, "fc3.bias": torch.zeros(3)}},
         {**values(), "std": 0.0},
+        {**values(), "std": 1.5},
         {**values(), "network": {**NETWORK, "activation": "Step"}},
         {**values(), "network": {**NETWORK, "model": "resnet50"}},
         {**values(), "network": {**NETWORK, "input": "crop"}},
@@ -82,6 +83,7 @@ def test_bad_model_files_are_refused_in_one_line(tmp_path: Path, monkeypatch: py
         {**values(), "format": ImageFormat(channels=3).json()},
         {**values(), "mean": "bright"},
         {**values(), "weights": {**weights, "fc3.bias": torch.full((10,), float("nan"))}},
+        {**values(), "weights": {**weights, "fc3.bias": torch.tensor([*range(9), float("inf")])}},
     ]
     for content in contents + foreign:
         if isinstance(content, bytes):

@@ -49,7 +49,7 @@ def imported_by(path: Path) -> set[Path]:
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, "relative imports are not followed here"
                 names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module":
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "import_module":
                 # One of a package's modules, by its name: any of them. No result depends on a tracker.
                 package = re.match(r"f'(\w+(?:\.\w+)+)\.\{", ast.unparse(node.args[0]))
                 assert package, "another way to name a module than `import_module(f'src.networks.{name}')`"
@@ -193,6 +193,11 @@ def test_params_are_those_that_the_stage_reads(name: str, group: type[Params] | 
     assert ("src.params" in source) == bool(group)
     if group:
         assert f"read({group.__name__})" in source
+    # What trackers are told is no part of a result.
+    others = set(
+        re.findall(r"read\((\w+)\)", source.replace("TrackedTraining(trackers, read(RunParams)", ""))
+    )
+    assert others <= ({group.__name__} if group else set())
 
 
 @pytest.mark.parametrize("name", STAGES)

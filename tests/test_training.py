@@ -21,7 +21,7 @@ from src.runtime.errors import UserError
 from src.runtime.seeds import Purpose, derived_seed
 from src.training.augmentation import Augmentation
 from src.training.checkpoints import Checkpoints
-from src.training.history import DivergenceError, Epoch, Step, TrainingResult
+from src.training.history import DivergenceError, Epoch, History, Step, TrainingResult
 from src.training.loop import (
     NO_AUGMENTATION,
     Progress,
@@ -109,6 +109,36 @@ def test_history_begins_before_training_and_has_a_row_per_epoch(settings: Optimi
     sizes = [12, 12, 12, 4]
     expected = sum(step.train_loss * n for step, n in zip(seen[-1].steps[:4], sizes, strict=True)) / 40
     assert result.history[1].train_loss == pytest.approx(expected)
+
+
+def test_the_row_of_an_epoch_by_hand(settings: OptimizationParams) -> None:
+    """Its rate is that of the last step; its accuracy, that of the images as each step met them."""
+    inputs, labels = arrays()
+    for schedule, rate, last in (("onecycle", 0.1, 0.1 * 4e-6), ("constant", 1e-12, 1e-12)):
+        result = run(changed(settings, schedule=schedule, lr=rate, optimizer="SGD", dropout=0.0))
+        assert result.history[-1].lr == pytest.approx(last)
+    # So small a rate leaves the weights as they were, also before the last batch, of 4 images.
+    right = predict_logits(build_model(NETWORK, seed=settings.seed), inputs).argmax(1) == labels
+    assert 0 < right.sum() < len(labels)
+    assert result.history[1].train_accuracy == pytest.approx(right.double().mean().item())
+
+
+def test_a_validation_loss_that_is_not_finite_ends_a_training(settings: OptimizationParams) -> None:
+    history = History(settings)
+    row = Epoch(epoch=1, lr=0.1, train_loss=1.0, val_loss=float("inf"), train_accuracy=0.5, val_accuracy=0.5)
+    history.add(row, [], build_model(NETWORK, seed=0))
+    assert str(history.divergence).startswith("epoch 1: the validation loss is inf with lr: ")
+
+
+def test_gradients_are_no_longer_than_clip_norm(settings: OptimizationParams) -> None:
+    one_step = changed(settings, optimizer="SGD", momentum=0.0, weight_decay=0.0, schedule="constant", lr=1.0)
+    one_step = changed(one_step, epochs=1, batch_size=1000, clip_norm=0.01, ema=0.0, warmup_epochs=0)
+    model = build_model(NETWORK, seed=0)
+    before = [weights.detach().clone() for weights in model.parameters()]
+    train(model, *arrays(), *arrays(20), one_step)
+    moved = [weights - old for weights, old in zip(model.parameters(), before, strict=True)]
+    length = torch.stack([each.norm() for each in moved]).norm().item()
+    assert length == pytest.approx(0.01, rel=1e-3)
 
 
 def test_validation_accuracy_decides_and_loss_between_equals() -> None:
