@@ -202,6 +202,13 @@ def test_a_recipe_is_an_experiment_with_the_result_of_the_study(clone: Clone) ->
     run = json.loads(clone.read(f"studies/benchmark/runs/{name}.json"))["rows"]["3"]
     found = json.loads(clone.read("metrics/test.json"))
     assert (found["accuracy"], found["macro"]["f1"]) == (run["test_accuracy"], run["macro_f1"])
+    clone.git("checkout", ".")
+    clone.set_params(seed=3)
+    again = clone.run("python", "-m", "studies.benchmark.recipe", name, check=False)
+    assert again.stderr == (
+        f"error: {name}-3: this experiment exists; expected `dvc exp apply {name}-3`, or `dvc exp remove "
+        f"{name}-3` to run it again\n"
+    )
     waiting = clone.run("python", "-m", "studies.benchmark.recipe", "kmnist-lenet5-plain", check=False)
     assert waiting.stdout.startswith(
         "kmnist-lenet5-plain: the study has no results of this recipe as it is now"

@@ -13,7 +13,7 @@ import torch
 from src.params import MAX_SEED, Params, RunParams
 from src.runtime.errors import UserError
 from src.training.loop import train_on_splits
-from src.tune.__main__ import best_trial, main
+from src.tune.__main__ import best_trial, end_where_interrupted, main
 from src.tune.confirmation import CANDIDATES, compare_candidates, confirm, refuse_searched_seed
 from src.tune.engine import Problem
 from src.tune.search_space import Domain
@@ -95,6 +95,21 @@ def test_killed_between_rounds_it_resumes(
     assert [replace(trial, seconds=0.0, train_loss=0.0, val_loss=0.0) for trial in again] == [
         replace(trial, seconds=0.0, train_loss=0.0, val_loss=0.0) for trial in whole
     ]
+
+
+def test_repeats_that_an_interruption_kept_from_beginning_are_unfinished(
+    problem: Problem, engine: VectorizedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials, train = engine.search(problem, samples=3, seed=0), VectorizedEngine.train
+    monkeypatch.setattr(VectorizedEngine, "train", lambda *arguments: train(*arguments)[:2])
+    repeats = confirm(engine, problem, trials, 2)
+    assert [(each.trial, each.status) for each in repeats] == [
+        *((4, "finished"), (5, "finished"), (6, "unfinished"), (7, "unfinished")),
+        *((8, "unfinished"), (9, "unfinished")),
+    ]
+    with pytest.raises(SystemExit) as ended:
+        end_where_interrupted(trials + repeats, 3)
+    assert ended.value.code == 130
 
 
 def trial(number: int, accuracy: float | None, **facts: Any) -> Trial:  # noqa: ANN401

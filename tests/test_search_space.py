@@ -144,5 +144,6 @@ def test_proposals_are_rounded_within_the_bounds() -> None:
     assert Domain("uniform", (0.0, 0.9999)).rounded(0.99985) == 0.9999
     assert Domain("uniform", (0.0, 0.3)).rounded(0.0123456) == 0.012
     assert Domain("uniform", (0.999, 0.9999)).rounded(0.9993456) == 0.999346
+    assert Domain("log_uniform", (0.999, 0.9999)).rounded(0.9993456) == 0.999346
     assert Domain("choice", ("ReLU",)).rounded("ReLU") == "ReLU"
     assert Domain("integer", (0, 12345)).rounded(1234) == 1234

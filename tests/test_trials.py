@@ -106,8 +106,11 @@ def test_a_search_of_which_nothing_is_left_says_where_to_look(
 
 
 def test_the_command_names_what_was_searched(trials: list[Trial]) -> None:
-    words = command(trials[3], list(SPACE))
+    now = trials[3].values
+    words = command(trials[3], list(SPACE), now)
     assert " ".join(words) == "dvc exp run -S lr=0.0123 -S activation=Tanh"
+    words = command(trials[3], list(SPACE), now | {"epochs": now["epochs"] + 1, "lr": 0.5})
+    assert " ".join(words) == f"dvc exp run -S lr=0.0123 -S activation=Tanh -S epochs={now['epochs']}"
 
 
 def test_a_row_per_trial_with_every_parameter(trials: list[Trial], params: Params) -> None:

@@ -89,7 +89,12 @@ def record_experiment(baseline: str, name: str, tree: str, message: str) -> None
         UserError: git refuses, for example because nobody has told it who you are.
     """
     commit = git("commit-tree", tree, "-p", baseline, "-m", message)
-    git("update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}", commit)
+    git("update-ref", experiment_reference(baseline, name), commit)
+
+
+def experiment_reference(baseline: str, name: str) -> str:
+    """Where git keeps an experiment of a commit."""
+    return f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}"
 
 
 def git(*words: str, given: bytes = b"", env: Mapping[str, str] = MappingProxyType({})) -> str:

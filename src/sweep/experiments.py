@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from src.evaluation.ranking import Run
-from src.experiments.record import git
+from src.experiments.record import experiment_reference, git
 from src.runtime.paths import TRAIN_METRICS
 from src.sweep.baseline import Baseline
 from src.sweep.grid import Combination
@@ -76,7 +76,7 @@ class Sweep(ABC):
 
 def _experiments(baseline: str) -> dict[str, str]:
     """The finished experiments of a commit: their commits by their names. Cheap: git reads its references."""
-    folder = f"refs/exps/{baseline[:2]}/{baseline[2:]}/"
+    folder = experiment_reference(baseline, "")
     lines = git("for-each-ref", "--format=%(objectname) %(refname)", folder).splitlines()
     return {name.removeprefix(folder): commit for commit, name in (line.split() for line in lines)}
 

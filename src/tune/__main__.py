@@ -179,7 +179,7 @@ def main() -> None:
     best = best_trial(trials)
     if options.record:
         record_trials(trials, name, identity)
-    words = command(best, list(space))
+    words = command(best, list(space), read(RunParams).model_dump())
     print(f"\nthe best of {options.samples}:\n{shlex.join(words)}", flush=True)
     if options.apply:
         sys.exit(subprocess.run(words, check=False).returncode)

@@ -45,9 +45,13 @@ def confirm(engine: Engine, problem: Problem, trials: list[Trial], seeds: int) -
         for number in range(seeds)
     ]
     trained = engine.train(problem, [values for _, values in repeats], f"confirm-{seeds}")
+    not_begun = [
+        Trial(number, "unfinished", values, 0, 0.0)
+        for number, (_, values) in enumerate(repeats[len(trained) :], len(trained) + 1)
+    ]
     return [
         replace(repeat, trial=len(trials) + repeat.trial, confirms=candidate.trial)
-        for repeat, (candidate, _) in zip(trained, repeats, strict=False)
+        for repeat, (candidate, _) in zip([*trained, *not_begun], repeats, strict=True)
     ]
 
 

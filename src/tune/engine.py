@@ -55,5 +55,5 @@ class Engine(Protocol):
             name: of this call within the search.
 
         Returns:
-            A trial for each configuration, in their order.
+            A trial for each configuration, in their order; fewer where it was interrupted.
         """

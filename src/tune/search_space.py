@@ -55,14 +55,14 @@ class Domain:
     def rounded(self, value: object) -> object:
         """A proposed value that a person can type, within the bounds.
 
-        With 3 significant digits; of `uniform` as fine as 3 digits of the range's width, so that a narrow one
-        such as 0.999 to 0.9999 keeps its values.
+        With 3 significant digits; of `uniform`, and of a narrow range such as 0.999 to 0.9999, as fine as 3
+        digits of the range's width.
         """
         if self.kind in ("choice", "integer"):
             return value
         low, high = self.values
         assert isinstance(value, float)
-        if self.kind == "uniform":
+        if self.kind == "uniform" or high < 2 * low:
             value = round(value, 2 - math.floor(math.log10(high - low)))
         else:
             value = float(f"{value:.3g}")

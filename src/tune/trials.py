@@ -82,7 +82,14 @@ def best_first(trials: list[Trial]) -> list[Trial]:
     return [trial for _, trial in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def command(trial: Trial, keys: list[str]) -> list[str]:
-    """The words of the command that makes the trial a DVC experiment, test metrics included."""
-    changes = [f"{key}={trial.values[key]}" for key in keys]
+def command(trial: Trial, searched: list[str], base: dict[str, Any]) -> list[str]:
+    """The words of the command that makes the trial a DVC experiment, test metrics included.
+
+    Args:
+        trial: the trial.
+        searched: the keys that the search varies, which the command sets.
+        base: the values of `params.yaml` now. A key that has been edited since the search began is set, too.
+    """
+    edited = [key for key in base if key not in searched and trial.values.get(key, base[key]) != base[key]]
+    changes = [f"{key}={trial.values[key]}" for key in (*searched, *edited)]
     return ["dvc", "exp", "run", *(word for change in changes for word in ("-S", change))]

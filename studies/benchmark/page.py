@@ -14,7 +14,7 @@ import pandas as pd
 
 from src.evaluation.settings import interval_text
 from src.runtime.errors import UserError, run
-from src.runtime.files import rounded, with_text, write_text
+from src.runtime.files import read_json, rounded, with_text, write_text
 from studies.benchmark.recipes import FOLDER, RECIPES, read_recipes
 from studies.benchmark.results import differences, summarise
 from studies.benchmark.study import STUDY, CrossValidated, read_study, refuse_unknown_recipes
@@ -45,12 +45,12 @@ class Expected:
 def expected(name: str, recipe: dict[str, Any]) -> Expected | None:
     """What the study has found of a recipe; None where it has not run it, or has before it was changed."""
     path = FOLDER / "runs" / f"{name}.json"
-    found = json.loads(path.read_text()) if path.exists() else {}
+    found = read_json(path, "delete it to run all of its seeds again") if path.exists() else {}
     if found.get("params") != rounded(recipe):
         return None
     (row,) = summarise(pd.DataFrame(found["rows"].values())).to_dict("records")
     # Only seed 0 is run again after a change of the code: the other seeds may be from another machine.
-    times = json.loads((FOLDER / "times" / f"{name}.json").read_text())["rows"]
+    times = read_json(FOLDER / "times" / f"{name}.json", "expected that of the last commit")["rows"]
     processor = times["0"].get("processor", "unknown processor")
     there = [times[seed] for seed in found["rows"] if times[seed].get("processor") == processor]
     half = f" ± {100 * row['test_accuracy_interval']:.2f}" if row["n"] > 1 else ""

@@ -7,6 +7,7 @@ with a seed that the study has run, it is that run, to the last digit.
 import os
 
 from src.command_line import command_parser
+from src.experiments.record import experiment_reference, git, head
 from src.params import Params, read
 from src.runtime.errors import UserError, run
 from studies.benchmark.page import expected
@@ -28,9 +29,13 @@ def main() -> None:
         else f"{name}: the study has no results of this recipe as it is now",
         flush=True,
     )
+    experiment = f"{name}-{read(Params).seed}"
+    if git("for-each-ref", experiment_reference(head(), experiment)):
+        ways = f"`dvc exp apply {experiment}`, or `dvc exp remove {experiment}` to run it again"
+        raise UserError(f"{experiment}: this experiment exists; expected {ways}")
     settings = [f"--set-param={key}={value}" for key, value in recipes[name].items()]
     # In the place of this process, so that Ctrl-C reaches DVC alone, which then puts the workspace in order.
-    os.execvp("dvc", ["dvc", "exp", "run", f"--name={name}-{read(Params).seed}", *settings])
+    os.execvp("dvc", ["dvc", "exp", "run", f"--name={experiment}", *settings])
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """The rows of all runs → one table, its summary, and a figure."""
 
-import json
 from typing import Any
 
 import pandas as pd
 
 from src.figures.style import save
 from src.runtime.errors import UserError
-from src.runtime.files import write_table
+from src.runtime.files import read_json, write_table
 from src.runtime.workspace import run_stage
 from studies.benchmark.figure import accuracies_by_recipe
 from studies.benchmark.recipes import FOLDER
@@ -21,7 +20,7 @@ def main() -> None:
         path = FOLDER / "runs" / f"{recipe}.json"
         if not path.exists():
             raise UserError(f"{path}: no such file; `dvc repro studies/benchmark/dvc.yaml` writes it")
-        rows += json.loads(path.read_text())["rows"].values()
+        rows += read_json(path, "delete it to run all of its seeds again")["rows"].values()
     runs = pd.DataFrame(rows)
     summary = summarise(runs)
     write_table(FOLDER / "runs.csv", runs)
