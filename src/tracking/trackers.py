@@ -1,7 +1,7 @@
 """Trackers: where a run is logged besides DVC.
 
 `TRACKERS=tensorboard,wandb,mlflow,dvclive` names them: an environment variable, since it is no part of an
-experiment where one logs. Nor does a stage depend on the other modules of `src.tracking`, which are loaded by name.
+experiment where one logs. Nor does a stage depend on the modules of the trackers, which are loaded by name.
 """
 
 from __future__ import annotations
