@@ -487,4 +487,4 @@ def test_parameters_that_json_has_no_type_for(compared: Compare, clone: Clone) -
     with (clone.path / "params.yaml").open("a") as file:
         file.write("made: 2026-11-30\nat: 2026-11-30 10:00:00\n")
     found = compared.json(clone, "main", "workspace")["parameters"]
-    assert (found["made"], found["at"]) == ([None, "2026-11-30"], [None, "2026-11-30 10:00:00"])
+    assert (found["made"], found["at"]) == ([None, "2026-11-30"], [None, "2026-11-30T10:00:00"])

@@ -198,6 +198,13 @@ def test_where_all_settings_lack_runs_they_are_compared_by_the_seeds_that_all_ha
         ["0.02", "98.43%", "0.95", "3"],
         ["0.01", "98.00%", "1.00", "3"],
     ]
+    # One that has failed with every seed stops no comparison of the others; alone, a setting has none.
+    more = [*grid, *parse_grid(["lr=100", "seed=0..4"], params.model_dump())]
+    assert "not compared: lr=100, of which 5 of 5 runs have no result" in conclusion(more, found).splitlines()
+    assert conclusion(more, found).splitlines()[-1] == last
+    alone = conclusion(grid[:5], found)
+    assert alone.splitlines()[-1] == f"the best run of the best setting: dvc exp apply {grid[3].name}"
+    assert "compared" not in alone
     for lost in (grid[1], grid[2], grid[7]):
         del found[lost.name]
     assert conclusion(grid, found).splitlines()[-2:] == [
@@ -238,26 +245,27 @@ def test_the_names_follow_the_code_of_the_pipeline(
         return parse_grid(["lr=0.01", "seed=0"], params, uncommitted_code())[0].name
 
     names = [name()]
-    for path in ("src/networks/lenet5.py", "stages/train.py", "dvc.yaml"):
+    for path in ("src/networks/größe.py", "src/networks/lenet5.py", "stages/train.py", "dvc.yaml"):
         with (clone.path / path).open("a") as file:
             file.write("# changed\n")
+        clone.git("add", path)
         names.append(name())
-    assert len(set(names)) == 4
-    for setting in ("external=true", "noprefix=true"):
-        clone.git("config", *f"diff.{setting}".split("="))
+    assert len(set(names)) == 5
+    for setting in ("diff.external=true", "diff.noprefix=true", "core.quotePath=false"):
+        clone.git("config", *setting.split("="))
         assert name() == names[-1], "however a user's git shows a change"
     (clone.path / "README.md").write_text("changed")
     with (clone.path / "src/serve/server.py").open("a") as file:
         file.write("# no stage runs it\n")
     assert name() == names[-1]
     # What an earlier version of the code has found is not taken for a result of this one.
-    accuracies = zip(names, (0.1, 0.2, 0.3, 0.4), strict=True)
+    accuracies = zip(names, (0.1, 0.2, 0.3, 0.4, 0.5), strict=True)
     add_experiments(
         clone, [Experiment(earlier, {"lr": 0.01}, {"val_accuracy": each}) for earlier, each in accuracies]
     )
     found = command(clone, "src.sweep", "--seeds", "1", "lr=0.01").stdout
     assert "1 of 1 were done before" in found
-    assert "40.00%" in found
+    assert "50.00%" in found
     assert "10.00%" not in found
 
 

@@ -109,6 +109,8 @@ def test_the_command_names_what_was_searched(trials: list[Trial]) -> None:
     now = trials[3].values
     words = command(trials[3], list(SPACE), now)
     assert " ".join(words) == "dvc exp run -S lr=0.0123 -S activation=Tanh"
+    own = replace(trials[3], values=now | {"dataset": "größe"})
+    assert command(own, [], now | {"dataset": "Digits"})[-1] == 'dataset="größe"'
     words = command(trials[3], list(SPACE), now | {"epochs": now["epochs"] + 1, "lr": 0.5})
     assert " ".join(words) == f"dvc exp run -S lr=0.0123 -S activation=Tanh -S epochs={now['epochs']}"
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 from src.command_line import command_parser
@@ -206,7 +207,7 @@ def main() -> None:
     except DvcException as error:
         raise UserError(reason(error)) from None
     if arguments.json:
-        print(json.dumps({"split": split, **found}, indent=2, default=str))
+        print(json.dumps({"split": split, **found}, indent=2, default=methodcaller("isoformat")))
         return
     if arguments.test:
         lines = [f"> {LAST_LOOK}", "", *lines] if arguments.markdown else [LAST_LOOK, *lines]

@@ -136,4 +136,6 @@ def training(snapshots: list[Snapshot]) -> dict[str, Any]:
 def _cell(count: int, share: float, right: bool) -> dict[str, Any]:
     # Mistakes are few: by the root of their share they are seen.
     shade = 100 * (share if right else share**0.5)
-    return {"count": count, "shade": round(shade), "kind": "right" if right else "wrong", "full": shade > 85}
+    # The page gives text on a deep shade another colour, as its theme needs it.
+    depth = "full" if shade > 85 else "half" if shade > 70 else ""
+    return {"count": count, "shade": round(shade), "kind": "right" if right else "wrong", "depth": depth}

@@ -49,7 +49,7 @@ canvas.addEventListener("pointermove", (event) => {
   redraw();
   ask();
 });
-for (const end of ["pointerup", "pointercancel"]) {
+for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
   canvas.addEventListener(end, (event) => {
     if (stroke?.pointer === event.pointerId) stroke = null;
   });
@@ -57,6 +57,7 @@ for (const end of ["pointerup", "pointercancel"]) {
 
 document.getElementById("clear").addEventListener("click", () => {
   strokes = [];
+  stroke = null;
   show(null);
 });
 document.getElementById("undo").addEventListener("click", () => {

@@ -62,6 +62,8 @@ def uncommitted_code() -> str:
     if unknown := [path for path in new if path.endswith(".py")]:
         raise UserError(f"{unknown[0]} is not in git; expected `git add {unknown[0]}` before a sweep")
     # The names of blobs: how `git diff` shows a change is for each user to set.
-    changes = git("diff-tree", "-r", "HEAD", workspace_tree(), "--", str(PIPELINE_FILE), *code, str(OWN_DATA))
+    changes = git(
+        "diff-tree", "-r", "-z", "HEAD", workspace_tree(), "--", str(PIPELINE_FILE), *code, str(OWN_DATA)
+    )
     own = datasets_in_no_commit()
     return changes + fingerprint(own) if own else changes

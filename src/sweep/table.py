@@ -119,11 +119,14 @@ def _comparable(
         for name, runs in settings.items()
         if len(runs) < wanted[name]
     }
-    if len(lacking) < len(settings):
-        complete = {name: dict(runs) for name, runs in settings.items() if name not in lacking}
-        return complete, [f"not compared: {why}" for why in lacking.values()]
-    common = sorted(set.intersection(*(set(runs) for runs in settings.values())))
+    some = {name: dict(runs) for name, runs in settings.items() if runs}
+    complete = {name: runs for name, runs in some.items() if name not in lacking}
+    if complete or len(some) == 1:
+        compared = complete or some
+        return compared, [f"not compared: {why}" for name, why in lacking.items() if name not in compared]
+    common = sorted(set.intersection(*map(set, some.values())))
     if len(common) < 2:
         return {}, [f"not compared: {why}" for why in lacking.values()]
-    lines = [f"compared by the seeds {as_ranges(common)} alone: {why}" for why in lacking.values()]
-    return {name: {seed: runs[seed] for seed in common} for name, runs in settings.items()}, lines
+    by_these = f"compared by the seeds {as_ranges(common)} alone"
+    lines = [f"{by_these if name in some else 'not compared'}: {why}" for name, why in lacking.items()]
+    return {name: {seed: runs[seed] for seed in common} for name, runs in some.items()}, lines

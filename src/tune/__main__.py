@@ -179,7 +179,11 @@ def main() -> None:
     best = best_trial(trials)
     if options.record:
         record_trials(trials, name, identity)
-    words = command(best, list(space), read(RunParams).model_dump())
+    try:
+        now = read(RunParams).model_dump()
+    except UserError:  # it is being edited
+        now = base
+    words = command(best, list(space), now)
     print(f"\nthe best of {options.samples}:\n{shlex.join(words)}", flush=True)
     if options.apply:
         sys.exit(subprocess.run(words, check=False).returncode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -91,5 +92,12 @@ def command(trial: Trial, searched: list[str], base: dict[str, Any]) -> list[str
         base: the values of `params.yaml` now. A key that has been edited since the search began is set, too.
     """
     edited = [key for key in base if key not in searched and trial.values.get(key, base[key]) != base[key]]
-    changes = [f"{key}={trial.values[key]}" for key in (*searched, *edited)]
+    changes = [f"{key}={_quoted(trial.values[key])}" for key in (*searched, *edited)]
     return ["dvc", "exp", "run", *(word for change in changes for word in ("-S", change))]
+
+
+def _quoted(value: object) -> object:
+    """For DVC's `-S`, where an unquoted value has to be ASCII."""
+    if isinstance(value, str) and not value.isascii():
+        return json.dumps(value, ensure_ascii=False)
+    return value

@@ -7,7 +7,7 @@ with a seed that the study has run, it is that run, to the last digit.
 import os
 
 from src.command_line import command_parser
-from src.experiments.record import experiment_reference, git, head
+from src.experiments.record import commit_of, experiment_reference, git
 from src.params import Params, read
 from src.runtime.errors import UserError, run
 from studies.benchmark.page import expected
@@ -30,7 +30,7 @@ def main() -> None:
         flush=True,
     )
     experiment = f"{name}-{read(Params).seed}"
-    if git("for-each-ref", experiment_reference(head(), experiment)):
+    if git("for-each-ref", experiment_reference(commit_of("HEAD"), experiment)):
         ways = f"`dvc exp apply {experiment}`, or `dvc exp remove {experiment}` to run it again"
         raise UserError(f"{experiment}: this experiment exists; expected {ways}")
     settings = [f"--set-param={key}={value}" for key, value in recipes[name].items()]
