@@ -47,8 +47,8 @@ lint: .venv/installed  ## ruff and mypy
 
 # make sweep GRID='lr=0.01,0.05 optimizer=SGD,Adam' [SEEDS=5|auto] [BUDGET=40] [WORKERS=2 | ADDRESS=head:6379]
 sweep: .venv/installed $(if $(ADDRESS),.venv/tune)  ## GRID='lr=0.01,0.05 seed=0..4' [SEEDS=5|auto] [BUDGET=40] [WORKERS=2] [ADDRESS=head:6379]: a grid of experiments
-	@$(if $(GRID),,$(error GRID: missing; expected such as GRID='lr=0.01,0.05'))set -f; python -m src.sweep $(if $(WORKERS),--workers $(WORKERS)) $(if $(ADDRESS),--address $(ADDRESS)) \
-		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUDGET),--budget $(BUDGET)) $(GRID)
+	@$(if $(GRID),,$(error GRID: missing; expected such as GRID='lr=0.01,0.05'))set -f; python -m src.sweep \
+		$(if $(WORKERS),--workers $(WORKERS)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUDGET),--budget $(BUDGET)) $(GRID)
 
 # make report REVS='main lr-0.01': one HTML file that needs no network
 report: .venv/installed  ## REVS='main lr-0.01': revisions side by side in one HTML file

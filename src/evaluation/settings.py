@@ -1,4 +1,4 @@
-"""Settings that were each run with several seeds, in a table."""
+"""What comparisons come to, as text: a table of settings with several seeds each, intervals, p-values."""
 
 from __future__ import annotations
 
