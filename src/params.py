@@ -24,6 +24,9 @@ from src.runtime.yaml_text import read_yaml
 MAX_SEED = 2**32 - 1
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
+# Characters of the name of a dataset of your own.
+MAX_NAME = 100
+
 
 def _fraction(value: object) -> object:
     """Read `1/6` as the number it stands for: a sixth has no exact decimal notation."""
@@ -52,7 +55,7 @@ Pooling = Literal["max", "avg"]
 def _can_name_folder(name: str) -> bool:
     # Letters, numbers, and marks: characters of their own in many scripts, and of accents as Macs write them.
     is_plain = all(character in " ._-" or category(character)[0] in "LMN" for character in name)
-    return is_plain and re.match(r"\w", name) is not None and len(name) <= 100
+    return is_plain and re.match(r"\w", name) is not None and len(name) <= MAX_NAME
 
 
 def _existing_dataset(name: str) -> str:
@@ -239,10 +242,10 @@ def _mistake(detail: ErrorDetails, values: dict[str, Any], whole: type[TrainPara
     if detail["type"] == "missing":
         return f"key {key!r} is missing; expected {accepted(key)}"
     value, expected = values[key], accepted(key)
-    if key == "dataset" and not isinstance(value, str):
+    if key == "dataset" and not _can_name_folder(str(value)):
+        expected += f", named with up to {MAX_NAME} letters, digits, '_' and, not first, spaces, '.' and '-'"
+    elif key == "dataset" and not isinstance(value, str):
         expected += "; quotes around a name that is a number, a date or true"
-    elif key == "dataset" and not _can_name_folder(value):
-        expected += ", with letters, digits, spaces, '.', '_' and '-' in its name and no slash"
     return f"{key}: {_SHORT.repr(value)} is invalid; expected {expected}"
 
 

@@ -3,20 +3,17 @@
 The only stage that opens the test split.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
 
-from src.data.splits import Split, image_digests, load_split
+from src.data.splits import Split, image_digests, load_split_of
 from src.evaluation.examples import Examples, save_examples
 from src.evaluation.metrics import evaluate, first_correct_of_each_class, most_confident_mistakes
 from src.networks.build import predict_logits
-from src.networks.model_file import TrainedModel, load_model
+from src.networks.model_file import load_model
 from src.networks.network import Network
 from src.runtime.devices import set_up_process
-from src.runtime.errors import UserError
 from src.runtime.files import write_json, write_table
 from src.runtime.paths import (
     CALIBRATION,
@@ -33,14 +30,6 @@ from src.runtime.paths import (
 from src.runtime.workspace import run_stage
 
 MISTAKES_SHOWN, CORRECT_SHOWN = 20, 30
-
-
-def load_split_of(trained: TrainedModel, path: Path) -> Split:
-    """A split of the dataset that the model was trained on."""
-    split = load_split(path)
-    if trained.dataset != split.dataset:
-        raise UserError(f"{MODEL} was trained on {trained.dataset}, {path} holds {split.dataset}")
-    return split
 
 
 def with_images(predictions: pd.DataFrame, split: Split) -> pd.DataFrame:
@@ -75,7 +64,7 @@ def choose_examples(
 
 def main() -> None:
     trained = load_model(MODEL)
-    val, test = (load_split_of(trained, path) for path in (VAL_SPLIT, TEST_SPLIT))
+    val, test = (load_split_of(trained, path, model=MODEL) for path in (VAL_SPLIT, TEST_SPLIT))
     device = set_up_process()
     network = trained.build().to(device)
     val_inputs, test_inputs = (

@@ -17,7 +17,7 @@ class Mirror:
         files: what is served; any other name is a 404.
         fault: `none`; `cut` announces the whole file and hangs up half-way; `wrong` serves other bytes of
             the same length; `silent` accepts the request and never answers; `stall` sends half of the file
-            and then nothing.
+            and then nothing; `loop` says that the file is where it was asked for.
         asked: the names asked for, in order.
     """
 
@@ -43,6 +43,11 @@ def serve(files: dict[str, bytes], fault: str = "none") -> Iterator[Mirror]:
                 return
             if content is None:
                 self.send_error(404)
+                return
+            if mirror.fault == "loop":
+                self.send_response(302)
+                self.send_header("Location", self.path)
+                self.end_headers()
                 return
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))

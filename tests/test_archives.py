@@ -60,6 +60,7 @@ def test_a_mirror_that_fails_is_followed_by_the_next(tmp_path: Path, fault: str)
         ("wrong", "another MD5"),
         ("silent", "timed out"),
         ("stall", "timed out"),
+        ("loop", r"ubyte\.gz: HTTP Error 302: .*\nPut these files"),
     ],
 )
 def test_when_every_mirror_fails_one_message_says_what_to_do(tmp_path: Path, fault: str, said: str) -> None:

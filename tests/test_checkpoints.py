@@ -55,7 +55,7 @@ def test_the_latest_is_read_and_the_one_before_it_kept(checkpoints: Checkpoints)
     assert checkpoints.latest() is None
     for epoch in (8, 9, 10, 11):
         checkpoints.save(snapshot(epoch))
-    assert names(checkpoints) == ["epoch-000010.ckpt", "epoch-000011.ckpt", "history.jsonl"]
+    assert names(checkpoints) == ["epoch-0000010.ckpt", "epoch-0000011.ckpt", "history.jsonl"]
     latest = checkpoints.latest()
     assert latest is not None
     assert latest.state.model["weight"].unique().tolist() == [11.0]
@@ -83,12 +83,12 @@ def test_a_damaged_checkpoint_is_recognised_and_the_one_before_it_used(
 ) -> None:
     for epoch in (1, 2):
         checkpoints.save(snapshot(epoch))
-    newest, before = (checkpoints.folder / f"epoch-{epoch:06}.ckpt" for epoch in (2, 1))
+    newest, before = (checkpoints.folder / f"epoch-{epoch:07}.ckpt" for epoch in (2, 1))
     newest.write_bytes(damage(newest.read_bytes()))
     latest = checkpoints.latest()
     assert latest is not None
     assert latest.history == snapshot(1).history
-    assert capsys.readouterr().err == "epoch-000002.ckpt: damaged, skipped\n"
+    assert capsys.readouterr().err == "epoch-0000002.ckpt: damaged, skipped\n"
     before.write_bytes(damage(before.read_bytes()))
     assert checkpoints.latest() is None
 
@@ -118,7 +118,7 @@ def test_a_damaged_history_is_recognised_and_gone_on_from_where_it_is_whole(
     latest = again.latest()
     assert latest is not None
     assert latest.history == snapshot(1).history
-    assert capsys.readouterr().err == "epoch-000002.ckpt: damaged, skipped\n"
+    assert capsys.readouterr().err == "epoch-0000002.ckpt: damaged, skipped\n"
     again.save(snapshot(2))
     assert file.read_bytes() == whole
     file.write_bytes(flip(whole[:first]) + whole[first:])
@@ -145,15 +145,15 @@ def test_an_epoch_writes_no_more_than_the_ones_before_it(checkpoints: Checkpoint
     for epoch in range(1, 301):
         before = history.stat().st_size if history.exists() else 0
         checkpoints.save(snapshot(epoch))
-        state = checkpoints.folder / f"epoch-{epoch:06}.ckpt"
+        state = checkpoints.folder / f"epoch-{epoch:07}.ckpt"
         written.append(history.stat().st_size - before + state.stat().st_size)
     assert max(written[10:]) < 1.02 * max(written[:10]), "a few digits more"
 
 
 def test_a_checkpoint_that_cannot_be_written_is_said_and_the_last_one_kept(checkpoints: Checkpoints) -> None:
     checkpoints.save(snapshot(1))
-    (checkpoints.folder / ".epoch-000002.part.ckpt").mkdir()
-    with pytest.raises((UserError, IsADirectoryError), match=r"epoch-000002\.ckpt|directory"):
+    (checkpoints.folder / ".epoch-0000002.part.ckpt").mkdir()
+    with pytest.raises((UserError, IsADirectoryError), match=r"epoch-0000002\.ckpt|directory"):
         checkpoints.save(snapshot(2))
     latest = checkpoints.latest()
     assert latest is not None
@@ -181,12 +181,12 @@ def test_a_hostile_checkpoint_with_the_right_digest_is_not_executed(
     else:
         pickle.dump(Hostile(), content, protocol=2)
     payload = content.getvalue()
-    newest = checkpoints.folder / "epoch-000002.ckpt"
+    newest = checkpoints.folder / "epoch-0000002.ckpt"
     newest.write_bytes(hashlib.sha256(payload).digest() + payload)
     latest = checkpoints.latest()
     assert latest is not None
     assert latest.history == snapshot(1).history
-    assert capsys.readouterr().err == "epoch-000002.ckpt: damaged, skipped\n"
+    assert capsys.readouterr().err == "epoch-0000002.ckpt: damaged, skipped\n"
     assert not Path("hostile-code-ran").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from filelock import FileLock
 
 from src.runtime.paths import HISTORY, STEPS
 from stages import train
-from tests.conftest import Clone, output
+from tests.conftest import ROOT, Clone, output
 from tests.idx_files import archives, source
 from tests.server import serve
 from tests.watching import Watched
@@ -72,6 +73,22 @@ def test_two_experiments_at_once_give_what_each_gives_alone(clone: Clone, tmp_pa
     assert experiment(alone, "0.002") == slow
     assert all(fast[name] != slow[name] for name in fast)
     assert clone.git("status", "--porcelain") == ""
+
+
+def test_a_stage_of_another_clone_is_refused(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    refused = subprocess.run(
+        (sys.executable, "-m", "stages.validate"),
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"error: the code of {ROOT} would run in {tmp_path}; expected its own: run from the repository's "
+        "root, with PYTHONPATH and PYTHONSAFEPATH unset\n"
+    )
 
 
 def test_a_stage_waits_for_another_process_at_the_same_stage(clone: Clone) -> None:

@@ -40,6 +40,16 @@ def test_a_reader_that_has_seen_enough_is_no_error(lines: int) -> None:
     assert (result.returncode, result.stderr) == (141, "")
 
 
+@pytest.mark.parametrize(("closed", "said"), [(">&-", ""), ("2>&-", "a line\n"), (">&- 2>&-", "")])
+def test_closed_streams_are_no_error(closed: str, said: str) -> None:
+    program = "from src.runtime.errors import run; run(lambda: print('a line'))"
+    line = f'"$0" -c "$1" {closed}'
+    result = subprocess.run(
+        ["sh", "-c", line, sys.executable, program], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, said, "")
+
+
 def test_what_a_terminal_cannot_show_is_escaped() -> None:
     program = "from src.runtime.errors import run\nrun(lambda: print('0.005 → 0.01'))"
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from src.data.splits import load_split, save_split
 from src.evaluation.examples import load_examples, save_examples
 from src.evaluation.metrics import evaluate
-from src.networks.model_file import load_model
+from src.networks.model_file import load_model, save_model
 from src.networks.network import Network
 from src.runtime.errors import UserError
-from stages.evaluate import choose_examples, load_split_of
+from src.runtime.paths import MODEL, TEST_SPLIT, VAL_SPLIT
+from stages import evaluate as stage
+from stages.evaluate import choose_examples
 from tests.conftest import Clone, bright_squares, coloured_squares
 
 
@@ -39,11 +41,16 @@ def test_each_table_of_predictions_is_of_its_split(reproduced: Clone) -> None:
         assert right == pytest.approx(json.loads(reproduced.read(metrics))[key], abs=1e-6)
 
 
-def test_a_model_of_another_dataset_is_refused(reproduced: Clone, tmp_path: Path) -> None:
-    save_split(bright_squares(2), tmp_path / "val.npz")
-    model = load_model(reproduced.path / "models/model.pt")
-    with pytest.raises(UserError, match=r"was trained on Digits, .*val\.npz holds Squares$"):
-        load_split_of(model, tmp_path / "val.npz")
+@pytest.mark.parametrize("other", [VAL_SPLIT, TEST_SPLIT])
+def test_a_split_of_other_data_is_refused(
+    reproduced: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_model(load_model(reproduced.path / MODEL), MODEL)
+    for path in (VAL_SPLIT, TEST_SPLIT):
+        save_split(bright_squares(2) if path == other else load_split(reproduced.path / path), path)
+    with pytest.raises(UserError, match=rf"^{MODEL} was trained on Digits, {other} holds Squares$"):
+        stage.main()
 
 
 class Plain(Network):

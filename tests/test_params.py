@@ -115,10 +115,10 @@ def test_folders_whose_names_cannot_be_used(
     for name in ("2024", "cats+dogs", "Ka\u0308fer", "\u091a\u093f\u0924\u094d\u0930"):
         (tmp_path / "data/own" / name).mkdir(parents=True)
     quotes = "; quotes around a name that is a number, a date or true"
-    letters = ", with letters, digits, spaces, '.', '_' and '-' in its name and no slash"
+    letters = ", named with up to 100 letters, digits, '_' and, not first, spaces, '.' and '-'"
     # 7 is how YAML reads 007.
     hints = {2024: quotes, 7: quotes, True: quotes, "cats+dogs": letters, "2024/": letters, "-2": letters}
-    for name, hint in hints.items():
+    for name, hint in [*hints.items(), (-2, letters), (["cats"], letters)]:
         with pytest.raises(UserError) as refusal:
             parse(values | {"dataset": name}, Params)
         assert str(refusal.value).startswith(f"params.yaml: dataset: {name!r} is invalid; expected one of ")
@@ -127,6 +127,8 @@ def test_folders_whose_names_cannot_be_used(
         assert parse(values | {"dataset": usable}, Params).dataset == usable
     with pytest.raises(UserError, match=r"dataset: 'cats' is invalid; expected one of Digits, .* data/own$"):
         parse(values | {"dataset": "cats"}, Params)
+    with pytest.raises(UserError, match=r"dataset: 'a{37}\.\.\.a{38}' is invalid; .* up to 100 letters"):
+        parse(values | {"dataset": "a" * 101}, Params)
 
 
 def test_bounds_are_said(values: dict[str, Any]) -> None:

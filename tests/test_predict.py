@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src.data.splits import ImageFormat, load_split, save_split
+from src.data.splits import ImageFormat, load_split
 from src.data.splitting import split_dataset
 from src.networks.build import build_model
 from src.networks.lenet5 import LeNet5
@@ -22,14 +22,14 @@ from src.networks.model_file import TrainedModel, save_model
 from src.networks.network import Network
 from src.own_images.pictures import Prepared
 from src.params import Params
-from src.predict.__main__ import arguments, evaluate_split, find_pictures, main, refuse_to_replace
+from src.predict.__main__ import arguments, find_pictures, main, refuse_to_replace
 from src.predict.classifiers import TorchClassifier
 from src.predict.predictions import Prediction, as_csv, as_json, as_table, softmax
 from src.predict.predictions import predict as predict_pictures
 from src.runtime.errors import UserError
 from src.runtime.paths import VAL_SPLIT
 from src.training.loop import train_on_splits
-from tests.conftest import Clone, Predict, bright_squares, changed, output
+from tests.conftest import Clone, Predict, changed, output
 
 
 @pytest.fixture
@@ -145,23 +145,6 @@ def test_a_split_has_the_numbers_of_evaluate(clone: Clone, predict: Predict) -> 
         "error: other.pt was trained on other classes or another format of Digits than "
         "data/prepared/val.npz holds\n"
     )
-
-
-def test_a_split_of_another_dataset_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    split = bright_squares(2)
-    save_split(split, VAL_SPLIT)
-
-    class Other:
-        dataset, class_names, format = "MNIST", split.class_names, split.format
-
-        def logits(self, images: np.ndarray) -> np.ndarray:
-            return np.zeros((len(images), len(self.class_names)), np.float32)
-
-    with pytest.raises(
-        UserError, match=r"^model.pt was trained on MNIST, data/prepared/val.npz holds Squares$"
-    ):
-        evaluate_split("val", Other(), Path("model.pt"))
 
 
 def test_pictures_are_found_in_the_folders_of_a_folder(tmp_path: Path) -> None:

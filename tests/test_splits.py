@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.splits import Split, load_split, pixel_statistics, save_split, stratified_split
+from src.data.splits import (
+    ImageFormat,
+    Split,
+    load_split,
+    load_split_of,
+    pixel_statistics,
+    save_split,
+    stratified_split,
+)
 from src.runtime.errors import UserError
 from tests.conftest import bright_squares
 
@@ -114,3 +122,18 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(UserError, match="damaged"):
             load_split(path)
+
+
+def test_a_split_is_of_the_data_that_a_model_was_trained_on(tmp_path: Path) -> None:
+    path, model, split = tmp_path / "val.npz", Path("model.pt"), bright_squares(2)
+    save_split(split, path)
+    assert load_split_of(split, path, model=model).dataset == "Squares"
+    with pytest.raises(UserError, match=rf"^model\.pt was trained on Circles, {path} holds Squares$"):
+        load_split_of(replace(split, dataset="Circles"), path, model=model)
+    said = rf"^model\.pt was trained on other classes or another format of Squares than {path} holds$"
+    for other in (
+        replace(split, class_names=split.class_names[::-1]),
+        replace(split, format=ImageFormat(32)),
+    ):
+        with pytest.raises(UserError, match=said):
+            load_split_of(other, path, model=model)

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 from filelock import FileLock
 from tqdm import tqdm
 
-from src.runtime.errors import UserError
+from src.runtime.errors import UserError, reason
 from src.runtime.files import replacing
 
 CHUNK_BYTES = 1 << 16
@@ -59,7 +59,7 @@ def ensure_archives(dataset: str, archives: Sequence[Archive], mirrors: Sequence
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        reason = f"  {folder} cannot be written to: {error.strerror or error}"
+        failed = f"  {folder} cannot be written to: {error.strerror or error}"
     else:
         try:
             for archive in missing:
@@ -69,13 +69,13 @@ def ensure_archives(dataset: str, archives: Sequence[Archive], mirrors: Sequence
                     _download(archive, mirrors, folder)
             return
         except _MirrorError as failure:
-            reason = str(failure)
+            failed = str(failure)
         finally:
             lock.release()
     files = "\n".join(f"  {archive.name}" for archive in missing)
     raise UserError(
         f"{dataset}: {len(missing)} of its {len(archives)} files are missing and could not be downloaded:\n"
-        f"{reason}\n"
+        f"{failed}\n"
         f"Put these files into {folder}\n{files}\n"
         "or name another data folder in LENET_DATA_ROOT; "
         "or use the embedded dataset, which needs no download: dataset: Digits"
@@ -137,4 +137,4 @@ def _chunks(url: str) -> Iterator[bytes]:
             if total is not None and received < total:
                 raise _MirrorError(f"the connection ended after {received:,} of {total:,} bytes")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _MirrorError(str(error) or type(error).__name__) from None
+        raise _MirrorError(reason(error)) from None

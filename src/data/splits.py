@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -212,3 +212,36 @@ def load_split(path: Path) -> Split:
         labels=labels,
         format=image_format,
     )
+
+
+class Trained(Protocol):
+    """What a trained model says of the images that it was trained on."""
+
+    @property
+    def dataset(self) -> str: ...
+
+    @property
+    def class_names(self) -> list[str]: ...
+
+    @property
+    def format(self) -> ImageFormat: ...
+
+
+def load_split_of(trained: Trained, path: Path, *, model: Path) -> Split:
+    """`load_split`, of the data that a model was trained on.
+
+    Args:
+        trained: the model, read from the file `model`.
+        path: of the split.
+
+    Raises:
+        UserError: see `load_split`; or the split is of another dataset, or of another state of it.
+    """
+    split = load_split(path)
+    if split.dataset != trained.dataset:
+        raise UserError(f"{model} was trained on {trained.dataset}, {path} holds {split.dataset}")
+    if (split.class_names, split.format) != (trained.class_names, trained.format):
+        raise UserError(
+            f"{model} was trained on other classes or another format of {split.dataset} than {path} holds"
+        )
+    return split

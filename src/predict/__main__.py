@@ -91,17 +91,10 @@ def evaluate_split(name: str, classifier: Classifier, model: Path) -> None:
     Raises:
         UserError: the data is of another dataset than the model's, or of another state of it.
     """
-    from src.data.splits import load_split
+    from src.data.splits import load_split_of
     from src.evaluation.metrics import evaluate
 
-    path = PREPARED / f"{name}.npz"
-    split = load_split(path)
-    if split.dataset != classifier.dataset:
-        raise UserError(f"{model} was trained on {classifier.dataset}, {path} holds {split.dataset}")
-    if (split.class_names, split.format) != (classifier.class_names, classifier.format):
-        raise UserError(
-            f"{model} was trained on other classes or another format of {split.dataset} than {path} holds"
-        )
+    split = load_split_of(classifier, PREPARED / f"{name}.npz", model=model)
     logits = classifier.logits(split.images)
     print(json_text(evaluate(logits, split.labels, split.class_names).metrics), end="")
 

@@ -36,7 +36,8 @@ def run(main: Callable[[], None]) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         main()
-        sys.stdout.flush()
+        if sys.stdout:  # None where it was closed: `… >&-`
+            sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

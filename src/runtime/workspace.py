@@ -57,6 +57,7 @@ def run_stage(main: Callable[[], None], *, takes_arguments: bool = False) -> Non
     def alone() -> None:
         if len(sys.argv) > 1 and not takes_arguments:
             raise UserError(f"{stage}: {sys.argv[1]!r} is invalid; expected no arguments, see {PARAMS_FILE}")
+        _refuse_code_of_elsewhere()
         STAGE_LOCKS.mkdir(parents=True, exist_ok=True)
         lock = FileLock(STAGE_LOCKS / f"{quote(stage, safe='')}.lock")
         try:
@@ -75,6 +76,16 @@ def run_stage(main: Callable[[], None], *, takes_arguments: bool = False) -> Non
                 raise
 
     run(alone)
+
+
+def _refuse_code_of_elsewhere() -> None:
+    """Refuse to run another clone's code here, which `dvc.lock` would record as this one's."""
+    code, here = Path(__file__).resolve().parents[2], Path.cwd().resolve()
+    if code != here:
+        raise UserError(
+            f"the code of {code} would run in {here}; expected its own: run from the repository's root, "
+            "with PYTHONPATH and PYTHONSAFEPATH unset"
+        )
 
 
 def running_stages() -> list[str]:

@@ -93,7 +93,7 @@ class Checkpoints:
         return Snapshot(epochs, steps, state)
 
     def _path(self, epoch: int) -> Path:
-        return self.folder / f"epoch-{epoch:06}.ckpt"
+        return self.folder / f"epoch-{epoch:07}.ckpt"
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*.ckpt"), reverse=True)

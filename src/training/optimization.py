@@ -45,8 +45,8 @@ def build_schedule(optimizer: Optimizer, settings: OptimizationParams, steps_per
     if settings.schedule == "onecycle":
         # PyTorch puts the only step of a one-step cycle at its end, where nothing is learnt. Momentum is
         # left to `momentum`: cycling it too would make that key mean something else under this schedule.
-        # It also divides by the number of steps that rise, less one.
-        rise = max(warmup, 1.5) / total if warmup else ONECYCLE_RISE
+        # It also divides by the number of steps that rise, less one: they are two at least.
+        rise = max(warmup, 2) / total if warmup else ONECYCLE_RISE
         return OneCycleLR(
             optimizer, settings.lr, total_steps=max(total, 2), pct_start=rise, cycle_momentum=False
         )

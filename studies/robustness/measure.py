@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.data.splits import load_split
+from src.data.splits import load_split_of
 from src.figures.style import save
 from src.networks.build import predict_logits
 from src.networks.model_file import load_model
 from src.runtime.devices import set_up_process
-from src.runtime.errors import UserError
 from src.runtime.files import write_table
 from src.runtime.paths import MODEL, VAL_SPLIT
 from src.runtime.workspace import run_stage
@@ -27,9 +26,8 @@ SEED = 0
 
 
 def main() -> None:
-    trained, split = load_model(MODEL), load_split(VAL_SPLIT)
-    if trained.dataset != split.dataset:
-        raise UserError(f"{MODEL} was trained on {trained.dataset}, {VAL_SPLIT} holds {split.dataset}")
+    trained = load_model(MODEL)
+    split = load_split_of(trained, VAL_SPLIT, model=MODEL)
     device = set_up_process()
     network = trained.build().to(device)
 
