@@ -18,6 +18,7 @@ from src.data.splits import Split
 from src.params import Params, PrepareParams, TrainParams
 from src.runtime.errors import UserError
 from src.training import resumable
+from src.training.loop import train_on_splits
 from studies.benchmark import crossval, page
 from studies.benchmark import run as benchmark_run
 from studies.benchmark.recipes import FOLDER
@@ -53,6 +54,19 @@ def test_a_run_is_not_chosen_by_its_test_images(settings: tuple[PrepareParams, T
     assert rows[0]["test_loss"] != rows[1]["test_loss"]
 
 
+def test_a_run_has_the_accuracy_of_its_best_epoch(settings: tuple[PrepareParams, TrainParams]) -> None:
+    data, training = settings
+    training = training.model_copy(
+        update={"optimizer": "SGD", "lr": 0.2, "schedule": "constant", "epochs": 8, "ema": 0.0}
+    )
+    train, val, test = bright_squares(20), bright_squares(5, seed=1), bright_squares(5, seed=2)
+    _, result = train_on_splits(train, val, training.network(), training, CPU)
+    last, best = result.history[-1], result.best
+    assert (last.epoch, last.val_accuracy) != (best.epoch, best.val_accuracy)
+    with _run((train, val, test), data, training, CPU) as (row, _):
+        assert (row["best_epoch"], row["val_accuracy"]) == (best.epoch, best.val_accuracy)
+
+
 def test_its_checkpoints_are_of_its_images(
     settings: tuple[PrepareParams, TrainParams], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,13 +91,16 @@ def test_no_seeds_are_refused(seeds: str, monkeypatch: pytest.MonkeyPatch) -> No
         benchmark_run.main()
 
 
-def test_rows_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("content", ["<<<<<<< HEAD\n", "[]\n"])
+def test_rows_that_cannot_be_read_are_named(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = (ROOT / FOLDER / "recipes/digits-lenet5-plain.json").resolve()
     monkeypatch.chdir(tmp_path)
     (FOLDER / "runs").mkdir(parents=True)
-    (FOLDER / "runs/digits-lenet5-plain.json").write_text("<<<<<<< HEAD\n")
+    (FOLDER / "runs/digits-lenet5-plain.json").write_text(content)
     with pytest.raises(
-        UserError, match=r"runs/digits-lenet5-plain.json: not JSON; delete it to run all of its"
+        UserError, match=r"runs/digits-lenet5-plain.json: damaged; delete it to run all of its"
     ):
         benchmark_run.run_seeds("digits-lenet5-plain", recipe, 1)
 
@@ -93,19 +110,19 @@ def test_rows_of_another_recipe_are_run_again_and_of_fewer_seeds_fewer_are_left(
 ) -> None:
     recipe = json.loads((ROOT / FOLDER / "recipes/digits-lenet5-plain.json").read_text())
     monkeypatch.chdir(tmp_path)
-    ran: list[int] = []
+    ran, accuracy = list[int](), 0.9
 
     @contextmanager
     def trained(_: object, __: object, params: TrainParams, ___: object) -> Iterator[tuple[Any, Any]]:
         ran.append(params.seed)
-        yield {"lr": params.lr, "test_accuracy": 0.9}, {}
+        yield {"lr": params.lr, "test_accuracy": accuracy}, {}
 
     monkeypatch.setattr(benchmark_run, "split_dataset", lambda data: ())
     monkeypatch.setattr(benchmark_run, "_run", trained)
 
-    def rates(seeds: int, **changed: object) -> dict[str, float]:
+    def rates(seeds: int, code: str = "old", **changed: object) -> dict[str, float]:
         ran.clear()
-        Path("a.json").write_text(json.dumps(recipe | {"params": recipe["params"] | changed}))
+        Path("a.json").write_text(json.dumps({"params": recipe["params"] | changed, "code": code}))
         benchmark_run.run_seeds("a", Path("a.json"), seeds)
         found = json.loads((FOLDER / "runs/a.json").read_text())["rows"]
         return {seed: row["lr"] for seed, row in found.items()}
@@ -113,6 +130,12 @@ def test_rows_of_another_recipe_are_run_again_and_of_fewer_seeds_fewer_are_left(
     assert (rates(2), ran) == ({"0": 0.005, "1": 0.005}, [0, 1])
     assert (rates(1), ran) == ({"0": 0.005}, [])
     assert (rates(2, lr=0.5), ran) == ({"0": 0.5, "1": 0.5}, [0, 1])
+    assert (rates(3, lr=0.5), ran) == ({"0": 0.5, "1": 0.5, "2": 0.5}, [2])
+    # Other code with the same results is confirmed by the first seed.
+    assert (rates(3, "new", lr=0.5), ran) == ({"0": 0.5, "1": 0.5, "2": 0.5}, [0])
+    assert (rates(3, "new", lr=0.5), ran) == ({"0": 0.5, "1": 0.5, "2": 0.5}, [])
+    accuracy = 0.8
+    assert (rates(3, "newer", lr=0.5), ran) == ({"0": 0.5, "1": 0.5, "2": 0.5}, [0, 1, 2])
 
 
 def test_cross_validation_sees_no_test_image(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,11 +256,16 @@ def test_what_nobody_came_back_to_is_removed(tmp_path: Path) -> None:
         recent.save(snapshot(1))
     with checkpoints_of("older", tmp_path) as older:
         older.save(snapshot(1))
+    with checkpoints_of("long", tmp_path) as long:
+        long.save(snapshot(1))
     long_ago = time.time() - ABANDONED_AFTER_SECONDS - 1
-    for path in tmp_path.glob("old*.lock"):
-        os.utime(path, (long_ago, long_ago))
+    for path in [*tmp_path.glob("*.lock"), old.folder, older.folder]:
+        if "recent" not in path.name:
+            os.utime(path, (long_ago, long_ago))
     with checkpoints_of("older", tmp_path) as resumed:
         assert resumed.latest(), "that whoever comes back late finds all the same"
     with checkpoints_of("new", tmp_path):
         assert not old.folder.exists()
         assert recent.folder.exists()
+        assert long.folder.exists(), "its last epoch is recent"
+        assert older.folder.exists(), "it was resumed a moment ago"

@@ -11,6 +11,7 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import pickle
 import shutil
 import sys
@@ -165,8 +166,10 @@ def _loaded_code() -> dict[str, Path]:
 
 def _remove_abandoned(root: Path) -> None:
     for path in root.glob("*.lock"):
+        # The lock as its training left it at its start, the folder after each epoch.
+        places = [each for each in (path, path.with_suffix("")) if each.exists()]
         try:
-            changed = path.stat().st_mtime
+            changed = max((each.stat().st_mtime for each in places), default=math.inf)
         except FileNotFoundError:  # another process has removed it
             continue
         if time.time() - changed < ABANDONED_AFTER_SECONDS:

@@ -82,9 +82,10 @@ def _read(file: Path, params: dict[str, Any]) -> dict[str, Any]:
     """What a file holds; nothing where there is no file, or where another recipe made it."""
     try:
         content = json.loads(file.read_text()) if file.exists() else {}
-    except ValueError:
-        raise UserError(f"{file}: not JSON; delete it to run all of its seeds again") from None
-    return content if content.get("params") == rounded(params) else {}
+        is_of_recipe = content.get("params") == rounded(params)
+    except (ValueError, AttributeError):
+        raise UserError(f"{file}: damaged; delete it to run all of its seeds again") from None
+    return content if is_of_recipe else {}
 
 
 @contextmanager
