@@ -40,9 +40,11 @@ def test_a_reader_that_has_seen_enough_is_no_error(lines: int) -> None:
     assert (result.returncode, result.stderr) == (141, "")
 
 
-@pytest.mark.parametrize(("closed", "said"), [(">&-", ""), ("2>&-", "a line\n"), (">&- 2>&-", "")])
+@pytest.mark.parametrize(("closed", "said"), [(">&-", ""), ("2>&-", "a line False\n"), (">&- 2>&-", "")])
 def test_closed_streams_are_no_error(closed: str, said: str) -> None:
-    program = "from src.runtime.errors import run; run(lambda: print('a line'))"
+    program = (
+        "import sys; from src.runtime.errors import run; run(lambda: print('a line', sys.stderr.isatty()))"
+    )
     line = f'"$0" -c "$1" {closed}'
     result = subprocess.run(
         ["sh", "-c", line, sys.executable, program], cwd=ROOT, capture_output=True, text=True

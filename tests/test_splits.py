@@ -27,6 +27,7 @@ def test_split_is_stratified_complete_and_seeded(fraction: float) -> None:
     labels = np.repeat(np.arange(10), np.arange(50, 60))
     rest, drawn = stratified_split(labels, fraction, seed=3)
     assert sorted([*rest, *drawn]) == list(range(len(labels)))
+    assert (sorted(rest), sorted(drawn)) == (list(rest), list(drawn))
     assert len(drawn) == round(fraction * len(labels))
     np.testing.assert_allclose(np.bincount(labels[drawn]), fraction * np.bincount(labels), atol=1)
     np.testing.assert_array_equal(drawn, stratified_split(labels, fraction, seed=3)[1])

@@ -31,13 +31,15 @@ def run(main: Callable[[], None]) -> None:
     denied); 130 for Ctrl-C and 141 where nobody reads the output any more (`… | head`), as a shell reports
     them. Anything else is a defect and keeps its traceback.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not every terminal can show every character
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed: `… >&-`
+            setattr(sys, name, io.StringIO())
+        elif isinstance(stream, io.TextIOWrapper):  # not every terminal can show every character
             stream.reconfigure(errors="backslashreplace")
     try:
         main()
-        if sys.stdout:  # None where it was closed: `… >&-`
-            sys.stdout.flush()
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
