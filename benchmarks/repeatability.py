@@ -38,8 +38,8 @@ from src.runtime.digests import sha256
 from src.runtime.errors import UserError, run
 from src.runtime.files import GrowingTable
 from src.runtime.processor import REFERENCE, cores, has_avx2
+from src.training.from_splits import train_on_splits
 from src.training.history import Epoch
-from src.training.loop import train_on_splits
 
 # By the name of what they are of; SHA-256 unless said otherwise.
 Hashes = dict[str, str]

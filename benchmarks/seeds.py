@@ -29,7 +29,7 @@ from src.runtime.devices import set_up_process
 from src.runtime.errors import run
 from src.runtime.files import write_table
 from src.runtime.processor import cores
-from src.training.loop import train_on_splits
+from src.training.from_splits import train_on_splits
 
 POOL = Path("benchmarks/seeds.csv")
 SETTINGS = [

@@ -1,8 +1,8 @@
 """Configurations a minute, trained together and one by one: `python -m benchmarks.vectorized`, with MNIST.
 
 Eight configurations of params.yaml with other learning rates, one epoch of MNIST each with its evaluations,
-by `train_together` of `src.tune.vectorized` and by `train_on_splits` of `src.training.loop`, in turn and in
-one process: once with one seed for all, and once with a seed for each.
+by `train_together` of `src.tune.vectorized` and by `train_on_splits` of `src.training.from_splits`, in turn and
+in one process: once with one seed for all, and once with a seed for each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from src.data.splitting import split_dataset
 from src.params import Params, read
 from src.runtime.devices import set_up_process
 from src.runtime.errors import run
-from src.training.loop import train_on_splits
+from src.training.from_splits import train_on_splits
 from src.tune.vectorized import train_together
 
 ROUNDS = 3

@@ -9,7 +9,7 @@ from src.data.splitting import split_dataset
 from src.evaluation.metrics import evaluate
 from src.networks.build import predict_logits
 from src.params import Params
-from src.training.loop import train_on_splits
+from src.training.from_splits import train_on_splits
 from tests.conftest import changed
 
 # As in the params.yaml that the repository is published with, whatever yours says.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from src.params import Params
 from src.training.augmentation import SHIFT_PIXELS, Augmentation
-from src.training.loop import augmentation_of, network_tensors, train_on_splits
+from src.training.from_splits import augmentation_of, network_tensors, train_on_splits
 from tests.conftest import bright_squares, changed
 
 BACKGROUND = -0.4

@@ -18,7 +18,7 @@ from src.data.splits import Split
 from src.params import Params, PrepareParams, TrainParams
 from src.runtime.errors import UserError
 from src.training import resumable
-from src.training.loop import train_on_splits
+from src.training.from_splits import train_on_splits
 from studies.benchmark import crossval, page
 from studies.benchmark import run as benchmark_run
 from studies.benchmark.recipes import FOLDER

@@ -12,7 +12,7 @@ import torch
 
 from src.params import MAX_SEED, Params, RunParams
 from src.runtime.errors import UserError
-from src.training.loop import train_on_splits
+from src.training.from_splits import train_on_splits
 from src.tune.__main__ import best_trial, end_where_interrupted, main
 from src.tune.confirmation import CANDIDATES, compare_candidates, confirm, refuse_searched_seed
 from src.tune.engine import Problem

@@ -20,7 +20,7 @@ from src.predict.classifiers import TorchClassifier
 from src.predict.photographs import TURNS, is_photograph, open_picture
 from src.predict.predictions import predict
 from src.runtime.errors import UserError
-from src.training.loop import train_on_splits
+from src.training.from_splits import train_on_splits
 from tests.conftest import changed
 
 FORMAT = dataset("MNIST").format

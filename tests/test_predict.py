@@ -28,7 +28,7 @@ from src.predict.predictions import Prediction, as_csv, as_json, as_table, softm
 from src.predict.predictions import predict as predict_pictures
 from src.runtime.errors import UserError
 from src.runtime.paths import VAL_SPLIT
-from src.training.loop import train_on_splits
+from src.training.from_splits import train_on_splits
 from tests.conftest import Clone, Predict, changed, output
 
 

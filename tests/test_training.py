@@ -21,16 +21,9 @@ from src.runtime.errors import UserError
 from src.runtime.seeds import Purpose, derived_seed
 from src.training.augmentation import Augmentation
 from src.training.checkpoints import Checkpoints
+from src.training.from_splits import train_on_splits
 from src.training.history import DivergenceError, Epoch, History, Step, TrainingResult
-from src.training.loop import (
-    NO_AUGMENTATION,
-    Progress,
-    Snapshot,
-    Training,
-    steps_per_epoch,
-    train,
-    train_on_splits,
-)
+from src.training.loop import NO_AUGMENTATION, Progress, Snapshot, Training, steps_per_epoch, train
 from src.training.stack import SingleNetwork
 from src.tune.vectorized import LeNet5Stack
 from tests.conftest import ROOT, bright_squares, changed

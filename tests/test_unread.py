@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from src.params import Params, parse
-from src.training.loop import train_on_splits
+from src.training.from_splits import train_on_splits
 from src.training.unread import unread_keys
 from tests.conftest import bright_squares
 

@@ -8,8 +8,8 @@ import torch
 from src.data.splits import Split
 from src.params import Params, TrainParams
 from src.runtime.errors import UserError
+from src.training.from_splits import train_on_splits
 from src.training.history import DivergenceError, Epoch, TrainingResult
-from src.training.loop import train_on_splits
 from src.tune.vectorized import train_together
 from tests.conftest import bright_squares, changed, coloured_squares
 

@@ -16,8 +16,9 @@ from src.params import TrainParams
 from src.runtime.devices import environment
 from src.runtime.workspace import repository, stop_if_abandoned
 from src.training.checkpoints import checkpoints_of, training_key
+from src.training.from_splits import train_on_splits
 from src.training.history import TrainingResult
-from src.training.loop import Progress, steps_per_epoch, train_on_splits
+from src.training.loop import Progress, steps_per_epoch
 from src.training.progress import TrainingProgress
 
 CHECKPOINTS = Path(".dvc/tmp/checkpoints")

@@ -25,8 +25,9 @@ from src.data.splits import Split
 from src.params import TrainParams, parse
 from src.runtime.devices import DEVICE_VARIABLE, THREADS_VARIABLE, set_up_process
 from src.runtime.errors import UserError
+from src.training.from_splits import train_on_splits
 from src.training.history import DivergenceError, has_ended
-from src.training.loop import Progress, train_on_splits
+from src.training.loop import Progress
 from src.tune.early_stopping import grace_epochs
 from src.tune.engine import Problem
 from src.tune.search_space import Domain

@@ -24,8 +24,9 @@ from src.networks.network import Network
 from src.params import Activation, OptimizationParams, TrainParams
 from src.runtime.errors import UserError
 from src.runtime.seeds import derived_seed
+from src.training.from_splits import augmentation_of, network_tensors
 from src.training.history import DivergenceError, Epoch, TrainingResult
-from src.training.loop import Training, augmentation_of, network_tensors
+from src.training.loop import Training
 from src.training.stack import NetworkStack
 
 # All else decides the shape of a tensor, or is done to all networks at the same moment.
@@ -165,7 +166,7 @@ def train_together(
     *,
     on_epoch: Callable[[int, Epoch, Epoch], None] = lambda index, row, best: None,
 ) -> Results:
-    """Train several networks at once; each as `src.training.loop.train_on_splits` would.
+    """Train several networks at once; each as `src.training.from_splits.train_on_splits` would.
 
     On a CPU the networks are dealt out to `torch.get_num_threads()` threads, each with a stack of its own:
     the kernels are too small to be divided well.
