@@ -1,8 +1,8 @@
 """Configurations a minute, trained together and one by one: `python -m benchmarks.vectorized`, with MNIST.
 
 Eight configurations of params.yaml with other learning rates, one epoch of MNIST each with its evaluations,
-by `train_together` of `src.tune.vectorized` and by `train_on_splits` of `src.training.from_splits`, in turn and
-in one process: once with one seed for all, and once with a seed for each.
+by `train_together` of `src.tune.vectorized` and by `train_on_splits` of `src.training.from_splits`, in turn
+and in one process: once with one seed for all, and once with a seed for each.
 """
 
 from __future__ import annotations

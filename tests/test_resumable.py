@@ -63,7 +63,7 @@ def test_goes_on_after_an_interruption_and_leaves_nothing(training: TrainParams)
     assert not stored()
     with pytest.raises(KeyboardInterrupt):
         run(training, [], stop_at=2)
-    assert stored()[-1] == "epoch-000002.ckpt"
+    assert stored()[-1] == "epoch-0000002.ckpt"
     resumed = run(training, shown := [])
     assert shown == [2, 3, 4]
     assert resumed.history == undisturbed.history
