@@ -5,9 +5,16 @@
 
 PYTHON ?= python3
 # Without its quotes GRID='lr=0.01 seed=0..4' would be a part of the grid: make takes what follows for variables.
-VARIABLES := GRID SEEDS BUDGET WORKERS ADDRESS MODELS REVS SAMPLES CONFIRM NAME A B PYTHON LENET_DEVICE LENET_THREADS LENET_DATA_ROOT TRACKERS
+sweep_VARIABLES := GRID SEEDS BUDGET WORKERS ADDRESS
+tune_VARIABLES := SAMPLES CONFIRM ADDRESS NAME
+report_VARIABLES := REVS
+demo_VARIABLES := MODELS
+recipe_VARIABLES := NAME
+same-results_VARIABLES := A B
+OWN := $(foreach goal,$(MAKECMDGOALS),$($(goal)_VARIABLES))
+VARIABLES := $(OWN) PYTHON LENET_DEVICE LENET_THREADS LENET_DATA_ROOT TRACKERS
 UNKNOWN := $(filter-out $(VARIABLES),$(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
-ifneq ($(filter sweep tune report demo recipe same-results,$(MAKECMDGOALS)),)
+ifneq ($(strip $(OWN)),)
 $(if $(UNKNOWN),$(error $(UNKNOWN) is unknown; expected $(VARIABLES), with quotes around values with spaces (GRID='lr=0.01 seed=0..4'), and variables of other programs before `make`))
 endif
 
@@ -101,9 +108,10 @@ same-results: .venv/installed  ## A=main B=HEAD: check that two revisions give t
 	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements-serve.txt
 	touch $@
 
-# make tune SAMPLES=20 [CONFIRM=4]
-tune: .venv/tune  ## SAMPLES=20 [CONFIRM=4]: search for better parameters
-	@python -m src.tune $(if $(SAMPLES),--samples $(SAMPLES)) $(if $(CONFIRM),--confirm $(CONFIRM))
+# make tune SAMPLES=20 [CONFIRM=4] [ADDRESS=head:6379] [NAME=first]
+tune: .venv/tune  ## SAMPLES=20 [CONFIRM=4] [ADDRESS=head:6379] [NAME=first]: search for better parameters
+	@python -m src.tune $(if $(SAMPLES),--samples $(SAMPLES)) $(if $(CONFIRM),--confirm $(CONFIRM)) \
+		$(if $(ADDRESS),--address $(ADDRESS)) $(if $(NAME),--name $(NAME))
 
 # The table of results: hours on a laptop, from nothing; interrupted, it continues where it was.
 results: .venv/installed  ## run the study behind the table of results: hours

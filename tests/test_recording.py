@@ -16,7 +16,7 @@ from src.runtime.yaml_text import read_yaml
 from src.tune.__main__ import main
 from src.tune.identity import search_code
 from src.tune.trials import Trial
-from tests.conftest import Clone
+from tests.conftest import Clone, output
 
 pytest.importorskip("optuna", reason="pip install -r requirements-tune.txt")
 
@@ -92,3 +92,7 @@ def test_a_recorded_trial_has_its_own_results_alone(clone: Clone, monkeypatch: p
     assert "lr: 0.03" in params
     assert "val_fraction: 1/6 " in params
     assert clone.git("rev-parse", f"{reference}^").strip() == clone.git("rev-parse", "HEAD").strip()
+    clone.git("checkout", "params.yaml")
+    applied = clone.dvc("exp", "apply", "mine-001", check=False)
+    assert "models/model.pt" in output(applied)
+    assert clone.read("params.yaml") == params, "all but the model, which `dvc repro` makes"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from src.sweep.baseline import Baseline, uncommitted_code
 from src.sweep.experiments import ATTEMPTS, Sweep
 from src.sweep.grid import Combination, as_ranges, parse_grid, without_repetitions
 from src.sweep.queue_sweep import LOCK, QueueSweep
-from src.sweep.table import advice, conclusion
+from src.sweep.table import advice, conclusion, conclusions
 from src.sweep.workers import queue_workers
 from tests import committed
 from tests.conftest import ROOT, Clone, Command, output
@@ -233,6 +234,30 @@ def test_the_command_for_more_seeds_names_the_pair_or_the_whole_grid(params: Par
         "make sweep GRID='lr=0.01,0.02 optimizer=SGD,Adam seed=3..6'"
     )
     assert advice(None, grid).startswith("too few common seeds, or too small a difference")
+    grid = [replace(each, values={"dataset": "my shapes", **each.values}) for each in grid]
+    assert words("dataset=my shapes lr=0.01 optimizer=SGD", "dataset=my shapes lr=0.02 optimizer=SGD") == (
+        "python -m src.sweep 'dataset=my shapes' lr=0.01,0.02 optimizer=SGD seed=3..6"
+    )
+
+
+def test_what_was_validated_on_other_images_is_not_compared(params: Params) -> None:
+    grid = parse_grid(["split_seed=0,1", "lr=0.01,0.02", "seed=0..2"], params.model_dump())
+    found = results(grid, [0.90, 0.91, 0.92, 0.89, 0.89, 0.92, 0.98, 0.98, 0.99, 0.99, 0.98, 0.99])
+    said = conclusions(grid, found)
+    assert said == (
+        f"split_seed=0:\n{conclusion(grid[:6], found)}\n\nsplit_seed=1:\n{conclusion(grid[6:], found)}\n\n"
+        "not compared with each other: their validation images differ"
+    )
+    assert said.count("the best run of the best setting: dvc exp apply split-seed-") == 2
+    only = {each.name: found[each.name] for each in grid[:6]}
+    assert conclusions(grid, only).count("the best run") == 1
+    assert conclusions(grid[:6], found) == conclusion(grid[:6], found)
+    sweep = Settled({})
+    combinations = partial(parse_grid, base=params.model_dump(), code="")
+    with pytest.raises(
+        UserError, match=r"^--seeds: 'auto' is invalid with several values of what decides the "
+    ):
+        run_by_halving(sweep, combinations, ["dataset=Digits,MNIST"], None)
 
 
 def test_the_names_follow_the_code_of_the_pipeline(
@@ -254,12 +279,20 @@ def test_the_names_follow_the_code_of_the_pipeline(
     for setting in ("diff.external=true", "diff.noprefix=true", "core.quotePath=false"):
         clone.git("config", *setting.split("="))
         assert name() == names[-1], "however a user's git shows a change"
+    clone.replace("dvc.yaml", "      - stages/train.py\n", "      - stages/train.py\n      - extra.txt\n")
+    (clone.path / "extra.txt").write_text("a list of words")
+    clone.git("add", "extra.txt")
+    names.append(name())
+    (clone.path / "extra.txt").write_text("another list of words")
+    names.append(name())
+    assert len(set(names)) == 7
     (clone.path / "README.md").write_text("changed")
+    (clone.path / "metrics/train.json").write_text("{}")
     with (clone.path / "src/serve/server.py").open("a") as file:
         file.write("# no stage runs it\n")
     assert name() == names[-1]
     # What an earlier version of the code has found is not taken for a result of this one.
-    accuracies = zip(names, (0.1, 0.2, 0.3, 0.4, 0.5), strict=True)
+    accuracies = zip(names, (0.1, 0.2, 0.3, 0.4, 0.45, 0.475, 0.5), strict=True)
     add_experiments(
         clone, [Experiment(earlier, {"lr": 0.01}, {"val_accuracy": each}) for earlier, each in accuracies]
     )
@@ -314,6 +347,53 @@ def test_what_another_sweep_finishes_while_it_queues_is_not_queued_again(
         add_experiments(clone, [Experiment(combination.name, {"lr": 0.01}, {"val_accuracy": 0.5})])
     said, _ = second.communicate(timeout=240)
     assert (second.returncode, "queued" in said, "50.00%" in said) == (0, False, True), said
+
+
+def test_a_sweep_does_not_read_what_another_one_has_in_the_workspace_while_it_queues(clone: Clone) -> None:
+    clone.set_params(dropout=0.15)
+    mine = clone.read("params.yaml")
+    with FileLock(clone.path / LOCK):
+        clone.git("checkout", "params.yaml")  # as DVC leaves it while it queues
+        second = clone.start("python", "-m", "src.sweep", "lr=0.01")
+        assert second.stdout is not None
+        assert second.stdout.readline() == "another sweep is queueing here; waiting until it has\n"
+        (clone.path / "params.yaml").write_text(mine.replace("epochs: ", "epochs: -"))
+    said, _ = second.communicate(timeout=240)
+    assert "epochs: -" in said, said
+
+
+def test_after_a_kill_while_dvc_queues_nothing_is_swept_around_other_parameters(clone: Clone) -> None:
+    clone.set_params(dropout=0.15)
+    mine = clone.read("params.yaml")
+    program = """
+import os, signal, subprocess
+from src.params import Params, read
+from src.sweep import queue_sweep
+from src.sweep.baseline import Baseline
+from src.sweep.grid import parse_grid
+
+def queue(*words):
+    subprocess.run(("git", "stash", "--quiet"), check=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+queue_sweep.dvc = queue
+sweep = queue_sweep.QueueSweep(Baseline.now(), workers=1)
+(combination,) = parse_grid(["lr=0.01"], read(Params).model_dump())
+sweep._todo[combination.name] = combination
+sweep._queue(combination.name)
+"""
+    assert clone.run("python", "-c", program, check=False).returncode == -signal.SIGKILL
+    for command in (["lr=0.01"], ["lr=0.02"]):
+        refused = clone.run("python", "-m", "src.sweep", *command, check=False)
+        assert refused.stderr == (
+            "error: a sweep was killed while DVC was queueing: params.yaml may be an experiment's, and what "
+            "no commit has may be in `git stash list`; once all is as you want it, remove "
+            ".dvc/tmp/sweep.queueing\n"
+        )
+    clone.git("stash", "pop", "--quiet")
+    assert clone.read("params.yaml") == mine
+    assert "lr: 0 is invalid" in clone.run("python", "-m", "src.sweep", "lr=0", check=False).stderr
+    assert not (clone.path / ".dvc/tmp/sweep.queueing").exists()
 
 
 def test_a_signal_waits_until_an_experiment_is_queued(clone: Clone) -> None:
@@ -528,6 +608,20 @@ def test_a_grid_without_its_quotes_is_refused_by_make() -> None:
     assert subprocess.run(quoted, cwd=ROOT, capture_output=True).returncode == 0
     other = ("make", "--silent", "--dry-run", "repro", "UV_CACHE_DIR=/x")
     assert subprocess.run(other, cwd=ROOT, capture_output=True).returncode == 0
+
+
+def test_make_passes_a_search_its_options_and_refuses_those_of_a_sweep() -> None:
+    def make(*words: str) -> subprocess.CompletedProcess[str]:
+        command = ("make", "--silent", "--dry-run", "tune", *words)
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    *_, line = make("SAMPLES=4", "CONFIRM=2", "ADDRESS=head:6379", "NAME=first").stdout.split("python -m ")
+    assert line.replace("\\\n", " ").split() == (
+        ["src.tune", "--samples", "4", "--confirm", "2", "--address", "head:6379", "--name", "first"]
+    )
+    assert re.search(
+        r"\*\*\* WORKERS is unknown; expected SAMPLES CONFIRM ADDRESS NAME ", make("WORKERS=1").stderr
+    )
 
 
 @pytest.mark.slow

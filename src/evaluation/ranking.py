@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 # Means of the same numbers in another order differ in their last bits; those are ties.
 DIGITS = 12
+# The most runs of one setting that a command takes or advises.
+MAX_SEEDS = 1000
 
 
 class Run(NamedTuple):

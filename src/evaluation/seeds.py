@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
+from src.evaluation.ranking import MAX_SEEDS, rank
 from src.evaluation.ranking import Run as Run
-from src.evaluation.ranking import rank
 
 SIGNIFICANCE = 0.05
 POWER = 0.8
-MAX_SEEDS = 1000
 # Differences of accuracies are multiples of 1/images: a smaller deviation is one of rounding.
 _NO_DEVIATION = 1e-12
 

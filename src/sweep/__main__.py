@@ -16,15 +16,25 @@ from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
+from filelock import FileLock
+
 from src.command_line import command_parser
+from src.evaluation.ranking import MAX_SEEDS
 from src.params import Params, read
 from src.runtime.errors import UserError, run
 from src.runtime.processor import cores
-from src.sweep.baseline import Baseline
+from src.sweep.baseline import Baseline, refuse_half_queued
 from src.sweep.experiments import Sweep
-from src.sweep.grid import MAX_RANGE, SEED, Combination, parse_grid, without_repetitions
+from src.sweep.grid import (
+    IMAGE_KEYS,
+    SEED,
+    Combination,
+    by_images,
+    parse_grid,
+    without_repetitions,
+)
 from src.sweep.queue import CommandError
-from src.sweep.queue_sweep import QueueSweep
+from src.sweep.queue_sweep import LOCK, QueueSweep, wait_for_queueing
 
 # Where DVC copies the workspace to for each experiment, and keeps its queue: on a full disk it loses track.
 WORKSPACES = Path(".dvc/tmp/exps")
@@ -86,9 +96,9 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     if arguments.any_bits and arguments.address is None:
         raise UserError("--any-bits is invalid; expected only with --address")
     seeds = arguments.seeds
-    if seeds not in (None, AUTO) and not (re.fullmatch(r"\d{1,4}", seeds) and 1 <= int(seeds) <= MAX_RANGE):
+    if seeds not in (None, AUTO) and not (re.fullmatch(r"\d{1,4}", seeds) and 1 <= int(seeds) <= MAX_SEEDS):
         raise UserError(
-            f"--seeds: {seeds!r} is invalid; expected an integer from 1 to {MAX_RANGE:,}, or {AUTO}"
+            f"--seeds: {seeds!r} is invalid; expected an integer from 1 to {MAX_SEEDS:,}, or {AUTO}"
         )
     if seeds is not None and any(word.startswith(f"{SEED}=") for word in arguments.grid):
         raise UserError(f"--seeds: {seeds!r} is invalid with {SEED}=… in the grid; expected one of the two")
@@ -125,7 +135,13 @@ def run_by_halving(
     from src.evaluation.seeds import sequential_halving
     from src.sweep.table import results_by_setting
 
-    settings = [combination.setting for combination in without_repetitions(combinations(words))[0]]
+    grid = without_repetitions(combinations(words))[0]
+    if len(by_images(grid)) > 1:
+        raise UserError(
+            f"--seeds: {AUTO!r} is invalid with several values of what decides the validation images, since "
+            f"it compares all settings on the same; expected one value each of {', '.join(IMAGE_KEYS)}"
+        )
+    settings = [combination.setting for combination in grid]
     least, budget = 2 * len(settings), BUDGET_SEEDS * len(settings) if budget is None else budget
     if budget < least:
         raise UserError(f"--budget: {budget} is invalid; expected at least {least}, two runs of each setting")
@@ -134,7 +150,7 @@ def run_by_halving(
     def of_seed(seed: int) -> dict[str, Combination]:
         return {combination.setting: combination for combination in combinations([*words, f"{SEED}={seed}"])}
 
-    grid: list[Combination] = []
+    grid = []
     while True:
         failed = {combination.setting for combination in grid if combination.name in sweep.failed}
         lost = sum(combination.setting in failed for combination in grid)
@@ -181,7 +197,9 @@ def main() -> None:
     words = arguments.grid
     if arguments.seeds not in (None, AUTO):
         words = [*words, f"{SEED}=0..{int(arguments.seeds) - 1}"]
-    base, baseline = read(Params).model_dump(), Baseline.now()
+    with wait_for_queueing(FileLock(LOCK)):
+        base, baseline = read(Params).model_dump(), Baseline.now()
+        refuse_half_queued(baseline)
     combinations = partial(parse_grid, base=base, code=baseline.code)
     grid, chosen = different(combinations(words)), None
     refuse_full_disk()
@@ -198,9 +216,9 @@ def main() -> None:
             refuse_full_disk()
             raise
     if sweep.results:
-        from src.sweep.table import conclusion  # SciPy and pandas: not while workers wait to be started
+        from src.sweep.table import conclusions  # SciPy and pandas: not while workers wait to be started
 
-        print(f"\n{conclusion(grid, sweep.results, chosen)}")
+        print(f"\n{conclusions(grid, sweep.results, chosen)}")
     if sweep.failed:
         raise UserError(f"{len(sweep.failed)} of {len(grid)} experiments failed; their logs are above")
 

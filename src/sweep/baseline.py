@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from src.experiments.record import git, head, workspace_tree
@@ -10,6 +14,9 @@ from src.runtime.errors import UserError
 from src.runtime.paths import OWN_DATA, PARAMS_FILE, PIPELINE_FILE
 from src.runtime.yaml_text import read_yaml
 from src.sweep.own_data import datasets_in_no_commit, fingerprint
+
+# There while DVC queues: it stashes what is not committed, and writes the experiment's parameters.
+QUEUEING = Path(".dvc/tmp/sweep.queueing")
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,31 @@ class Baseline:
             )
 
 
+@contextmanager
+def noted_as_queueing(baseline: Baseline) -> Iterator[None]:
+    """Leave a note of what the workspace was where this process is killed in the block."""
+    QUEUEING.write_text(_state(baseline), encoding="utf-8")
+    try:
+        yield
+    finally:
+        QUEUEING.unlink()
+
+
+def refuse_half_queued(baseline: Baseline) -> None:
+    """Raise a `UserError` where a sweep was killed while DVC queued, and the workspace is not as it was."""
+    if QUEUEING.exists() and QUEUEING.read_text(encoding="utf-8") != _state(baseline):
+        raise UserError(
+            f"a sweep was killed while DVC was queueing: {PARAMS_FILE} may be an experiment's, and what no "
+            f"commit has may be in `git stash list`; once all is as you want it, remove {QUEUEING}"
+        )
+    QUEUEING.unlink(missing_ok=True)
+
+
+def _state(baseline: Baseline) -> str:
+    stashed = git("stash", "list", "--format=%H")
+    return hashlib.sha256(f"{stashed} {baseline}".encode()).hexdigest()
+
+
 def uncommitted_code() -> str:
     """The changes of the pipeline's code, and of the user's own images, that no commit has.
 
@@ -56,8 +88,9 @@ def uncommitted_code() -> str:
         UserError: git does not know a module, which the copies that experiments run in would lack.
     """
     stages: Any = read_yaml(PIPELINE_FILE)["stages"]  # type: ignore[index]
-    deps = {dep for stage in stages.values() for dep in stage.get("do", stage).get("deps", [])}
-    code = sorted(dep for dep in deps if dep.startswith(("src", "stages")))
+    described = [stage.get("do", stage) for stage in stages.values()]
+    deps = {dep for stage in described for dep in stage.get("deps", [])}
+    code = sorted(dep for dep in deps - _outputs(described) if not dep.startswith((str(OWN_DATA), "/", "..")))
     new = git("ls-files", "-z", "--others", "--exclude-standard", "--", *code).split("\0")
     if unknown := [path for path in new if path.endswith(".py")]:
         raise UserError(f"{unknown[0]} is not in git; expected `git add {unknown[0]}` before a sweep")
@@ -67,3 +100,11 @@ def uncommitted_code() -> str:
     )
     own = datasets_in_no_commit()
     return changes + fingerprint(own) if own else changes
+
+
+def _outputs(stages: list[dict[str, Any]]) -> set[str]:
+    """The paths that stages write; in `dvc.yaml` each is a text, or the key of its options."""
+    listed = [
+        entry for stage in stages for key in ("outs", "metrics", "plots") for entry in stage.get(key, [])
+    ]
+    return {path for entry in listed for path in ([entry] if isinstance(entry, str) else entry)}

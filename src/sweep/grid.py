@@ -10,13 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from src.params import Params, accepted, parse
+from src.evaluation.ranking import MAX_SEEDS
+from src.params import Params, PrepareParams, accepted, parse
 from src.runtime.errors import UserError
 from src.runtime.yaml_text import parse_yaml
 from src.training.unread import unread_keys
 
-MAX_RANGE = 1000
 SEED = "seed"
+# What decides which images there are to validate with.
+IMAGE_KEYS = tuple(PrepareParams.model_fields)
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,9 @@ def _expanded(key: str, value: str) -> list[str]:
     if not known or ".." not in value:
         return [value]
     ends = re.fullmatch(r"(\d{1,10})\.\.(\d{1,10})", value)
-    if not ends or not 0 <= (length := int(ends[2]) - int(ends[1])) < MAX_RANGE:
+    if not ends or not 0 <= (length := int(ends[2]) - int(ends[1])) < MAX_SEEDS:
         raise UserError(
-            f"{key}: {value!r} is invalid; expected {accepted(key)}, or a range of at most {MAX_RANGE:,} "
+            f"{key}: {value!r} is invalid; expected {accepted(key)}, or a range of at most {MAX_SEEDS:,} "
             "values, the lowest first, such as 0..4"
         )
     return [str(int(ends[1]) + step) for step in range(length + 1)]
@@ -155,6 +157,15 @@ def without_repetitions(grid: list[Combination]) -> tuple[list[Combination], lis
             )
     lines = [f"{line}; left out: {count} of {len(grid)} combinations" for line, count in reasons.items()]
     return list(different.values()), lines
+
+
+def by_images(grid: Iterable[Combination]) -> dict[str, list[Combination]]:
+    """The combinations of a grid by the values, as text, of what decides their validation images."""
+    groups: dict[str, list[Combination]] = {}
+    for combination in grid:
+        values = {key: value for key, value in combination.values.items() if key in IMAGE_KEYS}
+        groups.setdefault(text_of(values), []).append(combination)
+    return groups
 
 
 def as_ranges(numbers: Iterable[int]) -> str:

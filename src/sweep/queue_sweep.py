@@ -7,11 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from src.runtime.paths import OWN_DATA
 from src.sweep import queue
-from src.sweep.baseline import Baseline
+from src.sweep.baseline import Baseline, noted_as_queueing
 from src.sweep.experiments import ATTEMPTS, Sweep
 from src.sweep.own_data import untracked_datasets
 from src.sweep.queue import Task, dvc, signals_afterwards, wait_for_stages
@@ -25,6 +25,16 @@ CHECK_SHARE = 20
 # A worker is on the list of processes within seconds.
 WORKER_SECONDS = 5.0
 LOCK = Path(".dvc/tmp/sweep.lock")
+
+
+def wait_for_queueing(lock: FileLock) -> AcquireReturnProxy:
+    """Acquire `LOCK`: while another sweep queues, the workspace is not as the user left it."""
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return lock.acquire(blocking=False)
+    except Timeout:
+        print("another sweep is queueing here; waiting until it has", file=sys.stderr, flush=True)
+        return lock.acquire()
 
 
 class QueueSweep(Sweep):
@@ -48,12 +58,7 @@ class QueueSweep(Sweep):
 
     def _run_the_rest(self) -> None:
         """Queue what is neither done nor queued, and wait."""
-        try:
-            lock = self._lock.acquire(blocking=False)
-        except Timeout:
-            print("another sweep is queueing here; waiting until it has", file=sys.stderr, flush=True)
-            lock = self._lock.acquire()
-        with lock:
+        with wait_for_queueing(self._lock):
             known = queue.tasks()
             self._notice_finished()  # what another sweep has finished since, while it had the lock
             self._ended_before |= {task.id for task in known if not task.is_waiting}
@@ -88,7 +93,7 @@ class QueueSweep(Sweep):
             words += ["--copy-paths", str(OWN_DATA / dataset)]
         wait_for_stages()
         # While it queues, DVC stashes what is not committed and writes the experiment's parameters.
-        with self._lock, signals_afterwards():
+        with self._lock, signals_afterwards(), noted_as_queueing(self._baseline):
             self._baseline.refuse_changes()
             dvc("exp", "run", "--queue", "--name", name, *words)
         print(f"queued: {self._todo[name]}", flush=True)

@@ -5,6 +5,7 @@ The test split's accuracy is not shown, since it is not to choose by.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +14,7 @@ import pandas as pd
 from src.evaluation.ranking import Run, rank
 from src.evaluation.seeds import MoreSeeds, compare_settings, more_seeds
 from src.evaluation.settings import settings_table
-from src.sweep.grid import SEED, Combination, as_ranges
+from src.sweep.grid import SEED, Combination, as_ranges, by_images
 
 
 def results_by_setting(grid: Sequence[Combination], results: Mapping[str, Run]) -> dict[str, dict[int, Run]]:
@@ -56,11 +57,18 @@ def advice(more: MoreSeeds | None, grid: Sequence[Combination]) -> str:
             "too few common seeds, or too small a difference, to say how many would tell the best two apart"
         )
     choices = grid_of({more.best, more.rival}, grid)
-    words = " ".join(f"{key}={','.join(values)}" for key, values in choices.items())
+    words = [f"{key}={','.join(values)}" for key, values in choices.items()]
+    words.append(f"{SEED}={as_ranges(more.seeds)}")
+    # make would take a name with a space apart.
+    has_spaces = any(" " in word for word in words)
     return (
         f"{len(more.seeds)} seeds each would tell {more.best} from {more.rival}, "
         "if the difference stays what it is:\n"
-        f"make sweep GRID='{' '.join(filter(None, [words, f'{SEED}={as_ranges(more.seeds)}']))}'"
+        + (
+            f"python -m src.sweep {shlex.join(words)}"
+            if has_spaces
+            else f"make sweep GRID='{' '.join(words)}'"
+        )
     )
 
 
@@ -77,12 +85,31 @@ def grid_of(settings: set[str], grid: Sequence[Combination]) -> dict[str, list[s
     return choices
 
 
+def conclusions(grid: Sequence[Combination], results: Mapping[str, Run], chosen: str | None = None) -> str:
+    """The `conclusion` of each part of a grid that was validated on the same images.
+
+    Args:
+        grid: what was run.
+        results: of those experiments that have finished.
+        chosen: see `conclusion`.
+    """
+    groups = by_images(grid)
+    if len(groups) == 1:
+        return conclusion(grid, results, chosen)
+    parts = [
+        f"{images}:\n{conclusion(part, results)}"
+        for images, part in groups.items()
+        if any(combination.name in results for combination in part)
+    ]
+    return "\n\n".join([*parts, "not compared with each other: their validation images differ"])
+
+
 def conclusion(grid: Sequence[Combination], results: Mapping[str, Run], chosen: str | None = None) -> str:
     """The tables, and what to do next.
 
     Args:
-        grid: what was run.
-        results: of those experiments that have finished, at least one.
+        grid: what was run, on the same images.
+        results: of those experiments that have finished, at least one of them of `grid`.
         chosen: the setting that was chosen, where it is not that with the highest mean.
     """
     ordered, settings = best_first(grid, results), results_by_setting(grid, results)

@@ -208,7 +208,13 @@ def record_trials(trials: list[Trial], name: str, identity: Identity) -> None:
 
     refuse_other_code(identity["code"])
     names = record(trials, name)
-    print(f"recorded {len(names)} experiments, {names[0]} to {names[-1]}" if names else "nothing to record")
+    if not names:
+        print("nothing to record")
+        return
+    print(
+        f"recorded {len(names)} experiments, {names[0]} to {names[-1]}, without their models: "
+        "`dvc exp apply NAME` reports missing files, and `dvc repro` makes them"
+    )
 
 
 def print_best(trials: list[Trial], space: dict[str, Domain]) -> None:

@@ -51,8 +51,8 @@ def record(trials: list[Trial], prefix: str) -> list[str]:
     """Make every trial that left a model an experiment of HEAD; `dvc exp show` lists it.
 
     It holds the trial's parameters and `metrics/train.json`, and no result of another training: model, plots
-    and test metrics, in files and in `dvc.lock`, come with `dvc exp apply NAME` and `dvc repro`. Recorded
-    again it replaces itself.
+    and test metrics, in files and in `dvc.lock`, come with `dvc exp apply NAME`, which reports that they are
+    missing, and `dvc repro`. Recorded again it replaces itself.
 
     Args:
         trials: as a search returns them.
