@@ -18,7 +18,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from src.params import Params
+from src.params import Params, parse
 from studies.benchmark.recipes import code_digest, code_files
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +59,11 @@ def params_text() -> str:
         here = (ROOT / "params.yaml").read_text().splitlines()
         lines += [line for line in here if _key(line) not in known]
     return "\n".join(line for line in lines if _key(line) in (None, *Params.model_fields)) + "\n"
+
+
+def network() -> dict[str, Any]:
+    """The committed keys of a network with their values."""
+    return parse(YAML(typ="safe").load(params_text()), Params).network()
 
 
 def _key(line: str) -> str | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any, get_args
 
 import pytest
@@ -13,8 +14,9 @@ from src.networks.build import (
     summary,
 )
 from src.params import ModelName
+from tests import committed
 
-NETWORK: dict[str, Any] = {
+NETWORK: dict[str, Any] = committed.network() | {
     "model": "lenet5",
     "input": "pad",
     "activation": "Tanh",
@@ -81,4 +83,10 @@ def test_the_summary_names_every_layer_with_its_shape_and_parameters(name: str) 
     counts = {line.split()[0]: int(line.split()[-1].replace(",", "")) for line in lines[1:-1]}
     assert sum(counts.values()) == count_parameters(model)
     assert lines[-1] == f"{count_parameters(model):,} trainable parameters"
-    assert lines[1].split()[2:5] == {"convnet": ["32", "×", "28"]}.get(name, ["6", "×", "28"])
+    assert re.fullmatch(r"\w+ +\w+ +\d+( × \d+)* +[\d,]+", lines[1])
+
+
+@pytest.mark.parametrize(("name", "first"), [("lenet5", 6), ("lenet5_1998", 6), ("convnet", 32)])
+def test_the_summary_has_shapes_without_the_batch(name: str, first: int) -> None:
+    line = summary(build_model(NETWORK | {"model": name}, seed=0)).splitlines()[1]
+    assert line.split()[2:7] == [str(first), "×", "28", "×", "28"]
