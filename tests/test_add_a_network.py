@@ -64,14 +64,14 @@ def test_a_network_is_added_as_the_page_shows_and_works_in_every_command(
         "params.yaml"
     )
     assert "| `width` | an integer ≥ 1 and ≤ 512 |" in clone.read("docs/parameters.md")
+    # Those that know the networks and the parameters by their names.
+    tests = [f"tests/test_{name}.py" for name in ("networks", "models", "unread", "params", "vectorized")]
+    clone.run("python", "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *tests)
 
     # Its code and its parameter are dependencies.
     clone.git("add", "--all")
     clone.git("commit", "--quiet", "--message=A network")
     assert "up to date" in clone.dvc("status", "dvc.yaml").stdout
-    # Those that know the networks and the parameters by their names.
-    tests = [f"tests/test_{name}.py" for name in ("networks", "models", "unread", "params", "vectorized")]
-    clone.run("python", "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *tests)
     clone.replace("src/networks/separable.py", "kernel=3, stride=2, groups=width", "kernel=5, groups=width")
     assert "train" in clone.dvc("status", "dvc.yaml").stdout
     clone.git("checkout", "--quiet", ".")

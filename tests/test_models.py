@@ -83,7 +83,7 @@ def test_the_summary_names_every_layer_with_its_shape_and_parameters(name: str) 
     counts = {line.split()[0]: int(line.split()[-1].replace(",", "")) for line in lines[1:-1]}
     assert sum(counts.values()) == count_parameters(model)
     assert lines[-1] == f"{count_parameters(model):,} trainable parameters"
-    assert re.fullmatch(r"\w+ +\w+ +\d+( × \d+)* +[\d,]+", lines[1])
+    assert re.fullmatch(r"[\w.]+ +\w+ +\d+( × \d+)* +[\d,]+", lines[1])
 
 
 @pytest.mark.parametrize(("name", "first"), [("lenet5", 6), ("lenet5_1998", 6), ("convnet", 32)])

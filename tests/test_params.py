@@ -83,7 +83,7 @@ REFUSED = [(key, value) for key in CHOICES for value in ("", "relu", 3, None, Tr
 
 @pytest.fixture
 def values(params: Params) -> dict[str, Any]:
-    return params.model_dump()
+    return params.model_dump() | {"epochs": 12, "warmup_epochs": 0}
 
 
 @pytest.mark.parametrize(("key", "value"), ACCEPTED)
