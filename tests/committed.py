@@ -18,7 +18,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from src.params import Params, parse
+from src.params import Params
 from studies.benchmark.recipes import code_digest, code_files
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,9 +61,9 @@ def params_text() -> str:
     return "\n".join(line for line in lines if _key(line) in (None, *Params.model_fields)) + "\n"
 
 
-def network() -> dict[str, Any]:
-    """The committed keys of a network with their values."""
-    return parse(YAML(typ="safe").load(params_text()), Params).network()
+def params() -> dict[str, Any]:
+    """What `params_text` holds."""
+    return YAML(typ="safe").load(params_text())
 
 
 def _key(line: str) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from src.params import Params, read
+from src.params import Params, parse, read
 from studies.benchmark.recipes import code_digest
 from tests import committed
 from tests.conftest import ROOT, Clone, copy_repository, output
@@ -19,14 +19,15 @@ from tests.conftest import ROOT, Clone, copy_repository, output
 CHECKS = [f"tests/test_{name}.py" for name in ("committed", "params", "search_space", "stages")]
 
 
-def test_clones_for_tests_have_the_committed_parameters_and_results(params: Params, tmp_path: Path) -> None:
+def test_clones_for_tests_have_the_committed_parameters_and_results(tmp_path: Path) -> None:
     copy_repository(tmp_path)
     copied = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     of_runs = {name for name in committed.files() if committed.is_of_a_run(name)}
     assert {name for name in copied if committed.is_of_a_run(name)} == of_runs
     for name in of_runs - {"params.yaml"}:
         assert (tmp_path / name).read_bytes() == committed.files()[name], name
-    assert read(Params, tmp_path / "params.yaml") == params
+    params = read(Params, tmp_path / "params.yaml")
+    assert params == parse(committed.params(), Params)
     for key, value in committed.yaml("params.yaml").items():
         assert getattr(params, key, value) == value, key
     for name in copied - of_runs:
@@ -47,7 +48,7 @@ def test_a_parameter_that_is_not_committed_yet_has_its_value_in_the_workspace(
     monkeypatch.setattr(committed, "files", lambda: files)
     text = committed.params_text()
     assert text.startswith("# Data\nlr: 0.25  # not that of the workspace\n")
-    values = YAML(typ="safe").load(text)
+    values = committed.params()
     assert values.keys() == Params.model_fields.keys()
     assert values.pop("lr") == 0.25
     assert values.items() < YAML(typ="safe").load(ROOT / "params.yaml").items()

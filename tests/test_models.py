@@ -16,7 +16,7 @@ from src.networks.build import (
 from src.params import ModelName
 from tests import committed
 
-NETWORK: dict[str, Any] = committed.network() | {
+NETWORK: dict[str, Any] = committed.params() | {
     "model": "lenet5",
     "input": "pad",
     "activation": "Tanh",

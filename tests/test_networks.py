@@ -35,7 +35,7 @@ from src.runtime.errors import UserError
 from tests import committed
 
 FIXED = {"activation": "ReLU", "pooling": "max", "dropout": 0.0, "init": "default"}
-NETWORK: dict[str, Any] = committed.network() | FIXED
+NETWORK: dict[str, Any] = committed.params() | FIXED
 
 
 def normal(*shape: int) -> Tensor:

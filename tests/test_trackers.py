@@ -332,7 +332,7 @@ def mlflow_database(tracked: Tracked, elsewhere: Path) -> None:
 
 
 def training(*names: str) -> TrackedTraining:
-    params = parse(YAML(typ="safe").load(committed.params_text()), RunParams).model_dump()
+    params = parse(committed.params(), RunParams).model_dump()
     return TrackedTraining(list(names), params, build_model(params, seed=0))
 
 
@@ -484,7 +484,7 @@ def test_a_training_that_breaks_off_is_marked(elsewhere: Path) -> None:
 
 
 def test_tensorboard_draws_the_graph_of_a_network_for_colours(elsewhere: Path) -> None:
-    params = parse(YAML(typ="safe").load(committed.params_text()), RunParams).model_dump()
+    params = parse(committed.params(), RunParams).model_dump()
     network = build_model(params, seed=0, num_classes=200, image_format=ImageFormat(32, 3))
     with TrackedTraining(["tensorboard"], params, network) as tracking:
         tracking.on_epoch(rows(0), network.state_dict())
