@@ -45,11 +45,11 @@ def build_schedule(optimizer: Optimizer, settings: OptimizationParams, steps_per
     if settings.schedule == "onecycle":
         # PyTorch puts the only step of a one-step cycle at its end, where nothing is learnt. Momentum is
         # left to `momentum`: cycling it too would make that key mean something else under this schedule.
-        # It also divides by the number of steps that rise, less one: they are two at least.
-        rise = max(warmup, 2) / total if warmup else ONECYCLE_RISE
-        return OneCycleLR(
-            optimizer, settings.lr, total_steps=max(total, 2), pct_start=rise, cycle_momentum=False
-        )
+        # It also divides by the number of steps that rise, less one, and by that of those that fall.
+        rising = max(warmup, 2)
+        total = max(total, rising + 1 if warmup else 2)
+        rise = rising / total if warmup else ONECYCLE_RISE
+        return OneCycleLR(optimizer, settings.lr, total_steps=total, pct_start=rise, cycle_momentum=False)
     main: LRScheduler = (
         CosineAnnealingLR(optimizer, T_max=total - warmup)
         if settings.schedule == "cosine"
