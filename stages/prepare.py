@@ -1,5 +1,7 @@
 """Raw files → training, validation and test split: uint8 images, labels, statistics."""
 
+from pathlib import Path
+
 from src.data.splits import save_split
 from src.data.splitting import split_dataset
 from src.own_images.splitting import split_own_images
@@ -11,13 +13,25 @@ from src.runtime.workspace import run_stage
 
 def main() -> None:
     params = read(PrepareParams)
+    own = OWN_DATA / params.dataset
     is_built_in = params.dataset in BUILT_IN
-    if is_built_in and (own := OWN_DATA / params.dataset).is_dir():
+    if is_built_in and own.is_dir():
         raise UserError(f"{own}: a folder with the name of a built-in dataset; expected another name")
+    before = _listing(own)
     splits = split_dataset(params) if is_built_in else split_own_images(params, report=print)
     for path, split in zip((TRAIN_SPLIT, VAL_SPLIT, TEST_SPLIT), splits, strict=True):
         save_split(split, path)
         print(f"{params.dataset}: {len(split.labels):,} {path.stem} images")
+    # DVC hashes the folder when the stage has ended: it would record other pictures with these splits.
+    if _listing(own) != before:
+        raise UserError(f"{own}: edited while this stage ran; run the same command again")
+
+
+def _listing(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of everything in a folder; none where a built-in dataset has a file."""
+    # Links are not followed: what they lead to is in the folder, too, or is refused.
+    states = {path: path.lstat() for path in folder.rglob("*")}
+    return {path: (state.st_size, state.st_mtime_ns) for path, state in states.items()}
 
 
 if __name__ == "__main__":

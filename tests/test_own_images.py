@@ -12,11 +12,12 @@ import pytest
 from PIL import ExifTags, Image
 
 from src.data.dataset import Images, Parts
-from src.data.splits import ImageFormat, Split
+from src.data.splits import ImageFormat, Split, save_split
 from src.own_images.dataset import Facts, describe_sizes, own_dataset, read_facts
 from src.own_images.splitting import duplicates, share_by_content, split_own_images
 from src.params import PrepareParams
 from src.runtime.errors import UserError
+from src.runtime.paths import TEST_SPLIT
 from stages import prepare
 from tests.conftest import ROOT
 from tests.idx_files import compressed, idx
@@ -856,6 +857,43 @@ def test_what_was_prepared_before_stays_whole_where_the_stage_refuses(folder: Pa
     with pytest.raises(UserError, match="is in two classes"):
         prepare.main()
     assert before == {path: path.read_bytes() for path in Path("data/prepared").iterdir()}
+
+
+def add_to_a_class(folder: Path) -> None:
+    picture(900).save(folder / "cockle/new.png")
+
+
+def add_behind_a_link(folder: Path) -> None:
+    picture(900).save(folder / ".store/oyster/new.png")
+
+
+def save_in_place(folder: Path) -> None:
+    path = folder / "mussel/00012.png"
+    content = path.read_bytes()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("edit", [add_to_a_class, add_behind_a_link, save_in_place])
+def test_pictures_that_are_edited_while_they_are_prepared_are_not_recorded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, edit: Callable[[Path], None]
+) -> None:
+    write_pictures(folder, THREE)
+    (folder / ".store").mkdir()
+    (folder / "oyster").rename(folder / ".store/oyster")
+    (folder / "oyster").symlink_to(".store/oyster")
+    (folder / "cockle/around").symlink_to("..")
+    choose("shells")
+    prepare.main()
+
+    def save_late(split: Split, path: Path) -> None:
+        save_split(split, path)
+        if path == TEST_SPLIT:
+            edit(folder)
+
+    monkeypatch.setattr(prepare, "save_split", save_late)
+    with pytest.raises(UserError) as refusal:
+        prepare.main()
+    assert str(refusal.value) == "data/own/shells: edited while this stage ran; run the same command again"
 
 
 def test_a_folder_called_like_a_built_in_dataset_is_not_passed_over(folder: Path) -> None:
