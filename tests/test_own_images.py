@@ -22,6 +22,7 @@ from stages import prepare
 from tests.conftest import ROOT
 from tests.idx_files import compressed, idx
 from tests.own_images import AWKWARD, picture, write_pictures
+from tests.test_pictures import bomb
 
 THREE = {"cockle": 12, "mussel": 9, "oyster": 6}
 
@@ -822,6 +823,22 @@ def test_a_few_damaged_pictures_of_many_are_skipped_with_a_list(folder: Path) ->
         f"skipped data/own/shells/{name}" for name in ("cockle/cut.png", "cockle/text.png", "mussel/text.jpg")
     ]
     assert "not a picture" in skipped[3]
+
+
+@pytest.mark.parametrize("kind", ["cut", "too large"])
+def test_a_picture_that_is_skipped_does_not_change_the_size_of_the_others(folder: Path, kind: str) -> None:
+    write_pictures(folder, {"cockle": 100, "mussel": 100}, colour=True)
+    if kind == "cut":
+        picture(900, (500, 400), colour=True).save(folder / "cockle/skipped.jpg")
+        whole = (folder / "cockle/skipped.jpg").read_bytes()
+        (folder / "cockle/skipped.jpg").write_bytes(whole[: len(whole) // 2])
+    else:
+        (folder / "cockle/skipped.png").write_bytes(bomb(10_000))
+    said: list[str] = []
+    train = divided(said)[0]
+    assert train.format == ImageFormat(28, 3)
+    assert said[0] == "data/own/shells: 2 classes, pictures of 28 × 28 pixels"
+    assert said[1].startswith("skipped data/own/shells/cockle/skipped.")
 
 
 def test_awkward_names_of_classes_are_kept(folder: Path) -> None:

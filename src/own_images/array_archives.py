@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +55,7 @@ def read(folder: Path, class_names: list[str] | None) -> Source:
     names = class_names or [str(label) for label in range(highest + 1)]
     sizes = {images.shape[1:3] for images, _ in arrays.values()}
     colour = any(images.ndim == 4 for images, _ in arrays.values())
-    return Source(names, sizes, colour, partial(_load, arrays, len(names)))
+    return Source(names, sizes, colour, lambda image_format: (_load(arrays, len(names), image_format), sizes))
 
 
 def _npz_files(folder: Path) -> list[Path]:

@@ -83,10 +83,10 @@ def find(folder: Path, class_names: list[str] | None) -> Source:
     for label, name in enumerate(names):
         if label not in in_training:
             raise UserError(_nothing_in(classes[name]))
-    headers = [_header(picture.path) for part in pictures.values() for picture in part]
-    sizes = {header.size for header in headers if header}
-    colour = any(header.colour for header in headers if header)
-    return Source(names, sizes, colour, partial(_load, folder, names, pictures, notes))
+    headers = {picture.path: _header(picture.path) for part in pictures.values() for picture in part}
+    sizes = {header.size for header in headers.values() if header}
+    colour = any(header.colour for header in headers.values() if header)
+    return Source(names, sizes, colour, partial(_load, folder, names, pictures, headers, notes))
 
 
 def _parts(folder: Path) -> dict[str, Path]:
@@ -190,14 +190,16 @@ def _load(
     folder: Path,
     names: list[str],
     pictures: dict[str, list[Picture]],
+    headers: dict[Path, Header | None],
     notes: list[str],
     image_format: ImageFormat,
-) -> Parts:
-    damaged: list[str] = []
+) -> tuple[Parts, set[tuple[int, int]]]:
+    damaged: dict[Path, UserError] = {}
     parts = {part: _read(part, found, len(names), image_format, damaged) for part, found in pictures.items()}
     total = sum(map(len, pictures.values()))
+    problems = [f"{printable(str(path))}: {error}" for path, error in damaged.items()]
     if len(damaged) > MAX_DAMAGED * total:
-        shown = "; ".join(damaged[:SHOWN]) + ("; …" if len(damaged) > SHOWN else "")
+        shown = "; ".join(problems[:SHOWN]) + ("; …" if len(damaged) > SHOWN else "")
         raise UserError(
             f"{folder}: {len(damaged):,} of {total:,} pictures cannot be read; expected at most "
             f"{MAX_DAMAGED:.0%}: {shown}"
@@ -205,12 +207,17 @@ def _load(
     for part, images in parts.items():
         if not len(images.labels):
             raise UserError(f"{folder / part}: no picture that can be read; expected some, or no such folder")
-    notes = [*notes, *(f"skipped {problem}" for problem in damaged)]
-    return Parts(parts["train"], parts.get("test"), parts.get("val"), tuple(notes))
+    notes = [*notes, *(f"skipped {problem}" for problem in problems)]
+    sizes = {header.size for path, header in headers.items() if header and path not in damaged}
+    return Parts(parts["train"], parts.get("test"), parts.get("val"), tuple(notes)), sizes
 
 
 def _read(
-    part: str, pictures: list[Picture], classes: int, image_format: ImageFormat, damaged: list[str]
+    part: str,
+    pictures: list[Picture],
+    classes: int,
+    image_format: ImageFormat,
+    damaged: dict[Path, UserError],
 ) -> Images:
     """Read pictures, on every core; those that cannot be read go into `damaged`."""
     images = np.empty((len(pictures), *image_format.shape), np.uint8)
@@ -221,7 +228,7 @@ def _read(
         shown = with_progress(read, len(pictures), f"{part} pictures")
         for picture, image in zip(pictures, shown, strict=True):
             if isinstance(image, UserError):
-                damaged.append(f"{printable(str(picture.path))}: {image}")
+                damaged[picture.path] = image
             else:
                 images[len(kept)] = image
                 kept.append(picture)

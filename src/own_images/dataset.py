@@ -68,13 +68,14 @@ def own_dataset(dataset: str) -> Dataset:
         if not name.isprintable():  # no table and no page could hold it
             raise UserError(f"{folder}: the class {printable(name)!r}; expected a name that can be printed")
     image_format = choose_format(found.sizes, found.colour, facts)
-    parts = found.load(image_format)
-    if facts.colour is None and image_format.channels == 3 and is_grey(parts):
-        # Files that could hold colours hold none.
-        image_format = choose_format(found.sizes, False, facts)
-        parts = found.load(image_format)
+    parts, sizes = found.load(image_format)
+    # Files that could hold colours may hold none, and pictures that are skipped have no say.
+    colour = image_format.channels == 3 and not is_grey(parts)
+    if (better := choose_format(sizes, colour, facts)) != image_format:
+        image_format = better
+        parts, _ = found.load(image_format)
     refuse_small_classes(parts, found.class_names, folder)
-    notes = (f"{folder}: {len(found.class_names):,} classes, {describe_sizes(found.sizes)}", *parts.notes)
+    notes = (f"{folder}: {len(found.class_names):,} classes, {describe_sizes(sizes)}", *parts.notes)
     if (brightest := max(int(images.images.max()) for images in parts.splits().values())) < DARK:
         notes += (
             f"warning: no pixel of any picture is brighter than {brightest} of 255; "

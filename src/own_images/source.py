@@ -25,10 +25,10 @@ class Source:
         class_names: one name for each label, in order.
         sizes: (height, width) of the pictures.
         colour: whether any picture's file can hold colours.
-        load: reads all of them as images of a format.
+        load: reads all of them as images of a format; gives the sizes, too, of those that it did not skip.
     """
 
     class_names: list[str]
     sizes: set[tuple[int, int]]
     colour: bool
-    load: Callable[[ImageFormat], Parts]
+    load: Callable[[ImageFormat], tuple[Parts, set[tuple[int, int]]]]
