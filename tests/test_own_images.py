@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 
 from src.data.dataset import Images, Parts
 from src.data.splits import ImageFormat, Split, save_split
+from src.own_images import class_folders
 from src.own_images.dataset import Facts, describe_sizes, own_dataset, read_facts
 from src.own_images.splitting import duplicates, share_by_content, split_own_images
 from src.params import PrepareParams
@@ -196,10 +197,20 @@ def test_pictures_that_could_hold_colours_and_hold_none_are_grey(folder: Path, s
     assert np.array_equal(facts.load().train.images[0], np.asarray(scaled))
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "tif"])
-def test_pictures_are_measured_as_they_are_turned(folder: Path, suffix: str) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "orientation", "size"),
+    [
+        ("jpg", 4, "60 × 100"),
+        ("jpg", 5, "100 × 60"),
+        ("tif", 6, "100 × 60"),
+        ("png", 8, "100 × 60"),
+    ],
+)
+def test_pictures_are_measured_as_they_are_turned(
+    folder: Path, suffix: str, orientation: int, size: str
+) -> None:
     turned = Image.Exif()
-    turned[ExifTags.Base.Orientation] = 6
+    turned[ExifTags.Base.Orientation] = orientation
     for name in ("a", "b"):
         (folder / name).mkdir()
         for number in range(4):
@@ -208,7 +219,14 @@ def test_pictures_are_measured_as_they_are_turned(folder: Path, suffix: str) -> 
             )
     said: list[str] = []
     divided(said, fraction=0.5)
-    assert said[0] == "data/own/shells: 2 classes, pictures of 100 × 60 pixels"
+    assert said[0] == f"data/own/shells: 2 classes, pictures of {size} pixels"
+
+
+def test_the_pixels_of_a_png_are_not_decoded_to_find_its_size(folder: Path) -> None:
+    write_pictures(folder, {"a": 4, "b": 4})
+    for path in folder.glob("*/*.png"):
+        path.write_bytes(path.read_bytes()[:200])
+    assert class_folders.find(folder, None).sizes == {(28, 28)}
 
 
 def test_sizes_found_are_named() -> None:

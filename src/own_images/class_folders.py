@@ -178,8 +178,9 @@ def _header(path: Path) -> Header | None:
     try:
         with Image.open(path, formats=FORMATS) as picture:
             colour = picture.mode not in ("1", "L", "LA", "F") and not picture.mode.startswith("I")
-            # Of a TIFF, Pillow gives the turned size.
-            is_turned = picture.format != "TIFF" and picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            # Of a TIFF, Pillow gives the turned size; a PNG it would decode to look for EXIF data behind it.
+            may_turn = picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info)
+            is_turned = may_turn and picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
             size = (picture.width, picture.height) if is_turned else (picture.height, picture.width)
             return Header(size, colour)
     except Exception:  # reading it in full will say what is wrong with it
