@@ -250,6 +250,14 @@ def test_sizes_found_are_named() -> None:
         ),
         ("class_names: []", "class_names: [] is invalid; expected a list of names"),
         ("class_names: [a, a]", "class_names: ['a', 'a'] is invalid; expected different names"),
+        (
+            'class_names: ["a\u0308", "\xe4"]',
+            "class_names: ['\xe4', '\xe4'] is invalid; expected different names",
+        ),
+        (
+            "class_names: [a, ' ']",
+            "class_names: ['a', ' '] is invalid; expected different names, none of them b",
+        ),
         ("class_names: [1, 2]", "class_names: [1, 2] is invalid; expected a list of names"),
         ("- a", "expected `key: value` lines, found list"),
         ("colour: colour\nfit: centred", "fit: 'centred' is invalid with colour; expected whole"),

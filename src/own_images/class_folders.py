@@ -63,7 +63,7 @@ def find(folder: Path, class_names: list[str] | None) -> Source:
         raise UserError(f"{folder}: no such folder; expected pictures in a folder for each class")
     parts = _parts(folder)
     classes = _classes(parts["train"])
-    names = [unicodedata.normalize("NFC", name) for name in class_names or classes]
+    names = class_names or list(classes)
     if wrong := set(names) ^ set(classes):
         raise UserError(
             f"{folder}: class_names and folders differ by {', '.join(map(repr, sorted(wrong)))}; "

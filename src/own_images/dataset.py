@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from src.data.dataset import MAX_CLASSES, Dataset, Parts
 from src.data.splits import ImageFormat, Placement, image_digests
@@ -25,12 +27,16 @@ MIN_IMAGES = 3
 DARK = 32
 
 
+# An accent may be a character of its own, as Macs write it.
+ClassName = Annotated[str, AfterValidator(partial(unicodedata.normalize, "NFC"))]
+
+
 class Facts(BaseModel):
     """What a `dataset.yaml` may say; the images say what it leaves out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    class_names: Annotated[list[str], Field(min_length=1)] | None = Field(
+    class_names: Annotated[list[ClassName], Field(min_length=1)] | None = Field(
         None, description="a list of names, in the order of the labels"
     )
     mirror_symmetric: bool = Field(
@@ -115,8 +121,10 @@ def read_facts(path: Path) -> Facts:
         expected = Facts.model_fields[str(key)].description
         raise UserError(f"{path}: {key}: {values[key]!r} is invalid; expected {expected}") from None
     names = facts.class_names or []
-    if len(set(names)) < len(names):
-        raise UserError(f"{path}: class_names: {names!r} is invalid; expected different names")
+    if len(set(names)) < len(names) or not all(map(str.strip, names)):
+        raise UserError(
+            f"{path}: class_names: {names!r} is invalid; expected different names, none of them blank"
+        )
     if facts.fit == "centred" and facts.colour == "colour":
         raise UserError(f"{path}: fit: 'centred' is invalid with colour; expected whole")
     return facts
