@@ -703,6 +703,7 @@ def test_hidden_files_are_no_pictures(folder: Path) -> None:
         (path.parent / f"._{path.name}").write_text("written by macOS")
     (folder / ".ipynb_checkpoints").mkdir()
     (folder / "__MACOSX/a").mkdir(parents=True)
+    (folder / "._train-images-idx3-ubyte").write_text("written by macOS")
     for one, other in zip(before, divided(), strict=True):
         assert np.array_equal(one.images, other.images)
 

@@ -27,7 +27,7 @@ IDX_NAMES = {
 
 def found_in(folder: Path) -> list[Path]:
     """The archives of arrays in a folder."""
-    return [*_npz_files(folder), *folder.glob("*-ubyte*")]
+    return [*_npz_files(folder), *folder.glob("[!.]*-ubyte*")]
 
 
 def read(folder: Path, class_names: list[str] | None) -> Source:
