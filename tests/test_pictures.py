@@ -105,6 +105,14 @@ def test_formats_and_colours(kind: str, mode: str) -> None:
     assert np.abs(found.astype(int) - GREY).mean() < 3
 
 
+def test_lightness_and_two_colours_become_grey_and_coloured() -> None:
+    orange = Image.new("RGB", (4, 3), (200, 100, 50))
+    content = encoded(orange.convert("LAB"), "TIFF")
+    for channels, mode in ((1, "L"), (3, "RGB")):
+        expected = np.asarray(orange.convert(mode)).astype(int)
+        assert np.abs(read_picture(content, channels) - expected).max() <= 1
+
+
 @pytest.mark.parametrize(("ink", "paper"), [(0, 255), (255, 0)])
 def test_what_is_transparent_is_background(ink: int, paper: int) -> None:
     mask = seven(ink=255, paper=0)

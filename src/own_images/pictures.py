@@ -93,6 +93,8 @@ def _pixels(picture: Image.Image, channels: int) -> np.ndarray:
         if isinstance(picture, TiffImageFile) and picture.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0:
             grey = 255 - grey  # 0 is white; Pillow sees to that up to 8 bits
         return grey if channels == 1 else np.repeat(grey[..., None], 3, axis=2)
+    if picture.mode == "LAB":  # whose band A is a colour; Pillow converts it to no shades of grey
+        picture = picture.convert("RGB")
     if "A" not in picture.getbands() and "transparency" not in picture.info:
         return np.asarray(picture.convert("L" if channels == 1 else "RGB"))
     bands = np.asarray(picture.convert("LA" if channels == 1 else "RGBA"))
