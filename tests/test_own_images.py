@@ -130,6 +130,38 @@ def test_arrays_become_grey_or_coloured_as_the_facts_say(folder: Path) -> None:
             np.testing.assert_array_equal(read, np.repeat(images[..., None], 3, axis=3))
 
 
+def test_arrays_of_parts_may_differ_in_colour_and_size(folder: Path) -> None:
+    held = arrays({"train": 30, "test": 12})
+    coloured = arrays({"test": 12}, colour=True)["test_images"]
+    np.savez(folder / "images.npz", **held | {"test_images": coloured})
+    dataset = own_dataset("shells")
+    assert dataset.format == ImageFormat(28, 3)
+    parts = dataset.load()
+    np.testing.assert_array_equal(parts.train.images, np.repeat(held["train_images"][..., None], 3, axis=3))
+    assert parts.test is not None
+    np.testing.assert_array_equal(parts.test.images, coloured)
+    large = np.repeat(np.repeat(held["train_images"], 2, axis=1), 2, axis=2)
+    np.savez(folder / "images.npz", **held | {"train_images": large})
+    dataset = own_dataset("shells")
+    assert dataset.format == ImageFormat(28, 1)
+    assert dataset.load().notes[0] == (
+        "data/own/shells: 3 classes, pictures of 28 × 28 to 56 × 56 (2 sizes) pixels"
+    )
+    shapes = {images.images.shape[1:] for images in dataset.load().splits().values()}
+    assert shapes == {(28, 28)}
+
+
+def test_of_an_idx_archive_and_its_plain_file_the_archive_is_read(folder: Path) -> None:
+    """It is the one that is published; what somebody unpacked beside it is not looked at."""
+    held = arrays({"train": 30, "test": 12}, column=False)
+    for part, name in (("train", "train"), ("test", "t10k")):
+        for kind, ending in (("images", "images-idx3-ubyte"), ("labels", "labels-idx1-ubyte")):
+            content = idx(held[f"{part}_{kind}"].astype(np.uint8))
+            (folder / f"{name}-{ending}.gz").write_bytes(compressed(content))
+    (folder / "train-images-idx3-ubyte").write_bytes(idx(255 - held["train_images"]))
+    np.testing.assert_array_equal(own_dataset("shells").load().train.images, held["train_images"])
+
+
 @pytest.mark.parametrize("suffix", [".gz", ""])
 def test_four_idx_archives(folder: Path, suffix: str) -> None:
     held = arrays({"train": 30, "test": 12}, column=False)
@@ -184,6 +216,20 @@ def test_size_and_colour_are_guessed(
 ) -> None:
     write_pictures(folder, {"a": 4, "b": 4}, size=size, colour=colour)
     assert own_dataset("shells").format == expected
+
+
+@pytest.mark.parametrize(("size", "longer"), [(28, 20), (32, 23)])
+def test_what_is_cut_out_is_as_large_as_mnists_digits(folder: Path, size: int, longer: int) -> None:
+    for number, name in enumerate("abababab"):
+        (folder / name).mkdir(exist_ok=True)
+        drawn = Image.new("L", (60, 60))
+        drawn.paste(255, (5, 5, 55, 15 + number))
+        drawn.save(folder / name / f"{number}.png")
+    (folder / "dataset.yaml").write_text(f"fit: centred\nsize: {size}\n")
+    dataset = own_dataset("shells")
+    assert dataset.format.shape == (size, size)
+    for image in dataset.load().train.images:
+        assert image.any(axis=0).sum() == longer
 
 
 @pytest.mark.parametrize("side", [28, 40])
@@ -311,6 +357,17 @@ def test_the_share_is_about_the_fraction_of_each_class() -> None:
     shares = np.bincount(labels[drawn]) / np.bincount(labels)
     # Three standard deviations of a binomial share.
     assert (np.abs(shares - 1 / 6) < 3 * np.sqrt(5 / 36 / np.bincount(labels))).all()
+
+
+def test_a_training_image_of_a_class_is_enough_beside_test_and_val_parts_and_two_without_val(
+    folder: Path,
+) -> None:
+    write_pictures(folder / "train", {"a": 9, "b": 1})
+    write_pictures(folder / "test", {"a": 9, "b": 9}, first=100)
+    with pytest.raises(UserError, match="of a class: 'b' has 1; expected at least 2 of each"):
+        divided()
+    write_pictures(folder / "val", {"a": 9, "b": 9}, first=200)
+    assert [len(split.labels) for split in divided()] == [10, 18, 18]
 
 
 def test_another_split_seed_draws_the_validation_split_anew_and_no_test_split(folder: Path) -> None:
@@ -835,7 +892,7 @@ def test_a_few_damaged_pictures_of_many_are_skipped_with_a_list(folder: Path) ->
     (folder / "cockle/cut.png").write_bytes(whole[:-30])
     (folder / "cockle/notes.txt").write_text("of a walk on the beach")
     (folder / "cockle/.hidden").write_text("")
-    (folder / "mussel/more").mkdir()
+    (folder / "mussel/more.png").mkdir()
     write_pictures(folder, {"": 2})
     said: list[str] = []
     splits = divided(said)
@@ -850,6 +907,15 @@ def test_a_few_damaged_pictures_of_many_are_skipped_with_a_list(folder: Path) ->
         f"skipped data/own/shells/{name}" for name in ("cockle/cut.png", "cockle/text.png", "mussel/text.jpg")
     ]
     assert "not a picture" in skipped[3]
+
+
+def test_one_damaged_picture_of_a_hundred_is_skipped_and_one_of_fewer_is_not(folder: Path) -> None:
+    write_pictures(folder, {"cockle": 50, "mussel": 49})
+    (folder / "mussel/text.png").write_text("not a picture")
+    assert sum(len(split.labels) for split in divided()) == 99
+    (folder / "cockle/00000.png").unlink()
+    with pytest.raises(UserError, match="1 of 99 pictures cannot be read; expected at most 1%"):
+        divided()
 
 
 @pytest.mark.parametrize("kind", ["cut", "too large"])

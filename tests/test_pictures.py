@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from src.data.dataset import dataset
+from src.data.splits import ImageFormat
 from src.own_images.pictures import prepare_picture, read_picture
 from src.runtime.errors import UserError
 
@@ -77,6 +78,25 @@ def test_paper_with_grain_and_shadow_is_background() -> None:
     found = prepare_picture(photo, MNIST).image.astype(int)
     assert np.abs(found - expected).mean() < 12
     assert (found[:3] == 0).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_whole_picture_is_centred_on_the_median_shade_of_its_border(channels: int) -> None:
+    shape = (10, 28) if channels == 1 else (10, 28, 3)
+    wide = np.full(shape, 90, np.uint8)
+    wide[3:7, 10:18] = 200
+    wide[0, :5] = 0
+    expected = np.full((28, *shape[1:]), 90, np.uint8)
+    expected[9:19] = wide
+    whole = ImageFormat(28, channels)
+    np.testing.assert_array_equal(prepare_picture(wide, whole).image, expected)
+    high = prepare_picture(wide.swapaxes(0, 1), whole).image
+    np.testing.assert_array_equal(high, expected.swapaxes(0, 1))
+
+
+def test_a_picture_may_be_a_line() -> None:
+    line = np.full((1, 3000), 200, np.uint8)
+    assert (prepare_picture(line, ImageFormat(28, 1)).image == 200).all()
 
 
 @pytest.mark.parametrize("shade", [0, 128, 255])
