@@ -172,19 +172,19 @@ def test_what_is_no_picture_in_a_folder_is_counted(
 def test_a_figure_replaces_no_picture(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--plot homework/*.png`: the shell makes the first picture the name of the figure."""
     monkeypatch.chdir(clone.path)
-    Path("homework").mkdir()
-    names = [f"homework/{name}.png" for name in "abc"]
+    Path("homework/late").mkdir(parents=True)
+    names = [f"homework/{name}.png" for name in ("a", "b", "late/c")]
     for name in names:
         Image.new("L", (40, 40)).save(name)
-    refuse_to_replace(Path("homework/new.png"), names)
-    before = Path("homework/a.png").read_bytes()
-    for several in (names, names[:2], [names[0], "homework"]):
+    refuse_to_replace(Path("homework/new.png"), find_pictures(["homework"]))
+    before = [Path(name).read_bytes() for name in names]
+    for several in (names, names[:2], [names[0], "homework"], [names[2], "homework"]):
         monkeypatch.setattr(sys, "argv", ["predict", "--plot", *several])
         with pytest.raises(
-            UserError, match=r"^--plot: homework/a.png exists, beside the pictures; expected a new "
+            UserError, match=rf"^--plot: {several[0]} exists, beside the pictures; expected a new "
         ):
             main()
-    assert Path("homework/a.png").read_bytes() == before
+    assert [Path(name).read_bytes() for name in names] == before
 
 
 @pytest.mark.parametrize(

@@ -67,14 +67,15 @@ def is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def refuse_to_replace(plot: Path, words: list[str]) -> None:
+def refuse_to_replace(plot: Path, pictures: list[tuple[str, Path | bytes]]) -> None:
     """Raise a `UserError` where the figure would replace a file beside the pictures, perhaps one of them.
 
     `--plot homework/*.png` names the first of them as the figure.
     """
-    found = [Path(word).resolve() for word in words if Path(word).exists()]
-    folders = {path if path.is_dir() else path.parent for path in found}
-    if plot.exists() and plot.resolve().parent in folders:
+    paths = [source for _, source in pictures if isinstance(source, Path)]
+    # A picture may be a link: neither it nor the file that it leads to is to be replaced.
+    folders = {folder for path in paths for folder in (path.parent.resolve(), path.resolve().parent)}
+    if plot.exists() and {plot.parent.resolve(), plot.resolve().parent} & folders:
         raise UserError(
             f"--plot: {shown(plot)} exists, beside the pictures; expected a new name, or that it is removed"
         )
@@ -142,7 +143,7 @@ def main() -> None:
         return
     pictures = find_pictures(options.pictures)
     if options.plot:
-        refuse_to_replace(options.plot, options.pictures)
+        refuse_to_replace(options.plot, pictures)
     names = [name for name, _ in pictures]
     predictions = predict(pictures, classifier)
     if len(pictures) > BATCH:
