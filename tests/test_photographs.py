@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from src.data.splits import Split
 from src.data.splitting import split_dataset
 from src.own_images.pictures import prepare_picture, read_picture
 from src.params import Params
+from src.predict.__main__ import find_pictures
 from src.predict.classifiers import TorchClassifier
 from src.predict.photographs import TURNS, is_photograph, open_picture
 from src.predict.predictions import predict
@@ -46,6 +48,24 @@ def test_light_table_and_printed_lines_are_no_ink(digits: Split, name: str) -> N
         assert (prepared.inverted, len(prepared.turned)) == (True, len(TURNS))
         assert len({turned.tobytes() for turned in (prepared.image, *prepared.turned)}) == 1 + len(TURNS)
         assert np.corrcoef(even.ravel(), prepared.image.ravel())[0, 1] > 0.95
+
+
+def test_a_photograph_may_come_from_a_pipe(digits: Split) -> None:
+    content = rendered(digits.images[0], "even light")
+    pipe, end = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(end, "wb") as file:
+            file.write(content)
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    ((_, source),) = find_pictures([f"/dev/fd/{pipe}"])
+    writing.join()
+    os.close(pipe)
+    piped, expected = (open_picture(each, FORMAT, "MNIST")[1] for each in (source, content))
+    assert piped.turned
+    assert (piped.image == expected.image).all()
 
 
 def test_a_clean_drawing_is_made_as_before(digits: Split) -> None:

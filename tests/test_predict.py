@@ -155,6 +155,26 @@ def test_pictures_are_found_in_the_folders_of_a_folder(tmp_path: Path) -> None:
     assert found == [tmp_path / "a/1.png", tmp_path / "b/c/2.PNG"]
 
 
+def test_a_linked_folder_is_read_once(tmp_path: Path) -> None:
+    for name in ("homework/a/1.png", "elsewhere/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    folder = tmp_path / "homework"
+    (folder / "b").symlink_to(tmp_path / "elsewhere")
+    (folder / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(folder)
+    found = [path for _, path in find_pictures([str(folder)])]
+    assert found == [folder / "a/1.png", folder / "b/2.png"]
+
+
+def test_standard_input_is_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"^- was given twice; expected it once: standard input is one"):
+        find_pictures(["-", "a.png", "-"])
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it after `<&-`
+    with pytest.raises(UserError, match=r"^-: standard input is closed; expected a picture$"):
+        find_pictures(["-"])
+
+
 def test_what_is_no_picture_in_a_folder_is_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

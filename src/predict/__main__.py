@@ -37,18 +37,19 @@ def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
     What else a folder holds gets a line on standard error.
 
     Raises:
-        UserError: a word is empty, or a folder has none.
+        UserError: a word is empty, or a folder has none, or standard input cannot be read.
     """
+    if words.count("-") > 1:
+        raise UserError("- was given twice; expected it once: standard input is one picture")
     found: list[tuple[str, Path | bytes]] = []
     for word in words:
         if not word:
             raise UserError("'' is invalid; expected a picture, a folder of pictures, or -")
         path = Path(word)
         if word == "-":
-            found.append(("-", sys.stdin.buffer.read()))
+            found.append(("-", _standard_input()))
         elif path.is_dir():
-            # Hidden files may be called like pictures: macOS writes `._1.png` beside `1.png`.
-            files = [one for one in path.rglob("*") if one.is_file() and not is_hidden(one.relative_to(path))]
+            files = list(files_in(path))
             inside = sorted(one for one in files if one.suffix.lower() in SUFFIXES)
             if not inside:
                 raise UserError(f"{shown(word)}: no pictures in it; expected {', '.join(SUFFIXES)}")
@@ -59,12 +60,34 @@ def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
                 print(f"{shown(word)}: skipped {some}; read are {', '.join(SUFFIXES)}", file=sys.stderr)
             found += [(shown(one), one) for one in inside]
         else:
-            found.append((shown(word), path))
+            # A pipe, such as `<(…)`, can be read once; a file may be read again, in colour.
+            is_pipe = path.exists() and not path.is_file()
+            found.append((shown(word), path.read_bytes() if is_pipe else path))
     return found
 
 
-def is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _standard_input() -> bytes:
+    if sys.stdin is None:  # it was closed: `… <&-`
+        raise UserError("-: standard input is closed; expected a picture")
+    return sys.stdin.buffer.read()
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of those inside it, but no hidden ones.
+
+    Links are followed, to each folder once: one may lead back.
+    """
+    visited = set[str]()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        # Hidden files may be called like pictures: macOS writes `._1.png` beside `1.png`.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = [Path(parent, name) for name in names if not name.startswith(".")]
+        yield from (path for path in paths if path.is_file())
 
 
 def refuse_to_replace(plot: Path, pictures: list[tuple[str, Path | bytes]]) -> None:
