@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from src.data.dataset import dataset
 from src.data.splits import ImageFormat
 from src.own_images.pictures import prepare_picture, read_picture
+from src.predict.photographs import is_photograph
 from src.runtime.errors import UserError
 
 MNIST, FASHION = dataset("MNIST").format, dataset("FashionMNIST").format
@@ -97,6 +98,24 @@ def test_a_whole_picture_is_centred_on_the_median_shade_of_its_border(channels: 
 def test_a_picture_may_be_a_line() -> None:
     line = np.full((1, 3000), 200, np.uint8)
     assert (prepare_picture(line, ImageFormat(28, 1)).image == 200).all()
+
+
+@pytest.mark.parametrize("side", [60, 300])
+@pytest.mark.parametrize(("ink", "paper"), [(0, 255), (255, 0), (40, 220)])
+def test_a_margin_does_not_matter(side: int, ink: int, paper: int) -> None:
+    """Cropped to the ink, with blurred edges, whose shades are at the border, too."""
+    drawn = np.asarray(seven((side, side), ink=255, paper=0).filter(ImageFilter.GaussianBlur(side / 15)))
+    rows, columns = (np.flatnonzero(drawn.max(axis=axis) > 60) for axis in (1, 0))
+    cropped = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    images = []
+    for margin in (0, side // 4):
+        coverage = np.pad(cropped, margin) / 255
+        picture = np.round(paper + (ink - paper) * coverage).astype(np.uint8)
+        assert not is_photograph(picture)
+        prepared = prepare_picture(picture, MNIST)
+        assert prepared.inverted == (ink < paper)
+        images.append(prepared.image)
+    np.testing.assert_array_equal(*images)
 
 
 @pytest.mark.parametrize("shade", [0, 128, 255])

@@ -143,16 +143,14 @@ def _whole(pixels: np.ndarray, image_format: ImageFormat) -> np.ndarray:
 def _cut_out(grey: np.ndarray, size: int, placement: Placement) -> Prepared:
     """What a picture shows, bright on black, cut out and put into the field as `placement` says.
 
-    The shade of most of the border is taken for the background.
+    Its background is that of its border; see `background_of`.
     """
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    background, darkest, brightest = _median(border), int(grey.min()), int(grey.max())
+    darkest, brightest = int(grey.min()), int(grey.max())
+    background, spread = background_of(grey)
     if brightest - darkest < MIN_CONTRAST:
         raise UserError(f"nothing to be seen: all shades are between {darkest} and {brightest} of 255")
     inverted = background > (darkest + brightest) / 2
     values = grey.astype(np.float32)
-    # Paper has a grain, and light on it varies: three standard deviations, by the median of the deviations.
-    spread = 3 * 1.4826 * _median(np.abs(border - np.float32(background)))
     if inverted:
         values, background, brightest = 255 - values, 255 - background, 255 - darkest
     values -= background
@@ -166,6 +164,30 @@ def _cut_out(grey: np.ndarray, size: int, placement: Placement) -> Prepared:
         raise UserError("nothing to be seen that stands out from the background")
     values = values[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return Prepared(place(values, size, placement), inverted)
+
+
+def background_of(grey: np.ndarray) -> tuple[float, float]:
+    """The shade of a picture's background, and how much it varies.
+
+    It is that of most of the border. Where a picture is cropped to the ink, strokes touch the border: they
+    are in the other half of the picture's shades, and their blurred edges far from the rest of this half.
+
+    Args:
+        grey: uint8 [H, W].
+
+    Returns:
+        The shade, and three standard deviations of the shades of the background.
+    """
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    darkest, brightest = float(grey.min()), float(grey.max())
+    middle = (darkest + brightest) / 2
+    is_bright = _median(border) > middle
+    half = border[(border > middle) == is_bright]
+    certain = float(np.quantile(half, 0.8 if is_bright else 0.2, method="nearest"))
+    near = half[np.abs(half - certain) <= (brightest - darkest) / 4]
+    shade = _median(near)
+    # Paper has a grain, and light on it varies: the standard deviation, by the median of the deviations.
+    return shade, 3 * 1.4826 * _median(np.abs(near - np.float32(shade)))
 
 
 def place(values: np.ndarray, size: int, placement: Placement) -> np.ndarray:
