@@ -451,6 +451,20 @@ def test_every_panel_answers_a_drawing(
             Path(folder, f"demo-{scheme}-{width}.png").write_bytes(browser.picture())
 
 
+def test_a_picture_without_an_answer_has_none_of_another_picture(served: Served, browser: Browser) -> None:
+    browser.size(1200, 900)
+    browser.visit(served.address)
+    too_large = f"the body is larger than {MAX_BODY:,} bytes"
+    for size, said in ((0, "the file is empty"), (MAX_BODY + 1, too_large)):
+        browser.evaluate("document.getElementById('clear').click()")
+        draw_seven(browser)
+        browser.wait(SETTLED)
+        browser.evaluate(f"take([new File([new Uint8Array({size})], 'a.png', {{type: 'image/png'}})])")
+        browser.wait("!asking")
+        assert browser.evaluate("status_.textContent") == f"No answer: {said}"
+        assert browser.evaluate("answers.children.length") == 0
+
+
 @pytest.mark.slow
 def test_ten_thousand_malformed_requests_leave_it_answering(served: Served) -> None:
     generator = random.Random(0)

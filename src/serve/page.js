@@ -116,12 +116,14 @@ async function ask() {
       continue;
     }
     try {
+      if (picture?.size === 0) throw new Error("the file is empty");
       const body = picture ?? (await new Promise((resolve) => canvas.toBlob(resolve, "image/png")));
       const response = await fetch("look", { method: "POST", body });
       const found = await response.json();
       if (!Array.isArray(found)) throw new Error(found.error);
       if (picture || strokes.length) draw(found);
     } catch (error) {
+      answers.replaceChildren(); // they are of another picture
       status_.textContent = `No answer: ${error.message}`;
     }
   }
