@@ -205,6 +205,13 @@ def test_a_body_of_unknown_length_is_read_no_further_than_its_limit(served: Serv
         assert connection.getresponse().status == 413
 
 
+def test_who_sends_all_of_a_large_body_first_reads_why_it_is_refused(served: Served) -> None:
+    body = bytes(MAX_BODY + (1 << 20))
+    for _ in range(5):
+        status, answer, _ = served.ask("POST", "/predict", body, Connection="close")  # as urllib does
+        assert (status, json.loads(answer)["error"]) == (413, f"the body is larger than {MAX_BODY:,} bytes")
+
+
 def test_it_listens_on_loopback_alone_and_a_used_port_is_said(served: Served) -> None:
     listening = {
         one.laddr for one in psutil.Process(served.process.pid).net_connections() if one.status == "LISTEN"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import Request
@@ -11,6 +13,8 @@ from starlette.requests import Request
 from src.runtime.errors import UserError
 
 MAX_BODY = 16 * 1024 * 1024
+# Of a larger one, what is read before it is refused.
+MAX_DISCARDED = 4 * MAX_BODY
 # A page may load nothing that is not its own, and run no script but its file.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -83,14 +87,29 @@ async def read_body(request: Request) -> bytes:
     """The body of a request.
 
     Raises:
-        RefusedError: it is larger than `MAX_BODY`; no more of it is read.
+        RefusedError: it is larger than `MAX_BODY`.
     """
-    too_large = RefusedError(413, f"the body is larger than {MAX_BODY:,} bytes")
-    if int(request.headers.get("content-length") or 0) > MAX_BODY:
-        raise too_large
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise too_large
+    is_too_large = int(request.headers.get("content-length") or 0) > MAX_BODY
+    if not is_too_large:
+        async for chunk in request.stream():
+            body += chunk
+            is_too_large = len(body) > MAX_BODY
+            if is_too_large:
+                break
+    if is_too_large:
+        if "expect" not in request.headers:
+            await _discard(request)
+        raise RefusedError(413, f"the body is larger than {MAX_BODY:,} bytes")
     return bytes(body)
+
+
+async def _discard(request: Request) -> None:
+    """Read on for a second at most: many clients send a whole body before they read the answer."""
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > MAX_DISCARDED:
+                    return
