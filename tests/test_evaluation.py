@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, confusion_matrix, precision_recall_fscore_support
@@ -150,3 +151,9 @@ def test_examples_for_the_figure() -> None:
     assert most_confident_mistakes(predictions, 1)["index"].tolist() == [2]
     assert most_confident_mistakes(predictions.assign(confidence=0.5), 5)["index"].tolist() == [2, 5]
     assert first_correct_of_each_class(predictions)["index"].tolist() == [0, 3]
+
+
+def test_of_equally_confident_mistakes_the_first_images_are_shown() -> None:
+    wrong = pd.DataFrame({"index": range(100), "actual": "cat", "predicted": "dog", "confidence": 0.5})
+    shuffled = wrong.sample(frac=1, random_state=0)
+    assert most_confident_mistakes(shuffled, 20)["index"].tolist() == list(range(20))

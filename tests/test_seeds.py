@@ -82,6 +82,17 @@ def test_without_a_deviation_nothing_is_told_apart() -> None:
     assert (equal.interval, equal.p_value, equal.distinct) == (None, None, False)
 
 
+def test_a_deviation_of_rounding_alone_is_none() -> None:
+    right = (230, 231, 236)
+    a, b = (runs(*((count + more) / 240 for count in right)) for more in (0, 2))
+    differences = np.subtract(
+        [run.val_accuracy for run in b.values()], [run.val_accuracy for run in a.values()]
+    )
+    assert 0 < differences.std(ddof=1) < 1e-15
+    best, other = compare_settings({"a": a, "b": b})
+    assert (best.name, other.interval, other.p_value, other.distinct) == ("b", None, None, False)
+
+
 def test_the_best_has_the_highest_mean_then_the_lowest_loss_then_the_first_name() -> None:
     results = {"b": runs(0.8, 0.9, loss=0.2), "c": runs(0.9, 0.8, loss=0.1), "a": runs(0.9, 0.8, loss=0.2)}
     assert [setting.name for setting in compare_settings(results)] == ["c", "a", "b"]
@@ -211,6 +222,9 @@ def test_a_budget_is_kept_and_a_clear_winner_ends_early() -> None:
     assert (state.contenders, sum(map(len, results.values()))) == (["1"], 8)
     assert spend(clear[:1], 16)[1]["0"].keys() == {0, 1}, "one setting: nothing to choose"
     assert sequential_halving({}, 16) == Halving([], [])
+    state, results = spend(generator.normal(0.9, 0.01, (8, 2)), 4)
+    assert len(state.contenders) == 1, "two runs each are more than the budget"
+    assert {len(found) for found in results.values()} == {2}
 
 
 def test_equal_settings_rarely_end_a_search_early() -> None:
