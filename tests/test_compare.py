@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from tests.experiments import Experiment, add_experiment, add_experiments
 from tests.rendered import rendered
 from tests.test_paired import comparison, predictions
 
-NOTHING = (Provenance(None, None), Provenance(None, None))
+SAME = Provenance({"torch": "2"}, {"src/a.py": "1"}, images={"data/prepared/train.npz": "1"})
 
 
 def test_the_difference_in_words() -> None:
@@ -55,15 +56,17 @@ def test_the_same_predictions_are_no_difference() -> None:
     assert result_lines(compare(same, same))[-1] == (
         "no significant difference: both predict the same class for every image"
     )
-    assert is_same((same, same), {}, NOTHING)
-    assert not is_same((same, predictions(96, 4)), {}, NOTHING)
-    assert not is_same((same, same), {"lr": (0.1, 0.2)}, NOTHING)
-    code, environment = ({"src/a.py": "1"}, {}), ({"torch": "2"}, {"torch": "3"})
-    assert not is_same((same, same), {}, (Provenance(None, code[0]), Provenance(None, code[1])))
-    assert not is_same((same, same), {}, (Provenance(environment[0], None), Provenance(environment[1], None)))
-    images = [{"data/prepared/train.npz": md5} for md5 in "12"]
-    assert not is_same((same, same), {}, tuple(Provenance(None, None, images=each) for each in images))
-    assert not is_same((same.assign(confidence=0.5), same.assign(confidence=0.4)), {}, NOTHING)
+    assert is_same((same, same), {}, (SAME, SAME))
+    assert not is_same((same, predictions(96, 4)), {}, (SAME, SAME))
+    assert not is_same((same, same), {"lr": (0.1, 0.2)}, (SAME, SAME))
+    assert not is_same((same.assign(confidence=0.5), same.assign(confidence=0.4)), {}, (SAME, SAME))
+    other: dict[str, Any]
+    for other in (
+        *({"environment": {"torch": "3"}}, {"code": {"src/a.py": "2"}}, {"edited": ("src/a.py",)}),
+        {"images": {"data/prepared/train.npz": "2"}},
+        *({"environment": None}, {"code": None, "images": None}),  # not on record
+    ):
+        assert not is_same((same, same), {}, (SAME, replace(SAME, **other)))
 
 
 def group(name: str, *seeds: int) -> Group:
@@ -156,6 +159,47 @@ def compared(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 def test_what_is_the_same_is_said(clone: Clone, compared: Compare) -> None:
     assert compared(clone)[-1] == "the workspace is HEAD: nothing differs"
     assert compared(clone, "HEAD", "main")[-1] == "main is HEAD: nothing differs"
+
+
+@pytest.mark.parametrize(
+    ("edited", "path"),
+    [
+        ("src/networks/lenet5.py", "src/networks"),
+        ("src/networks/new.py", "src/networks"),  # which git does not track at first
+        ("src/params.py", "src/params.py"),
+    ],
+)
+def test_code_that_was_edited_after_the_training_is_said(
+    clone: Clone, compared: Compare, edited: str, path: str
+) -> None:
+    (clone.path / "src/networks/__pycache__").mkdir(exist_ok=True)
+    (clone.path / "src/networks/__pycache__/lenet5.pyc").touch()
+    assert compared(clone)[-1] == "the workspace is HEAD: nothing differs"
+    with (clone.path / edited).open("a") as file:
+        file.write("# another\n")
+    said = f"code of {{}} that is not what trained it: {path}"
+    assert compared(clone)[-2:] == ["no training code differs", said.format("B")]
+    assert compared.json(clone)["edited"] == {"a": [], "b": [path]}
+    clone.git("add", "--all")
+    clone.git("commit", "--quiet", "--message=Without results")
+    assert compared(clone, "HEAD", "HEAD~")[-1] == said.format("A")
+    assert f"- Code of `HEAD` that is not what trained it: `{path}`" in compared(
+        clone, "HEAD~", "HEAD", "--markdown"
+    )
+    clone.git("rm", "--quiet", edited)
+    assert compared(clone, "HEAD~", "workspace")[-1:] == (
+        ["the workspace is HEAD~: nothing differs"] if edited.endswith("new.py") else [said.format("B")]
+    )
+
+
+@pytest.mark.parametrize("missing", ["dvc.lock", "metrics/environment.json", "metrics/train.json"])
+def test_without_a_record_nothing_is_said_to_be_the_same(
+    clone: Clone, compared: Compare, missing: str
+) -> None:
+    (clone.path / missing).unlink()
+    lines = compared(clone)
+    assert "no parameter differs" in lines
+    assert any(line.endswith("of B: not recorded") for line in lines)
 
 
 def test_commits_experiments_and_the_workspace(
@@ -415,10 +459,12 @@ def test_what_else_than_parameters_may_explain_a_difference(clone: Clone, compar
 
     code = "training code that differs: src/training"
     caveat = "trained by different code{}: the parameters alone may not explain the difference"
+    edited = "code of B that is not what trained it: src/networks"
     assert trained() == [
         "environment that differs:",
         "  threads: 1 → 2",
         code,
+        edited,
         caveat.format(" and in different environments"),
     ]
     found = compared.json(clone)
@@ -436,7 +482,7 @@ def test_what_else_than_parameters_may_explain_a_difference(clone: Clone, compar
     committed, damaged, *rest = trained()
     assert committed.startswith(f"environment of A: Python {before['python']}, torch ")
     assert damaged == "environment of B: not recorded (metrics/environment.json is damaged)"
-    assert rest == [code, caveat.format("")]
+    assert rest == [code, edited, caveat.format("")]
     written.unlink()
     (clone.path / "metrics/train.json").unlink()
     assert trained() == [committed, "environment of B: not recorded", "training code of B: not recorded"]

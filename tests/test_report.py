@@ -329,6 +329,7 @@ def test_it_says_what_trained_each_revision(reported: Clone) -> None:
         cells = "".join(f"<td>{cell}</td>" for cell in (value, value, other, "not recorded", value, value))
         assert f'<th scope="row"><code>{key}</code></th>{cells}</tr>' in section
     assert re.findall('<p class="missing">(.*?)</p>', section) == [
+        f"code of {markupsafe.escape(STRANGE)} that is not what trained it: src/params.py",
         *("bare: environment: not recorded", "bare: training code: not recorded"),
         "slow*: training code: not recorded",
     ]

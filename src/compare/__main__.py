@@ -30,6 +30,7 @@ from src.compare.provenance import (
     describe_code,
     differing_code,
     differing_environment,
+    edited_text,
     value_words,
 )
 from src.compare.revisions import WORKSPACE, nothing_differs, resolve
@@ -115,6 +116,7 @@ def training_lines(facts: Facts[Any]) -> list[str]:
         lines += [f"training code that differs: {', '.join(describe_code(code, 'A', 'B'))}"]
     else:
         lines += ["no training code differs"]
+    lines += filter(None, (edited_text(name, side) for name, side in sides))
     return [*lines, caution] if (caution := caveat(a, b, facts.parameters)) else lines
 
 
@@ -166,6 +168,7 @@ def record(facts: Facts[Any]) -> dict[str, Any]:
         "parameters": facts.parameters,
         "environment": {"a": a.environment, "b": b.environment},
         "code": None if code is None else list(code),
+        "edited": {"a": list(a.edited), "b": list(b.edited)},
     }
 
 

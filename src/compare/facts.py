@@ -15,13 +15,14 @@ from src.compare.groups import (
     group_provenance,
     read_runs,
 )
-from src.compare.provenance import Provenance, differing, read_provenance
+from src.compare.provenance import Provenance, differing
 from src.compare.revisions import (
     Revision,
     check_images,
     is_same,
     read_parameters,
     read_predictions,
+    read_training,
 )
 from src.compare.staleness import refuse_stale_results
 from src.compare.values import flat
@@ -59,7 +60,7 @@ class Facts(Generic[Result]):
 def revision_facts(a: Revision, b: Revision, split: str) -> Facts[Comparison | str]:
     """The facts of two revisions."""
     parameters = differing(read_parameters(a), read_parameters(b))
-    trained = read_provenance(a.read), read_provenance(b.read)
+    trained = read_training(a), read_training(b)
     result: Comparison | str
     same = False
     try:

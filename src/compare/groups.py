@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from src.compare.provenance import Provenance, differing, differing_images, read_provenance
-from src.compare.revisions import Revision, read_parameters, resolve
+from src.compare.provenance import Provenance, differing, differing_images
+from src.compare.revisions import Revision, read_parameters, read_training, resolve
 from src.compare.staleness import refuse_stale_results
 from src.compare.values import mean_text
 from src.evaluation.seeds import Run, Setting, compare_settings
@@ -162,7 +162,7 @@ def group_provenance(group: Group) -> Provenance:
     Raises:
         UserError: they were trained or chosen on different images.
     """
-    found = [(one.name, read_provenance(one.read)) for one in group.experiments.values()]
+    found = [(one.name, read_training(one)) for one in group.experiments.values()]
     recorded = [(name, one) for name, one in found if one.images is not None]
     for name, other in recorded[1:]:
         if files := differing_images(recorded[0][1], other):

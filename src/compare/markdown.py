@@ -183,6 +183,10 @@ def _training(facts: Facts[Any]) -> list[str]:
             lines += [f"- Training code of {name}: {side.code_problem}"] if side.code is None else []
     else:
         lines.append("- No training code differs")
+    for name, side in zip(names, (a, b), strict=True):
+        if side.edited:
+            paths = (code(path, limit=False) for path in side.edited)
+            lines.append(f"- Code of {name} that is not what trained it: {', '.join(paths)}")
     return lines
 
 

@@ -39,6 +39,7 @@ class Provenance:
             not recorded.
         environment_problem, code_problem: what to say where that is None.
         images: the MD5 of each file of prepared images, by its path; None where the code is not recorded.
+        edited: the paths of `code` with another content in the revision itself; see `edited_code`.
     """
 
     environment: dict[str, str | int] | None
@@ -46,6 +47,7 @@ class Provenance:
     environment_problem: str = NOT_RECORDED
     code_problem: str = NOT_RECORDED
     images: dict[str, str] | None = None
+    edited: tuple[str, ...] = ()
 
     @property
     def environment_words(self) -> str:
@@ -119,6 +121,32 @@ def parse_dependencies(lock: bytes, metrics: bytes | None) -> tuple[dict[str, st
     return {path: md5 for path, md5 in found.items() if path not in images}, images
 
 
+def edited_code(code: Mapping[str, str] | None, contents: Mapping[str, bytes]) -> tuple[str, ...]:
+    """The code that a revision holds in another form than the one that trained it, as before `dvc repro`.
+
+    Args:
+        code: see `Provenance`.
+        contents: of all files at these paths and below them.
+    """
+    return tuple(path for path, md5 in sorted((code or {}).items()) if _dvc_md5(path, contents) != md5)
+
+
+def _dvc_md5(path: str, contents: Mapping[str, bytes]) -> str:
+    """The MD5 of a file or a folder, as DVC computes it."""
+    if path in contents:
+        return content_md5(contents[path])
+    listed = [
+        {"md5": content_md5(content), "relpath": name.removeprefix(f"{path}/")}
+        for name, content in sorted(contents.items())
+        if name.startswith(f"{path}/")
+    ]
+    return f"{content_md5(json.dumps(listed, sort_keys=True).encode())}.dir"
+
+
+def content_md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
 def model_md5(read: Callable[[str], bytes | None]) -> str | None:
     """The MD5 of a revision's `models/model.pt`; None where it is not recorded.
 
@@ -141,7 +169,7 @@ def recorded_stages(lock: bytes, metrics: bytes | None) -> dict[str, Any] | None
     if train is None or metrics is None:
         return None
     written = {out["path"]: out.get("md5") for out in train["outs"]}
-    same = written.get(METRICS) == hashlib.md5(metrics, usedforsecurity=False).hexdigest()
+    same = written.get(METRICS) == content_md5(metrics)
     return stages if same else None
 
 
@@ -178,6 +206,13 @@ def describe_code(found: Mapping[str, tuple[Any, Any]], name_a: str, name_b: str
         path: name_b if old is None else name_a for path, (old, new) in found.items() if None in (old, new)
     }
     return [f"{path} (only in {only[path]})" if path in only else path for path in found]
+
+
+def edited_text(name: str, trained: Provenance) -> str:
+    """What to say of code that is another now than when a revision was trained; empty where none is."""
+    if not trained.edited:
+        return ""
+    return f"code of {name} that is not what trained it: {', '.join(trained.edited)}"
 
 
 def caveat(a: Provenance, b: Provenance, parameters: Collection[str]) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-from collections.abc import Mapping
+import tarfile
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from src.compare.provenance import (
     differing_code,
     differing_environment,
     differing_images,
+    edited_code,
+    read_provenance,
 )
 from src.params import BUILT_IN
 from src.runtime.errors import UserError, reason
@@ -84,6 +87,23 @@ class Revision:
             listed = git("ls-tree", "-z", "--name-only", self.commit, f"{folder}/") or b""
             paths = [path for path in os.fsdecode(listed).split("\0") if path.endswith(suffix)]
         return sorted(path for path in paths if not Path(path).name.startswith("."))
+
+    def contents(self, paths: Collection[str]) -> dict[str, bytes]:
+        """The content of files, and of all files in folders, by path; what is not there is left out."""
+        if self.commit is None:
+            found = [each for path in map(Path, paths) for each in (path, *path.rglob("*"))]
+            # As `.dvcignore` has it.
+            files = [each for each in found if each.is_file() and "__pycache__" not in each.parts]
+            return {each.as_posix(): each.read_bytes() for each in files}
+        listed = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", *paths) if paths else None
+        names = os.fsdecode(listed or b"").split("\0")[:-1]
+        # One process for all files, which has the line endings that a checkout would have.
+        archive = git("archive", "--format=tar", self.commit, "--", *names) if names else None
+        if archive is None:
+            return {}
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            members = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
+            return {name: content.read() for name, content in members.items() if content is not None}
 
 
 def git(*arguments: str) -> bytes | None:
@@ -188,6 +208,12 @@ def read_parameters(revision: Revision) -> dict[str, Any]:
         raise UserError(f"{revision.name}: cannot read {PARAMS_FILE} ({error})") from None
 
 
+def read_training(revision: Revision) -> Provenance:
+    """What trained a revision, and which of that code is another now."""
+    trained = read_provenance(revision.read)
+    return replace(trained, edited=edited_code(trained.code, revision.contents(trained.code or ())))
+
+
 def check_images(
     parameters: Mapping[str, tuple[Any, Any]], split: str, a: str, b: str, dataset: str | None = None
 ) -> None:
@@ -219,7 +245,8 @@ def is_same(
         trained: what trained both.
     """
     found = (differing_environment(*trained), differing_code(*trained), differing_images(*trained))
-    differs = any((parameters, *found))
+    # What is not recorded may differ.
+    differs = any((parameters, *(side.edited for side in trained), *found)) or None in found
     common = tables[0].columns.intersection(tables[1].columns)
     return not differs and tables[0][common].equals(tables[1][common])
 

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from src.compare.groups import Group, group_provenance, read_runs
-from src.compare.provenance import Provenance, model_md5, read_provenance
-from src.compare.revisions import WORKSPACE, Revision, git, parse_parameters
+from src.compare.provenance import Provenance, model_md5
+from src.compare.revisions import WORKSPACE, Revision, git, parse_parameters, read_training
 from src.compare.values import flat, is_number
 from src.runtime import paths
 from src.runtime.errors import reason
@@ -142,7 +142,7 @@ def load(repo: Repo, revision: Revision) -> Snapshot:
         tables,
         pictures,
         stages,
-        read_provenance(revision.read),
+        read_training(revision),
         problems,
     )
 

@@ -6,7 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from src.compare.provenance import describe_code, differing_code, differing_environment, value_words
+from src.compare.provenance import (
+    describe_code,
+    differing_code,
+    differing_environment,
+    edited_text,
+    value_words,
+)
 from src.compare.values import cell_text, change_text
 from src.evaluation.mistakes import most_frequent_mistakes
 from src.report.revisions import ABSENT, CONFUSION, Snapshot
@@ -130,6 +136,8 @@ def training(snapshots: list[Snapshot]) -> dict[str, Any]:
             missing.append(f"{name}: environment: {provenance.environment_problem}")
         if provenance.code is None:
             missing.append(f"{name}: training code: {provenance.code_problem}")
+        if text := edited_text(name, provenance):
+            missing.append(text)
     return {"environment": rows, "code": code, "missing": missing}
 
 
