@@ -256,8 +256,10 @@ def test_what_cannot_be_compared_is_refused_in_one_line(clone: Clone, compared: 
     clone.git("checkout", "--quiet", "HEAD~", "--", "plots")
     header = clone.read("plots/val_predictions.csv").splitlines()[0]
     (clone.path / "plots/val_predictions.csv").write_text(header)
+    (clone.path / "dvc.lock").rename(clone.path / "lock")
     said = "workspace: cannot read plots/val_predictions.csv (no rows)"
     assert compared.refused(clone, "HEAD~", "workspace") == said
+    (clone.path / "lock").rename(clone.path / "dvc.lock")
     clone.git("checkout", "--quiet", "HEAD~", "--", "plots")
     for key, value, ours in (
         ("split_seed", 7, 0),
@@ -302,6 +304,25 @@ def test_results_of_other_parameters_or_of_another_model_are_not_compared(
     )
     command(clone, "src.report", "HEAD~2", "HEAD")
     assert "the predictions are of another model" in clone.read("report.html")
+
+
+def test_predictions_that_are_not_the_recorded_ones_are_not_compared(clone: Clone, compared: Compare) -> None:
+    for path, option in (("plots/val_predictions.csv", []), ("plots/predictions.csv", ["--test"])):
+        written = clone.path / path
+        rows = written.read_bytes()
+        written.write_bytes(rows.replace(b",0,0,", b",0,1,"))
+        refused = f"workspace: {path} is not as `evaluate` wrote it; expected `dvc repro` before"
+        assert compared.refused(clone, *option) == refused
+        written.write_bytes(rows)
+        compared(clone, *option)
+    files = {"metrics/test.json": clone.read("metrics/test.json") + "\n"}
+    add_experiment(
+        clone, "other-0", {}, files=files | {"metrics/train.json": clone.read("metrics/train.json")}
+    )
+    assert compared.refused(clone, "main", "other-*", "--test") == (
+        "other-0: metrics/test.json is not as `evaluate` wrote it; expected a revision in which "
+        "`dvc repro` has run"
+    )
 
 
 def test_a_name_of_two_experiments_is_refused(clone: Clone, compared: Compare) -> None:

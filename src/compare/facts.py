@@ -17,6 +17,7 @@ from src.compare.groups import (
 )
 from src.compare.provenance import Provenance, differing
 from src.compare.revisions import (
+    SPLITS,
     Revision,
     check_images,
     is_same,
@@ -66,7 +67,7 @@ def revision_facts(a: Revision, b: Revision, split: str) -> Facts[Comparison | s
     try:
         check_images(parameters, split, a.name, b.name)
         for revision in (a, b):
-            refuse_stale_results(revision, predictions=True)
+            refuse_stale_results(revision, SPLITS[split])
         tables = read_predictions(a, split), read_predictions(b, split)
         result = compare(*tables)
         same = is_same(tables, parameters, trained)

@@ -139,7 +139,7 @@ def read_runs(group: Group, split: str = "validation") -> dict[int, Run]:
     path, accuracy, loss = RESULTS[split]
     runs = {}
     for seed, experiment in group.experiments.items():
-        refuse_stale_results(experiment, predictions=split == "test")
+        refuse_stale_results(experiment, path if split == "test" else None)
         try:
             values = json.loads(experiment.read(str(path)) or b"")
             runs[seed] = Run(float(values[accuracy]), float(values[loss]))

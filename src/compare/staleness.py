@@ -1,24 +1,36 @@
-"""Whether the results of a revision are of its parameters, and its predictions of its model."""
+"""Whether the results of a revision are of its parameters, and its predictions those of its model."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from src.compare.provenance import LOCK, METRICS, MODEL, recorded_stages
+from src.compare.provenance import LOCK, METRICS, MODEL, content_md5, recorded_stages
 from src.compare.revisions import Revision, read_parameters
 from src.runtime.errors import UserError
 from src.runtime.paths import PARAMS_FILE
 
 
-def refuse_stale_results(revision: Revision, *, predictions: bool) -> None:
-    """Raise a `UserError` where `params.yaml` was edited, or a model trained, without what follows from it.
+class _Recorded(NamedTuple):
+    """The parameters that results were made with, and the MD5 of the model trained, of that evaluated, and of
+    each file that `evaluate` wrote, by its path."""
+
+    parameters: dict[str, Any]
+    trained_model: str
+    tested_model: str
+    evaluated: dict[str, str]
+
+
+def refuse_stale_results(revision: Revision, evaluated: Path | None) -> None:
+    """Raise a `UserError` where `params.yaml` was edited, a model trained, or a file replaced that `evaluate`
+    wrote, without what follows from it.
 
     DVC writes down what each stage was run with. Trials of a search, and revisions with a damaged `dvc.lock`,
     are not checked.
 
     Args:
         revision: a commit, an experiment or the workspace.
-        predictions: whether something is asked that `evaluate` writes, and not `train`.
+        evaluated: the file that is asked for, of those that `evaluate` writes; None where `train` writes it.
     """
     # YAML and what it holds each raise their own; `read_provenance` says that it is damaged.
     try:
@@ -27,18 +39,24 @@ def refuse_stale_results(revision: Revision, *, predictions: bool) -> None:
         recorded = None
     if recorded is None:
         return
-    parameters, trained_model, tested_model = recorded
     values = read_parameters(revision)
-    if changed := [key for key, value in parameters.items() if values.get(key) != value]:
-        words = ", ".join(f"{key} was {parameters[key]} and is {values.get(key)}" for key in changed)
+    if changed := [key for key, value in recorded.parameters.items() if values.get(key) != value]:
+        words = ", ".join(f"{key} was {recorded.parameters[key]} and is {values.get(key)}" for key in changed)
         raise UserError(
             f"{revision.name}: the results are of other parameters than {PARAMS_FILE}: {words}; expected "
             f"{_remedy(revision)}"
         )
-    if predictions and trained_model != tested_model:
+    if evaluated is None:
+        return
+    if recorded.trained_model != recorded.tested_model:
         raise UserError(
             f"{revision.name}: the predictions are of another model than {MODEL}; "
             f"expected {_remedy(revision)}"
+        )
+    content = revision.read(str(evaluated))
+    if content is not None and content_md5(content) != recorded.evaluated[str(evaluated)]:
+        raise UserError(
+            f"{revision.name}: {evaluated} is not as `evaluate` wrote it; expected {_remedy(revision)}"
         )
 
 
@@ -46,14 +64,15 @@ def _remedy(revision: Revision) -> str:
     return "`dvc repro` before" if revision.commit is None else "a revision in which `dvc repro` has run"
 
 
-def _recorded(revision: Revision) -> tuple[dict[str, Any], str, str] | None:
-    """The parameters that results were made with, the MD5 of the model trained, and of that evaluated."""
+def _recorded(revision: Revision) -> _Recorded | None:
+    """What `dvc.lock` says of a revision's results; None where it is not of them."""
     lock = revision.read(LOCK)
     stages = recorded_stages(lock, revision.read(METRICS)) if lock is not None else None
     if stages is None:
         return None
     prepare, train, evaluate = (stages[name] for name in ("prepare", "train", "evaluate"))
     trained = {out["path"]: out["md5"] for out in train["outs"]}
-    evaluated = {dep["path"]: dep["md5"] for dep in evaluate["deps"]}
+    tested = {dep["path"]: dep["md5"] for dep in evaluate["deps"]}
+    evaluated = {out["path"]: out["md5"] for out in evaluate["outs"]}
     parameters = prepare["params"][str(PARAMS_FILE)] | train["params"][str(PARAMS_FILE)]
-    return parameters, trained[MODEL], evaluated[MODEL]
+    return _Recorded(parameters, trained[MODEL], tested[MODEL], evaluated)
