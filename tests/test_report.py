@@ -40,6 +40,7 @@ from src.report.revisions import (
     Snapshot,
     Stage,
     load,
+    load_group,
     range_of_histories,
 )
 from src.report.tables import matrix, metrics
@@ -569,6 +570,19 @@ def test_a_worse_revision_is_drawn_on_the_left() -> None:
     judged = [Judgement("b", "", -0.05, (-0.07, -0.03), 0.01), Judgement("c", "not compared")]
     (row,) = differences(["a", "b", "c"], judged)["data"]["values"]
     assert [row[key] for key in ("difference", "low", "high")] == pytest.approx([-5, -7, -3])
+
+
+def test_seeds_that_agree_have_no_deviation_and_no_difference(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = {"val_accuracy": 0.1}  # the mean of three is 0.10000000000000002
+    add_experiments(clone, [Experiment(f"same-{seed}", {"seed": seed}, reached) for seed in (0, 1, 2)])
+    monkeypatch.chdir(clone.path)
+    with Repo() as repo:
+        first = load(repo, resolve(repo, "same-0"))
+        cells = metrics([first, load_group(repo, find_group(repo, "same-*"))])
+    text = "0.1\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0"
+    assert cells[str(TRAIN_METRICS)]["val_accuracy"][1] == {"text": text, "change": ""}
 
 
 def test_the_metrics_of_the_test_split_are_not_compared() -> None:
