@@ -226,6 +226,25 @@ def test_a_wide_table_has_a_shadow_where_more_of_it_is(browser: Browser) -> None
     assert edge() > with_more + 10
 
 
+def test_of_long_class_names_and_on_paper_every_column_is_seen(
+    browser: Browser, reported: Clone, tmp_path: Path
+) -> None:
+    names = ["a class with a name that is longer than a phone is wide", "n" * 60]
+    table = pd.DataFrame([(a, b, 1) for a in names for b in names], columns=["actual", "predicted", "count"])
+    page = tmp_path / "report.html"
+    page.write_text(render([snapshot("a", tables={CONFUSION: table})], {}, ""))
+    browser.open(page)
+    browser.size(360)
+    widest = "Math.max(...[...document.querySelectorAll('.matrix tbody th')].map((each) => each.offsetWidth))"
+    assert 100 < browser.evaluate(widest) < 180
+    overflow = "getComputedStyle(document.querySelector('.scroll')).overflowX"
+    assert browser.evaluate(overflow) == "auto"
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate(overflow) == "visible"
+    browser.call("Emulation.setEmulatedMedia", media="")
+    browser.open(reported.path / "report.html")
+
+
 def test_the_charts_are_dark_where_the_user_prefers_it(browser: Browser) -> None:
     colour = "getComputedStyle(document.querySelector('#loss .role-axis-title text')).fill"
     page = "getComputedStyle(document.body).backgroundColor"
