@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from src.evaluation.metrics import (
     most_confident_mistakes,
 )
 from src.figures import evaluation, images, training
-from src.figures.style import BLUE, GAP, VERMILION, label
+from src.figures.style import BLUE, GAP, VERMILION, label, labels
 from tests.conftest import ROOT
 
 
@@ -83,13 +84,18 @@ def split(count: int) -> Split:
 
 # A comma and quotes, a formula, an emoji and a letter that matplotlib's font lacks, and what has no end.
 LONG = "a name for which no axis has any room"
+ALIKE = [f"photograph of table {number} that was taken in the kitchen" for number in range(9)]
 HARD_NAMES = ['a,"b"', "$x_1$ and $y$", "pizza 🍕", "猫", f"{LONG} at all", f"{LONG} either"]
 
 
 @functools.cache
 def many(classes: int, channels: int = 1) -> tuple[Split, Evaluation, Examples]:
     """A split of so many classes with predictions, 60 of them wrong, and examples."""
-    names = [*HARD_NAMES, *(f"class {code}" for code in range(classes))][:classes]
+    names = (
+        ALIKE
+        if classes == len(ALIKE)
+        else [*HARD_NAMES, *(f"class {code}" for code in range(classes))][:classes]
+    )
     image_format = ImageFormat(32 if channels == 3 else 28, channels)
     generator, count = np.random.default_rng(0), max(400, 2 * classes)
     labels = (np.arange(count) % classes).astype(label_type(classes))
@@ -131,7 +137,7 @@ for classes, most in ((10, 123_456), (16, 12_345), (20, 12_345)):
     DRAWN[f"confusion of {classes} classes, {most:,} images each"] = functools.partial(
         evaluation.confusion_matrix, pd.DataFrame(pairs, columns=["actual", "predicted"]).assign(count=most)
     )
-SIZES = ((3, 3), (26, 3), (100, 1), (1000, 3))
+SIZES = ((3, 3), (len(ALIKE), 1), (26, 3), (100, 1), (1000, 3))
 DRAWN["feature maps of many layers"] = lambda: images.feature_maps(many(26, 3)[2], many(26, 3)[1].predictions)
 for classes, channels in SIZES:
     what, made = f"of {classes} classes, {channels} channels", functools.partial(many, classes, channels)
@@ -188,6 +194,29 @@ def test_a_users_settings_for_matplotlib_change_no_picture(tmp_path: Path) -> No
         subprocess.run((sys.executable, "-c", program), cwd=tmp_path, env=environment, check=True)
         made.append((tmp_path / "made.png").read_bytes())
     assert made[0] == made[1]
+
+
+def test_no_two_classes_of_a_figure_have_one_name() -> None:
+    split, found, chosen = many(len(ALIKE))
+    (samples,) = images.sample_images(split, "Own").axes
+    matrix = evaluation.confusion_matrix(found.confusion).axes[0]
+    (scores,) = evaluation.per_class_f1(found.per_class).axes
+    for ticks in (
+        *(samples.get_yticklabels(), scores.get_yticklabels()),
+        *(matrix.get_xticklabels(), matrix.get_yticklabels()),
+    ):
+        assert len({tick.get_text() for tick in ticks}) == len(ALIKE)
+    for axes in images.predicted_examples(chosen, found.predictions).axes[:4]:
+        for text in axes.texts:
+            actual, predicted = text.get_text().rsplit("\n", 1)[0].split(" →\n")
+            assert actual != predicted
+    title = images.feature_maps(chosen, found.predictions).get_suptitle()
+    assert re.search(r"actual photo.*…kitchen #(\d), predicted photo.*…kitchen #\1 ", title)
+    assert list(labels(["one", *ALIKE[:2]], longest=14).values()) == [
+        "one",
+        "photogr…hen #2",
+        "photogr…hen #3",
+    ]
 
 
 def test_the_curves_are_those_of_the_history() -> None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from src.evaluation.mistakes import most_frequent_mistakes
-from src.figures.style import BLUE, CLASSES_BY_NAME, GREEN, GREY, ORANGE, SKY, label
+from src.figures.style import BLUE, CLASSES_BY_NAME, GREEN, GREY, ORANGE, SKY, labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,7 @@ def confusion_matrix(confusion: pd.DataFrame) -> Figure:
         axes = figure.subplots()
         _write_counts(axes, counts, shares, scale)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    _name_classes(axes, [label(name) for name in names])
+    _name_classes(axes, list(labels(names).values()))
     right = int(np.trace(counts))
     axes.set(
         xlabel="Predicted class",
@@ -93,9 +93,9 @@ def _list_mistakes(axes: Axes, confusion: pd.DataFrame, support: np.ndarray, pla
         support: test images of each class, int64 [C].
         places: of the classes in `support`.
     """
+    shown = labels(places, longest=18)
     lines = [
-        f"{label(actual, longest=18)} → {label(predicted, longest=18)}: "
-        f"{count:,} of {support[places[actual]]:,}"
+        f"{shown[actual]} → {shown[predicted]}: {count:,} of {support[places[actual]]:,}"
         for actual, predicted, count in most_frequent_mistakes(confusion, MISTAKES_BY_NAME)
     ]
     axes.axis("off")
@@ -157,6 +157,7 @@ def per_class_f1(per_class: pd.DataFrame) -> Figure:
         per_class: `plots/per_class.csv`: class, precision, recall, f1, support.
     """
     title = "F1, precision and recall by class (test images)"
+    shown = labels(per_class["class"])
     # Of a class without images nothing was measured.
     per_class = per_class[per_class["support"] > 0]
     if len(per_class) > CLASSES_BY_NAME:
@@ -177,7 +178,7 @@ def per_class_f1(per_class: pd.DataFrame) -> Figure:
     lowest = per_class[["precision", "recall", "f1"]].to_numpy().min()
     axes.set_yticks(
         rows,
-        [f"{label(name)}  ({n:,})" for name, n in zip(per_class["class"], per_class["support"], strict=True)],
+        [f"{shown[name]}  ({n:,})" for name, n in zip(per_class["class"], per_class["support"], strict=True)],
     )
     axes.set_ylim(len(per_class) - 0.5, -0.5)
     left = max(0.0, np.floor(lowest * 20 - 1) / 20)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from src.data.splits import Split
 from src.evaluation.examples import Examples
-from src.figures.style import BLUE, GAP, VERMILION, label, show_tiles
+from src.figures.style import BLUE, GAP, VERMILION, label, labels, show_tiles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,8 @@ def sample_images(split: Split, title: str, per_class: int = 8) -> Figure:
     show_tiles(axes, [split.images[chosen] for chosen in members], per_class, cmap="gray", vmin=0, vmax=255)
     size = split.images.shape[1] + GAP
     middles = [row * size + (size - GAP) / 2 for row in range(len(shown))]
-    axes.set_yticks(middles, [label(split.class_names[code]) for code in shown])
+    names = list(labels(split.class_names).values())
+    axes.set_yticks(middles, [names[code] for code in shown])
     return figure
 
 
@@ -94,11 +95,17 @@ def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
         axes = [next(grid) for _ in chunks]
         _layer(figure, axes, chunks, columns, "viridis", f"{label(name)}\n{shape}")
     prediction = predictions[predictions["index"] == examples.mapped].iloc[0]
+    names = labels(_classes(predictions))
     figure.suptitle(
-        f"Feature maps of test image {examples.mapped}: actual {label(prediction['actual'])}, "
-        f"predicted {label(prediction['predicted'])} ({prediction['confidence']:.1%})"
+        f"Feature maps of test image {examples.mapped}: actual {names[prediction['actual']]}, "
+        f"predicted {names[prediction['predicted']]} ({prediction['confidence']:.1%})"
     )
     return figure
+
+
+def _classes(predictions: pd.DataFrame) -> list[str]:
+    """Those that occur, as classes of one's own are ordered: other names are not shortened."""
+    return sorted({*predictions["actual"], *predictions["predicted"]})
 
 
 def _shape(image: np.ndarray) -> str:
@@ -142,12 +149,12 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(1.45 * columns, 2.05 * len(bands) + 0.7), layout="constrained")
     figure.suptitle(f"Test images: {titles[0]}\nand {titles[1]}: actual → predicted, confidence")
     grid = figure.subplots(len(bands), squeeze=False)[:, 0]
-    size = examples.images.shape[1]
+    size, shown = examples.images.shape[1], labels(_classes(predictions), longest=14)
     for axes, band in zip(grid, bands, strict=True):
         show_tiles(axes, [examples.images[band]], columns, cmap="gray", vmin=0, vmax=255)
         for column, position in enumerate(band):
             prediction = rows.iloc[position]
-            actual, predicted = (label(prediction[key], longest=14) for key in ("actual", "predicted"))
+            actual, predicted = (shown[prediction[key]] for key in ("actual", "predicted"))
             names = f"{actual} → {predicted}"
             if len(names) > 14:
                 names = names.replace("→ ", "→\n")

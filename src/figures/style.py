@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +65,17 @@ def _glyphs() -> frozenset[int]:
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     return frozenset(get_font(findfont(FontProperties())).get_charmap())
+
+
+def labels(names: Iterable[str], longest: int = LONGEST_LABEL) -> dict[str, str]:
+    """The `label` of each of these names, with its place among them where several would be the same."""
+    shown = {name: label(name, longest) for name in names}
+    counts = Counter(shown.values())
+    for place, (name, text) in enumerate(list(shown.items()), 1):
+        if counts[text] > 1:
+            number = f" #{place}"
+            shown[name] = label(name, longest - len(number)) + number
+    return shown
 
 
 def _in_words(character: str) -> str:
