@@ -231,6 +231,18 @@ def test_the_curves_are_those_of_the_history() -> None:
     assert f"{rows['val_accuracy'][4]:.2%}" in figure.get_suptitle()
 
 
+@pytest.mark.parametrize(("epochs", "marker"), [(12, "o"), (60, "o"), (61, "None"), (200, "None")])
+def test_marks_do_not_hide_the_curve_of_many_epochs(epochs: int, marker: str) -> None:
+    for axes in training.learning_curves(history(epochs), best_epoch=3).axes:
+        assert axes.lines[0].get_marker() == marker
+
+
+@pytest.mark.parametrize("count", [2, 6, 240])
+def test_there_are_no_halves_of_steps(count: int) -> None:
+    (axes,) = training.step_losses(steps(count)).axes
+    assert all(place == round(place) for place in axes.get_xticks())
+
+
 def test_losses_of_steps_are_smoothed_over_a_few_of_them() -> None:
     rows = steps(2000)
     lines = training.step_losses(rows).axes[0].lines

@@ -434,6 +434,15 @@ def test_a_chart_has_a_mark_for_every_value_that_is_a_number(kind: str) -> None:
     )
 
 
+@pytest.mark.parametrize(("epochs", "seen"), [(60, 2 * 61), (61, 1)])
+def test_of_many_epochs_the_best_alone_has_a_mark_that_is_seen(epochs: int, seen: int) -> None:
+    rows = pd.concat([history().iloc[[1]].assign(epoch=epoch) for epoch in range(epochs + 1)])
+    drawn = vl_convert.vegalite_to_svg(curve(CURVES["loss"], ["a"], {"a": rows}, {"a": 1}) | {"width": 300})
+    marks = re.findall(r'<path [^>]*aria-roledescription="point"[^>]* d="(.*?)"', drawn)
+    assert len(marks) == 2 * (epochs + 1), "each can be pointed at"
+    assert sum(path != "M0,0" for path in marks) == seen
+
+
 def test_a_loss_that_is_not_positive_has_a_linear_axis() -> None:
     for first, scale in ((2.0, "log"), (-2.0, None)):
         specification = curve(CURVES["loss"], ["a"], {"a": history(first)}, {})

@@ -7,6 +7,9 @@ from matplotlib.figure import Figure
 
 from src.figures.style import BLUE, GREY, ORANGE, VERMILION
 
+# With more epochs than these the marks would hide the curve.
+EPOCHS_WITH_MARKS = 60
+
 
 def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
     """Loss and accuracy of the training and validation split by epoch, the best epoch marked.
@@ -18,6 +21,7 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     best = history[history["epoch"] == best_epoch].iloc[0]
+    marked = history["epoch"].max() <= EPOCHS_WITH_MARKS
     for axes, measure, label in (
         (left, "loss", "Loss (nats per image)"),
         (right, "accuracy", "Accuracy (%)"),
@@ -28,7 +32,8 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
             ("val", "validation", ORANGE, "s"),
         ):
             values = history[f"{split}_{measure}"] * scale
-            axes.plot(history["epoch"], values, color=colour, marker=marker, markersize=4, label=name)
+            mark = marker if marked else None
+            axes.plot(history["epoch"], values, color=colour, marker=mark, markersize=4, label=name)
         axes.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1.2, label=f"best: epoch {best_epoch}")
         axes.set(xlabel="Epoch", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -54,6 +59,7 @@ def step_losses(steps: pd.DataFrame) -> Figure:
         steps["step"], smoothed, color=VERMILION, linewidth=1.8, label=f"smoothed over about {span} steps"
     )
     axes.set_yscale("log")
+    axes.locator_params("x", integer=True)
     axes.set(xlabel="Step", ylabel="Training loss (nats per image)", title="Training loss of every step")
     axes.legend(frameon=False)
     axes.grid(alpha=0.25)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from src.figures.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from src.figures.training import EPOCHS_WITH_MARKS
 from src.report.judgements import Judgement
 
 # Those that are seen on white and on black.
@@ -81,7 +82,7 @@ def curve(
             "y": _curve_axis(kind, rows),
             "color": _revisions(names, "color"),
         },
-        "layer": [_band(), _lines(list(kind.columns)), _points(names)],
+        "layer": [_band(), _lines(list(kind.columns)), _points(names, rows)],
     }
 
 
@@ -144,7 +145,9 @@ def _lines(splits: list[str]) -> dict[str, Any]:
     return {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"strokeDash": stroke}}
 
 
-def _points(names: list[str]) -> dict[str, Any]:
+def _points(names: list[str], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A mark for every value, which many epochs would make a band: of those the best one's alone is seen."""
+    many = max((row["epoch"] for row in rows), default=0) > EPOCHS_WITH_MARKS
     nearest = {
         "type": "point",
         "on": "pointerover",
@@ -158,7 +161,7 @@ def _points(names: list[str]) -> dict[str, Any]:
         "params": [{"name": "near", "select": nearest}],
         "encoding": {
             "shape": _revisions(names, "shape"),
-            "size": {"condition": sizes, "value": 36},
+            "size": {"condition": sizes, "value": 0 if many else 36},
         },
     }
 
