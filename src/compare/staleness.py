@@ -53,8 +53,8 @@ def refuse_stale_results(revision: Revision, evaluated: Path | None) -> None:
             f"{revision.name}: the predictions are of another model than {MODEL}; "
             f"expected {_remedy(revision)}"
         )
-    content = revision.read(str(evaluated))
-    if content is not None and content_md5(content) != recorded.evaluated[str(evaluated)]:
+    content, md5 = revision.read(str(evaluated)), recorded.evaluated.get(str(evaluated))
+    if content is not None and md5 is not None and content_md5(content) != md5:
         raise UserError(
             f"{revision.name}: {evaluated} is not as `evaluate` wrote it; expected {_remedy(revision)}"
         )
