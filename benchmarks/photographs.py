@@ -34,19 +34,19 @@ SIZE = (480, 640)
 OTHER_SETTINGS: list[tuple[ModuleType, str, list[object]]] = [
     (photographs, "EVEN_GROUND", [5, 9]),
     (photographs, "WORKING_SIDE", [320, 640]),
-    (photographs, "WIDEST_STROKE", [0.14, 0.28]),
-    (photographs, "FAINTEST_INK", [0.04, 0.09]),
+    (photographs, "MAX_STROKE", [0.14, 0.28]),
+    (photographs, "MIN_INK", [0.04, 0.09]),
     (photographs, "CERTAIN", [0.4, 0.6]),
     (photographs, "POSSIBLE", [0.2, 0.4]),
     (photographs, "RULING_WIDTH", [7, 13]),
-    (photographs, "FEWEST_RULINGS", [2, 5]),
+    (photographs, "MIN_RULINGS", [2, 5]),
     (photographs, "STROKE", [0.07, 0.11]),
     (photographs, "REACH", [0.2, 0.45]),
-    (photographs, "SMALLEST_PART", [0.015, 0.06]),
-    (photographs, "LEAST_SHARE", [0.35, 0.7]),
+    (photographs, "MIN_PART", [0.015, 0.06]),
+    (photographs, "MIN_SHARE", [0.35, 0.7]),
     (photographs, "TURNS", [(), (-15, 15), (-20, 20), (-40, -20, 20, 40)]),
     (predictions, "CERTAIN", [0.9, 0.999]),
-    (predictions, "LEAST", [0.4, 0.8]),
+    (predictions, "MIN_CONFIDENCE", [0.4, 0.8]),
 ]
 
 

@@ -9,7 +9,7 @@ from src.evaluation.paired import Comparison
 from src.evaluation.seeds import Setting
 from src.evaluation.settings import interval_text, p_text
 
-LONGEST = 60
+MAX_LENGTH = 60
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
@@ -30,7 +30,7 @@ def cell_text(value: object) -> str:
         text = value
     else:
         text = f"{value:.5g}" if isinstance(value, float) else reprlib.repr(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
 
 
 def signed(value: float, form: str = "+z.2f") -> str:

@@ -32,7 +32,7 @@ GAP = 2
 CLASSES_BY_NAME = 20
 
 # Characters of a name that have room beside an axis.
-LONGEST_LABEL = 24
+MAX_LABEL = 24
 
 
 def save(figure: Figure, path: Path, dpi: int = 110) -> None:
@@ -42,7 +42,7 @@ def save(figure: Figure, path: Path, dpi: int = 110) -> None:
         figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
 
 
-def label(text: str, longest: int = LONGEST_LABEL) -> str:
+def label(text: str, longest: int = MAX_LABEL) -> str:
     """A name for a figure: shortened, without formulas, and with words for what the font has no glyph of.
 
     Args:
@@ -67,7 +67,7 @@ def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont(FontProperties())).get_charmap())
 
 
-def labels(names: Iterable[str], longest: int = LONGEST_LABEL) -> dict[str, str]:
+def labels(names: Iterable[str], longest: int = MAX_LABEL) -> dict[str, str]:
     """The `label` of each of these names, with its place among them where several would be the same."""
     shown = {name: label(name, longest) for name in names}
     counts = Counter(shown.values())

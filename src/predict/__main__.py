@@ -26,9 +26,9 @@ from src.runtime.progress import with_progress
 
 SPLITS = ("train", "val", "test")
 # A grid of more than these is too small to look at.
-MOST_PLOTTED = 48
+MAX_PLOTTED = 48
 # Kinds of files that are listed as skipped.
-MOST_SUFFIXES = 8
+MAX_SUFFIXES = 8
 
 
 def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
@@ -56,7 +56,7 @@ def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
             others = Counter(one.suffix.lower() or "without a suffix" for one in {*files} - {*inside})
             if others:
                 counts = [f"{count:,} {shown(suffix)}" for suffix, count in sorted(others.items())]
-                some = ", ".join(counts[:MOST_SUFFIXES]) + (", …" if len(counts) > MOST_SUFFIXES else "")
+                some = ", ".join(counts[:MAX_SUFFIXES]) + (", …" if len(counts) > MAX_SUFFIXES else "")
                 print(f"{shown(word)}: skipped {some}; read are {', '.join(SUFFIXES)}", file=sys.stderr)
             found += [(shown(one), one) for one in inside]
         else:
@@ -134,7 +134,7 @@ def arguments() -> argparse.Namespace:
         "--plot",
         type=Path,
         metavar="PNG",
-        help=f"draw the first {MOST_PLOTTED} pictures beside what the model saw",
+        help=f"draw the first {MAX_PLOTTED} pictures beside what the model saw",
     )
     parser.add_argument("--split", choices=SPLITS, help="evaluate a split of the prepared data instead")
     parser.add_argument(
@@ -177,7 +177,7 @@ def main() -> None:
         nonlocal failed
         for one in predictions:
             failed += bool(one.problem)
-            if options.plot and len(kept) < MOST_PLOTTED:
+            if options.plot and len(kept) < MAX_PLOTTED:
                 kept.append(one)
             yield one
 
@@ -191,8 +191,8 @@ def main() -> None:
         print(line, flush=True)
     if options.plot:
         draw(kept, classifier.class_names, options.plot)
-        if len(pictures) > MOST_PLOTTED:
-            print(f"{options.plot}: the first {MOST_PLOTTED} of {len(pictures):,} pictures", file=sys.stderr)
+        if len(pictures) > MAX_PLOTTED:
+            print(f"{options.plot}: the first {MAX_PLOTTED} of {len(pictures):,} pictures", file=sys.stderr)
     if failed:
         sys.exit(1)
 

@@ -13,27 +13,27 @@ from src.own_images.pictures import Prepared, background_of, place, prepare_pict
 from src.runtime.errors import UserError
 
 # A smaller picture is taken as it is; a larger one is worked on with its longer side of so many pixels.
-LEAST_SIDE, WORKING_SIDE = 100, 480
+MIN_SIDE, WORKING_SIDE = 100, 480
 # Shades of 255: three standard deviations of the even ground of a drawing, at most.
 EVEN_GROUND = 2
 # From the darkest shade, 0, to the brightest, 1: the median of paper is above, that of a blackboard below.
 DARKEST_PAPER = 1 / 3
 # Of the longer side: wider than any stroke, narrower than a shadow or the table.
-WIDEST_STROKE = 0.2
+MAX_STROKE = 0.2
 # Of the paper's brightness: ink takes at least so much of it.
-FAINTEST_INK = 0.06
+MIN_INK = 0.06
 # Of the darkest ink: what belongs to a stroke for certain, and what is left of its edges.
 CERTAIN, POSSIBLE = 0.5, 0.3
 # Printed lines are thinner than so many pixels, as long as the sheet, and come several at a time.
-RULING_WIDTH, FEWEST_RULINGS = 9, 3
+RULING_WIDTH, MIN_RULINGS = 9, 3
 # Of the height of what was written: a pen's thin stroke is widened to that of the dataset's digits.
 STROKE = 0.09
 # Of the frame: more ink than this is no writing.
-MOST_INK = 0.35
+MAX_INK = 0.35
 # A part of the writing: of the size of the rest, how far it may be away; of its area, how small it may be.
-REACH, SMALLEST_PART = 0.3, 0.03
+REACH, MIN_PART = 0.3, 0.03
 # Of all that is dark and not cut off by the frame: with less it is no picture of one piece of writing.
-LEAST_SHARE = 0.5
+MIN_SHARE = 0.5
 # Degrees by which a sheet may lie askew, for a second look.
 TURNS = (-30, -15, 15, 30)
 
@@ -85,7 +85,7 @@ def _placed(ink: np.ndarray, degrees: float, image_format: ImageFormat) -> np.nd
 
 def is_photograph(grey: np.ndarray) -> bool:
     """Whether a picture, uint8 [H, W], is large, on uneven and bright ground: it is to be cleaned first."""
-    if min(grey.shape) < LEAST_SIDE:
+    if min(grey.shape) < MIN_SIDE:
         return False
     _, spread = background_of(grey)
     darkest, median, brightest = np.quantile(grey[::2, ::2], [0.001, 0.5, 0.999])
@@ -109,12 +109,12 @@ def ink_of(pixels: np.ndarray) -> np.ndarray:
     ink = _without_lines(_without_lines(_darkness(_reduced(pixels)), axis=0), axis=1)
     noise = 1.4826 * float(np.median(np.abs(ink - np.median(ink))))
     darkest = float(np.quantile(ink, 0.998))
-    if darkest < max(FAINTEST_INK, 6 * noise):
+    if darkest < max(MIN_INK, 6 * noise):
         raise UserError("nothing to be seen that stands out from the paper")
     possible = ink > max(POSSIBLE * darkest, 3 * noise)
     strokes = ndimage.binary_propagation(ink > CERTAIN * darkest, mask=possible)
     writing = _one_piece_of_writing(strokes)
-    if writing.mean() > MOST_INK:
+    if writing.mean() > MAX_INK:
         raise UserError("too much is dark to be writing on paper; expected a closer or a brighter photograph")
     rows, columns = np.flatnonzero(writing.any(axis=1)), np.flatnonzero(writing.any(axis=0))
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
@@ -130,7 +130,7 @@ def _reduced(pixels: np.ndarray) -> np.ndarray:
 
 def _darkness(shades: np.ndarray) -> np.ndarray:
     """The share of the paper's light that is missing, in the colour in which most is: [h, w] in 0 to 1."""
-    side = round(WIDEST_STROKE * max(shades.shape[:2]))
+    side = round(MAX_STROKE * max(shades.shape[:2]))
     paper = ndimage.grey_closing(shades, size=(side, side, 1), mode="nearest")
     paper = ndimage.gaussian_filter(paper, (2, 2, 0))
     return (1 - shades / np.maximum(paper, shades)).max(axis=2)
@@ -142,8 +142,8 @@ def _without_lines(ink: np.ndarray, axis: int) -> np.ndarray:
     across[1 - axis] = RULING_WIDTH
     thin = ink - ndimage.grey_opening(ink, size=tuple(across))
     profile = np.median(thin, axis=axis)
-    _, count = ndimage.label(profile > FAINTEST_INK / 2)
-    if count < FEWEST_RULINGS:
+    _, count = ndimage.label(profile > MIN_INK / 2)
+    if count < MIN_RULINGS:
         return ink
     along = [1, 1]
     along[axis] = 2 * (ink.shape[axis] // 4) + 1
@@ -169,7 +169,7 @@ def _one_piece_of_writing(strokes: np.ndarray) -> np.ndarray:
     while (found := _close_to(kept, places, candidates)) != kept:
         kept = found
     writing = np.isin(labels, [number + 1 for number in kept])
-    if writing.sum() < LEAST_SHARE * candidates.sum():
+    if writing.sum() < MIN_SHARE * candidates.sum():
         raise UserError("many things are dark; expected one digit or the like on paper")
     return writing
 
@@ -184,7 +184,7 @@ def _close_to(kept: set[int], places: list[tuple[slice, slice]], areas: np.ndarr
         for axis in (0, 1)
     )
     reach = REACH * max(rows.stop - rows.start, columns.stop - columns.start)
-    least = SMALLEST_PART * sum(areas[number] for number in kept)
+    least = MIN_PART * sum(areas[number] for number in kept)
     return kept | {
         number
         for number, (other_rows, other_columns) in enumerate(places)

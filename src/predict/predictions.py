@@ -22,7 +22,7 @@ from src.runtime.errors import UserError
 BATCH = 256
 
 # Of a photograph: how sure a network is that needs no second look, and with how much less it is not believed.
-CERTAIN, LEAST = 0.99, 0.6
+CERTAIN, MIN_CONFIDENCE = 0.99, 0.6
 
 # Of a picture that is kept to be drawn: its longer side at most, in pixels.
 KEPT_SIDE = 640
@@ -108,7 +108,7 @@ def _second_look(one: Prediction, classifier: Classifier) -> Prediction:
         prepared = replace(one.prepared, image=images[surest])
         one = replace(one, prepared=prepared, probabilities=answers[surest])
     best = choices(one, classifier.class_names)
-    if best["confidence"] < LEAST:
+    if best["confidence"] < MIN_CONFIDENCE:
         why = f"not read: the best guess is {best['class']}, with {best['confidence']:.0%}"
         return replace(one, probabilities=None, problem=why)
     return one

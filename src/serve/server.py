@@ -32,7 +32,7 @@ FOLDER = Path(__file__).parent
 PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/openapi.json": "openapi.json"}
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json"}
 # Of one request, and of those that are answered together.
-MOST_PICTURES, BATCH = 256, 64
+MAX_PICTURES, BATCH = 256, 64
 
 MultiPartParser.spool_max_size = MAX_BODY  # in memory: nothing is written to disk
 
@@ -142,7 +142,7 @@ async def _pictures(request: Request) -> Pictures:
         yield body
 
     try:
-        form = await MultiPartParser(request.headers, whole(), max_files=MOST_PICTURES).parse()
+        form = await MultiPartParser(request.headers, whole(), max_files=MAX_PICTURES).parse()
     except (MultiPartException, KeyError, ValueError) as error:
         why = getattr(error, "message", "") or "damaged"
         raise RefusedError(400, f"not a form of files: {why}") from None

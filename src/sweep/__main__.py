@@ -38,7 +38,7 @@ from src.sweep.queue_sweep import LOCK, QueueSweep, wait_for_queueing
 
 # Where DVC copies the workspace to for each experiment, and keeps its queue: on a full disk it loses track.
 WORKSPACES = Path(".dvc/tmp/exps")
-LEAST_FREE = 100_000_000
+MIN_FREE_BYTES = 100_000_000
 MAX_WORKERS = 8
 AUTO = "auto"
 # Of `--seeds auto`: as many runs as the whole grid with so many seeds.
@@ -49,10 +49,10 @@ def refuse_full_disk() -> None:
     """Raise a `UserError` where experiments would have no room."""
     WORKSPACES.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(WORKSPACES).free
-    if free < LEAST_FREE:
+    if free < MIN_FREE_BYTES:
         raise UserError(
             f"{WORKSPACES}: {free / 1e6:.1f} MB of the disk are free; expected at least "
-            f"{LEAST_FREE / 1e6:.0f} MB; the queue is as it was"
+            f"{MIN_FREE_BYTES / 1e6:.0f} MB; the queue is as it was"
         )
 
 
