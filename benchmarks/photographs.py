@@ -32,7 +32,7 @@ SIZE = (480, 640)
 
 # Other values of each setting of the method.
 OTHER_SETTINGS: list[tuple[ModuleType, str, list[object]]] = [
-    (photographs, "EVEN_GROUND", [5, 9]),
+    (photographs, "EVEN_BORDER", [1, 4]),
     (photographs, "WORKING_SIDE", [320, 640]),
     (photographs, "MAX_STROKE", [0.14, 0.28]),
     (photographs, "MIN_INK", [0.04, 0.09]),

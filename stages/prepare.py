@@ -1,6 +1,7 @@
 """Raw files → training, validation and test split: uint8 images, labels, statistics."""
 
 from pathlib import Path
+from stat import S_ISDIR
 
 from src.data.splits import save_split
 from src.data.splitting import split_dataset
@@ -9,6 +10,9 @@ from src.params import BUILT_IN, PrepareParams, read
 from src.runtime.errors import UserError
 from src.runtime.paths import OWN_DATA, TEST_SPLIT, TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import run_stage
+
+# `.dvcignore` names them, too.
+LEFT_BY_FILE_MANAGERS = {".DS_Store", "Thumbs.db"}
 
 
 def main() -> None:
@@ -28,10 +32,11 @@ def main() -> None:
 
 
 def _listing(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Size and time of everything in a folder; none where a built-in dataset has a file."""
+    """Size and time of all that DVC hashes in a folder; none where a built-in dataset has a file."""
     # Links are not followed: what they lead to is in the folder, too, or is refused.
-    states = {path: path.lstat() for path in folder.rglob("*")}
-    return {path: (state.st_size, state.st_mtime_ns) for path, state in states.items()}
+    states = {path: path.lstat() for path in folder.rglob("*") if path.name not in LEFT_BY_FILE_MANAGERS}
+    files = {path: state for path, state in states.items() if not S_ISDIR(state.st_mode)}
+    return {path: (state.st_size, state.st_mtime_ns) for path, state in files.items()}
 
 
 if __name__ == "__main__":

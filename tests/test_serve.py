@@ -196,9 +196,12 @@ def test_a_port_that_is_none_is_refused(port: str, monkeypatch: pytest.MonkeyPat
         parse_arguments()
 
 
-def test_a_body_of_unknown_length_is_read_no_further_than_its_limit(served: Served) -> None:
+@pytest.mark.parametrize("more", [[b"x"], [b"x" * (1 << 20)] * 2])  # it ends where it is too large, or later
+def test_a_body_of_unknown_length_is_read_no_further_than_its_limit(
+    served: Served, more: list[bytes]
+) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
-    chunks = (b"x" * (1 << 20) for _ in range(MAX_BODY // (1 << 20) + 2))
+    chunks = iter([b"x" * (1 << 20)] * (MAX_BODY // (1 << 20)) + more)
     with closing(connection):
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.request("POST", "/predict", chunks, encode_chunked=True)

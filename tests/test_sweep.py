@@ -246,7 +246,7 @@ def test_what_was_validated_on_other_images_is_not_compared(params: Params) -> N
     said = conclusions(grid, found)
     assert said == (
         f"split_seed=0:\n{conclusion(grid[:6], found)}\n\nsplit_seed=1:\n{conclusion(grid[6:], found)}\n\n"
-        "not compared with each other: their validation images differ"
+        "not compared with each other: they may have been validated on different images"
     )
     assert said.count("the best run of the best setting: dvc exp apply split-seed-") == 2
     only = {each.name: found[each.name] for each in grid[:6]}
@@ -386,7 +386,7 @@ sweep._queue(combination.name)
     for command in (["lr=0.01"], ["lr=0.02"]):
         refused = clone.run("python", "-m", "src.sweep", *command, check=False)
         assert refused.stderr == (
-            "error: a sweep was killed while DVC was queueing: params.yaml may be an experiment's, and what "
+            "error: a sweep ended while DVC was queueing: params.yaml may be an experiment's, and what "
             "no commit has may be in `git stash list`; once all is as you want it, remove "
             ".dvc/tmp/sweep.queueing\n"
         )

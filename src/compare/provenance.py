@@ -128,11 +128,12 @@ def edited_code(code: Mapping[str, str] | None, contents: Mapping[str, bytes]) -
         code: see `Provenance`.
         contents: of all files at these paths and below them.
     """
-    return tuple(path for path, md5 in sorted((code or {}).items()) if _dvc_md5(path, contents) != md5)
+    found = {path: (md5, _dvc_md5(path, contents)) for path, md5 in sorted((code or {}).items())}
+    return tuple(path for path, (trained, now) in found.items() if now not in (None, trained))
 
 
-def _dvc_md5(path: str, contents: Mapping[str, bytes]) -> str:
-    """The MD5 of a file or a folder, as DVC computes it."""
+def _dvc_md5(path: str, contents: Mapping[str, bytes]) -> str | None:
+    """The MD5 of a file or a folder, as DVC computes it; None where there is none, as in git of data."""
     if path in contents:
         return content_md5(contents[path])
     listed = [
@@ -140,7 +141,7 @@ def _dvc_md5(path: str, contents: Mapping[str, bytes]) -> str:
         for name, content in sorted(contents.items())
         if name.startswith(f"{path}/")
     ]
-    return f"{content_md5(json.dumps(listed, sort_keys=True).encode())}.dir"
+    return f"{content_md5(json.dumps(listed, sort_keys=True).encode())}.dir" if listed else None
 
 
 def content_md5(content: bytes) -> str:

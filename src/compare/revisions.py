@@ -95,6 +95,8 @@ class Revision:
             # As `.dvcignore` has it.
             files = [each for each in found if each.is_file() and "__pycache__" not in each.parts]
             return {each.as_posix(): each.read_bytes() for each in files}
+        # git knows no path outside, and refuses all of them for it.
+        paths = [path for path in paths if not path.startswith(("/", ".."))]
         listed = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", *paths) if paths else None
         names = os.fsdecode(listed or b"").split("\0")[:-1]
         # One process for all files, which has the line endings that a checkout would have.

@@ -95,17 +95,11 @@ def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
         axes = [next(grid) for _ in chunks]
         _layer(figure, axes, chunks, columns, "viridis", f"{label(name)}\n{shape}")
     prediction = predictions[predictions["index"] == examples.mapped].iloc[0]
-    names = labels(_classes(predictions))
     figure.suptitle(
-        f"Feature maps of test image {examples.mapped}: actual {names[prediction['actual']]}, "
-        f"predicted {names[prediction['predicted']]} ({prediction['confidence']:.1%})"
+        f"Feature maps of test image {examples.mapped}: actual {label(prediction['actual'])}, "
+        f"predicted {label(prediction['predicted'])} ({prediction['confidence']:.1%})"
     )
     return figure
-
-
-def _classes(predictions: pd.DataFrame) -> list[str]:
-    """Those that occur, as classes of one's own are ordered: other names are not shortened."""
-    return sorted({*predictions["actual"], *predictions["predicted"]})
 
 
 def _shape(image: np.ndarray) -> str:
@@ -149,12 +143,12 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(1.45 * columns, 2.05 * len(bands) + 0.7), layout="constrained")
     figure.suptitle(f"Test images: {titles[0]}\nand {titles[1]}: actual → predicted, confidence")
     grid = figure.subplots(len(bands), squeeze=False)[:, 0]
-    size, shown = examples.images.shape[1], labels(_classes(predictions), longest=14)
+    size = examples.images.shape[1]
     for axes, band in zip(grid, bands, strict=True):
         show_tiles(axes, [examples.images[band]], columns, cmap="gray", vmin=0, vmax=255)
         for column, position in enumerate(band):
             prediction = rows.iloc[position]
-            actual, predicted = (shown[prediction[key]] for key in ("actual", "predicted"))
+            actual, predicted = (label(prediction[key], longest=14) for key in ("actual", "predicted"))
             names = f"{actual} → {predicted}"
             if len(names) > 14:
                 names = names.replace("→ ", "→\n")

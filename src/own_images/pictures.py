@@ -143,10 +143,10 @@ def _whole(pixels: np.ndarray, image_format: ImageFormat) -> np.ndarray:
 def _cut_out(grey: np.ndarray, size: int, placement: Placement) -> Prepared:
     """What a picture shows, bright on black, cut out and put into the field as `placement` says.
 
-    Its background is that of its border; see `background_of`.
+    Its background is that of its border; see `_background_of`.
     """
     darkest, brightest = int(grey.min()), int(grey.max())
-    background, spread = background_of(grey)
+    background, spread = _background_of(grey)
     if brightest - darkest < MIN_CONTRAST:
         raise UserError(f"nothing to be seen: all shades are between {darkest} and {brightest} of 255")
     inverted = background > (darkest + brightest) / 2
@@ -166,7 +166,7 @@ def _cut_out(grey: np.ndarray, size: int, placement: Placement) -> Prepared:
     return Prepared(place(values, size, placement), inverted)
 
 
-def background_of(grey: np.ndarray) -> tuple[float, float]:
+def _background_of(grey: np.ndarray) -> tuple[float, float]:
     """The shade of a picture's background, and how much it varies.
 
     It is that of most of the border. Where a picture is cropped to the ink, strokes touch the border: they

@@ -9,13 +9,13 @@ from PIL import Image
 from scipy import ndimage
 
 from src.data.splits import ImageFormat
-from src.own_images.pictures import Prepared, background_of, place, prepare_picture, read_picture
+from src.own_images.pictures import Prepared, place, prepare_picture, read_picture
 from src.runtime.errors import UserError
 
 # A smaller picture is taken as it is; a larger one is worked on with its longer side of so many pixels.
 MIN_SIDE, WORKING_SIDE = 100, 480
-# Shades of 255: three standard deviations of the even ground of a drawing, at most.
-EVEN_GROUND = 2
+# Shades of 255 by which the border of a drawing on even ground varies at most, but for a few pixels.
+EVEN_BORDER = 2
 # From the darkest shade, 0, to the brightest, 1: the median of paper is above, that of a blackboard below.
 DARKEST_PAPER = 1 / 3
 # Of the longer side: wider than any stroke, narrower than a shadow or the table.
@@ -87,10 +87,11 @@ def is_photograph(grey: np.ndarray) -> bool:
     """Whether a picture, uint8 [H, W], is large, on uneven and bright ground: it is to be cleaned first."""
     if min(grey.shape) < MIN_SIDE:
         return False
-    _, spread = background_of(grey)
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    low, high = np.percentile(border, [2, 98])
     darkest, median, brightest = np.quantile(grey[::2, ::2], [0.001, 0.5, 0.999])
     is_bright = median - darkest > DARKEST_PAPER * (brightest - darkest)
-    return bool(spread > EVEN_GROUND and is_bright)
+    return bool(high - low > EVEN_BORDER and is_bright)
 
 
 def ink_of(pixels: np.ndarray) -> np.ndarray:

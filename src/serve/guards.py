@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
@@ -89,27 +90,27 @@ async def read_body(request: Request) -> bytes:
     Raises:
         RefusedError: it is larger than `MAX_BODY`.
     """
-    body = bytearray()
+    body, stream = bytearray(), request.stream()
     is_too_large = int(request.headers.get("content-length") or 0) > MAX_BODY
     if not is_too_large:
-        async for chunk in request.stream():
+        async for chunk in stream:
             body += chunk
             is_too_large = len(body) > MAX_BODY
             if is_too_large:
                 break
     if is_too_large:
         if "expect" not in request.headers:
-            await _discard(request)
+            await _discard(stream)
         raise RefusedError(413, f"the body is larger than {MAX_BODY:,} bytes")
     return bytes(body)
 
 
-async def _discard(request: Request) -> None:
+async def _discard(stream: AsyncIterator[bytes]) -> None:
     """Read on for a second at most: many clients send a whole body before they read the answer."""
     size = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(1):
-            async for chunk in request.stream():
+            async for chunk in stream:
                 size += len(chunk)
                 if size > MAX_DISCARDED:
                     return

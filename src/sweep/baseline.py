@@ -58,19 +58,17 @@ class Baseline:
 
 @contextmanager
 def noted_as_queueing(baseline: Baseline) -> Iterator[None]:
-    """Leave a note of what the workspace was where this process is killed in the block."""
+    """Leave a note of what the workspace was where this process is killed in the block, or DVC fails."""
     QUEUEING.write_text(_state(baseline), encoding="utf-8")
-    try:
-        yield
-    finally:
-        QUEUEING.unlink()
+    yield
+    QUEUEING.unlink(missing_ok=True)
 
 
 def refuse_half_queued(baseline: Baseline) -> None:
-    """Raise a `UserError` where a sweep was killed while DVC queued, and the workspace is not as it was."""
+    """Raise a `UserError` where a sweep ended while DVC queued, and the workspace is not as it was."""
     if QUEUEING.exists() and QUEUEING.read_text(encoding="utf-8") != _state(baseline):
         raise UserError(
-            f"a sweep was killed while DVC was queueing: {PARAMS_FILE} may be an experiment's, and what no "
+            f"a sweep ended while DVC was queueing: {PARAMS_FILE} may be an experiment's, and what no "
             f"commit has may be in `git stash list`; once all is as you want it, remove {QUEUEING}"
         )
     QUEUEING.unlink(missing_ok=True)

@@ -93,9 +93,10 @@ class QueueSweep(Sweep):
             words += ["--copy-paths", str(OWN_DATA / dataset)]
         wait_for_stages()
         # While it queues, DVC stashes what is not committed and writes the experiment's parameters.
-        with self._lock, signals_afterwards(), noted_as_queueing(self._baseline):
+        with self._lock, signals_afterwards():
             self._baseline.refuse_changes()
-            dvc("exp", "run", "--queue", "--name", name, *words)
+            with noted_as_queueing(self._baseline):
+                dvc("exp", "run", "--queue", "--name", name, *words)
         print(f"queued: {self._todo[name]}", flush=True)
 
     def _start_workers(self) -> None:

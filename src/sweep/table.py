@@ -101,7 +101,9 @@ def conclusions(grid: Sequence[Combination], results: Mapping[str, Run], chosen:
         for images, part in groups.items()
         if any(combination.name in results for combination in part)
     ]
-    return "\n\n".join([*parts, "not compared with each other: their validation images differ"])
+    if len(parts) > 1:
+        parts.append("not compared with each other: they may have been validated on different images")
+    return "\n\n".join(parts)
 
 
 def conclusion(grid: Sequence[Combination], results: Mapping[str, Run], chosen: str | None = None) -> str:
