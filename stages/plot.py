@@ -38,8 +38,8 @@ def main() -> None:
         "confusion_matrix": evaluation.confusion_matrix(read_table(CONFUSION)),
         "reliability_diagram": evaluation.reliability_diagram(read_table(CALIBRATION), tested["ece"]),
         "per_class_f1": evaluation.per_class_f1(read_table(PER_CLASS)),
-        "feature_maps": images.feature_maps(examples, predictions),
-        "predicted_examples": images.predicted_examples(examples, predictions),
+        "feature_maps": images.feature_maps(examples, predictions, train.class_names),
+        "predicted_examples": images.predicted_examples(examples, predictions, train.class_names),
     }
     pictures = [PLOTS / f"{name}.png" for name in drawn]
     for picture, figure in zip(pictures, drawn.values(), strict=True):

@@ -83,6 +83,19 @@ def split(count: int) -> Split:
 
 
 # A comma and quotes, a formula, an emoji and a letter that matplotlib's font lacks, and what has no end.
+def names_in(predictions: pd.DataFrame) -> list[str]:
+    """Those that occur, in the order of their names."""
+    return sorted({*predictions["actual"], *predictions["predicted"]})
+
+
+def feature_maps(chosen: Examples, predictions: pd.DataFrame) -> Figure:
+    return images.feature_maps(chosen, predictions, names_in(predictions))
+
+
+def predicted_examples(chosen: Examples, predictions: pd.DataFrame) -> Figure:
+    return images.predicted_examples(chosen, predictions, names_in(predictions))
+
+
 LONG = "a name for which no axis has any room"
 ALIKE = [f"photograph of table {number} that was taken in the kitchen" for number in range(9)]
 HARD_NAMES = ['a,"b"', "$x_1$ and $y$", "pizza 🍕", "猫", f"{LONG} at all", f"{LONG} either"]
@@ -126,9 +139,9 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "reliability, all right": lambda: evaluation.reliability_diagram(NONE.calibration, NONE.metrics["ece"]),
     "per class": lambda: evaluation.per_class_f1(SOME.per_class),
     "per class, all right": lambda: evaluation.per_class_f1(NONE.per_class),
-    "feature maps": lambda: images.feature_maps(examples(SOME.predictions), SOME.predictions),
-    "predicted": lambda: images.predicted_examples(examples(SOME.predictions), SOME.predictions),
-    "predicted, all right": lambda: images.predicted_examples(examples(NONE.predictions), NONE.predictions),
+    "feature maps": lambda: feature_maps(examples(SOME.predictions), SOME.predictions),
+    "predicted": lambda: predicted_examples(examples(SOME.predictions), SOME.predictions),
+    "predicted, all right": lambda: predicted_examples(examples(NONE.predictions), NONE.predictions),
 }
 for classes, most in ((10, 123_456), (16, 12_345), (20, 12_345)):
     pairs = itertools.product(
@@ -138,14 +151,14 @@ for classes, most in ((10, 123_456), (16, 12_345), (20, 12_345)):
         evaluation.confusion_matrix, pd.DataFrame(pairs, columns=["actual", "predicted"]).assign(count=most)
     )
 SIZES = ((3, 3), (len(ALIKE), 1), (26, 3), (100, 1), (1000, 3))
-DRAWN["feature maps of many layers"] = lambda: images.feature_maps(many(26, 3)[2], many(26, 3)[1].predictions)
+DRAWN["feature maps of many layers"] = lambda: feature_maps(many(26, 3)[2], many(26, 3)[1].predictions)
 for classes, channels in SIZES:
     what, made = f"of {classes} classes, {channels} channels", functools.partial(many, classes, channels)
     DRAWN |= {
         f"samples {what}": lambda made=made: images.sample_images(made()[0], "Own: training split"),
         f"confusion {what}": lambda made=made: evaluation.confusion_matrix(made()[1].confusion),
         f"per class {what}": lambda made=made: evaluation.per_class_f1(made()[1].per_class),
-        f"predicted {what}": lambda made=made: images.predicted_examples(made()[2], made()[1].predictions),
+        f"predicted {what}": lambda made=made: predicted_examples(made()[2], made()[1].predictions),
     }
 
 
@@ -206,11 +219,11 @@ def test_no_two_classes_of_a_figure_have_one_name() -> None:
         *(matrix.get_xticklabels(), matrix.get_yticklabels()),
     ):
         assert len({tick.get_text() for tick in ticks}) == len(ALIKE)
-    for axes in images.predicted_examples(chosen, found.predictions).axes[:4]:
+    for axes in predicted_examples(chosen, found.predictions).axes[:4]:
         for text in axes.texts:
             actual, predicted = text.get_text().rsplit("\n", 1)[0].split(" →\n")
             assert actual != predicted
-    title = images.feature_maps(chosen, found.predictions).get_suptitle()
+    title = feature_maps(chosen, found.predictions).get_suptitle()
     assert re.search(r"actual photo.*…kitchen #(\d), predicted photo.*…kitchen #\1 ", title)
     assert list(labels(["one", *ALIKE[:2]], longest=14).values()) == [
         "one",
@@ -329,7 +342,7 @@ def test_every_channel_of_every_map_is_shown() -> None:
     chosen = examples(SOME.predictions)
     shown = []
     scales = []
-    for axes in images.feature_maps(chosen, SOME.predictions).axes:
+    for axes in feature_maps(chosen, SOME.predictions).axes:
         if not axes.images:
             scales.append([tick.get_text() for tick in axes.get_yticklabels()])
             continue
@@ -346,7 +359,7 @@ def test_every_channel_of_every_map_is_shown() -> None:
 
 def test_every_example_is_shown_with_its_prediction() -> None:
     chosen = examples(SOME.predictions)
-    figure = images.predicted_examples(chosen, SOME.predictions)
+    figure = predicted_examples(chosen, SOME.predictions)
     shown, colours = [], []
     for axes in figure.axes:
         row = np.ma.filled(axes.images[0].get_array(), np.nan)
@@ -368,10 +381,10 @@ def test_every_example_is_shown_with_its_prediction() -> None:
 
 
 def test_where_nothing_is_wrong_or_nothing_right_it_is_said() -> None:
-    title = images.predicted_examples(examples(NONE.predictions), NONE.predictions).get_suptitle()
+    title = predicted_examples(examples(NONE.predictions), NONE.predictions).get_suptitle()
     assert "no mistake" in title
     every = SOME.predictions[SOME.predictions["actual"] != SOME.predictions["predicted"]]
-    title = images.predicted_examples(examples(every), every).get_suptitle()
+    title = predicted_examples(examples(every), every).get_suptitle()
     assert title.endswith("and no correct prediction: actual → predicted, confidence")
 
 
@@ -436,12 +449,12 @@ def test_colours_stay_colours() -> None:
     (axes,) = images.sample_images(split, "Own").axes
     tile = axes.images[0].get_array()[:32, :32]
     np.testing.assert_allclose(tile, split.images[0] / 255)
-    first = images.predicted_examples(chosen, found.predictions).axes[0]
+    first = predicted_examples(chosen, found.predictions).axes[0]
     np.testing.assert_allclose(first.images[0].get_array()[:, :32], chosen.images[0] / 255)
-    fed = images.feature_maps(chosen, found.predictions).axes[0].images[0].get_array()[:, :32]
+    fed = feature_maps(chosen, found.predictions).axes[0].images[0].get_array()[:, :32]
     low, high = chosen.network_input.min(), chosen.network_input.max()
     np.testing.assert_allclose(fed, (chosen.network_input - low) / (high - low), rtol=1e-6)
-    only_fed = images.feature_maps(replace(chosen, feature_maps={}), found.predictions)
+    only_fed = feature_maps(replace(chosen, feature_maps={}), found.predictions)
     assert len(only_fed.axes) == 1, "of colours there is no scale"
     figure = images.predicted_pictures([(split.images[0], split.images[1])], ["an answer"])
     for axes, image in zip(figure.axes, split.images, strict=False):
@@ -463,14 +476,14 @@ def test_a_refused_picture_stands_with_its_reason() -> None:
 
 def test_correct_predictions_of_many_classes_have_several_rows() -> None:
     _, found, chosen = many(26)
-    figure = images.predicted_examples(chosen, found.predictions)
+    figure = predicted_examples(chosen, found.predictions)
     assert [len(axes.texts) for axes in figure.axes] == [5, 5, 5, 5, 5, 5, 5, 5, 5, 1]
     assert "a correct prediction of each class" in figure.get_suptitle()
     _, found, chosen = many(100)
-    assert "of 30 classes" in images.predicted_examples(chosen, found.predictions).get_suptitle()
+    assert "of 30 classes" in predicted_examples(chosen, found.predictions).get_suptitle()
 
 
 def test_a_network_without_maps_still_has_an_input() -> None:
     _, found, chosen = many(3)
-    axes, _ = images.feature_maps(replace(chosen, feature_maps={}), found.predictions).axes
+    axes, _ = feature_maps(replace(chosen, feature_maps={}), found.predictions).axes
     assert axes.get_yticklabels()[0].get_text() == "network input\n1 × 28 × 28"

@@ -129,11 +129,14 @@ def edited_code(code: Mapping[str, str] | None, contents: Mapping[str, bytes]) -
         contents: of all files at these paths and below them.
     """
     found = {path: (md5, _dvc_md5(path, contents)) for path, md5 in sorted((code or {}).items())}
-    return tuple(path for path, (trained, now) in found.items() if now not in (None, trained))
+    # What DVC alone has, such as data of `dvc add`, is in no commit.
+    return tuple(
+        path for path, (trained, now) in found.items() if now != trained and (now or path.endswith(".py"))
+    )
 
 
 def _dvc_md5(path: str, contents: Mapping[str, bytes]) -> str | None:
-    """The MD5 of a file or a folder, as DVC computes it; None where there is none, as in git of data."""
+    """The MD5 of a file or a folder, as DVC computes it; None where there is none."""
     if path in contents:
         return content_md5(contents[path])
     listed = [

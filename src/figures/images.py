@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,10 +72,15 @@ def predicted_pictures(pairs: list[tuple[np.ndarray | None, np.ndarray | None]],
     return figure
 
 
-def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
+def feature_maps(examples: Examples, predictions: pd.DataFrame, class_names: Sequence[str]) -> Figure:
     """One test image as the layers of the network see it: every channel, or the first of many.
 
     All channels of a layer have one scale, so that a silent channel looks silent.
+
+    Args:
+        examples: see `Examples`.
+        predictions: `plots/predictions.csv`.
+        class_names: of all classes, in the order of their labels.
     """
     layers = list(examples.feature_maps)
     maps = {
@@ -95,9 +101,10 @@ def feature_maps(examples: Examples, predictions: pd.DataFrame) -> Figure:
         axes = [next(grid) for _ in chunks]
         _layer(figure, axes, chunks, columns, "viridis", f"{label(name)}\n{shape}")
     prediction = predictions[predictions["index"] == examples.mapped].iloc[0]
+    names = labels(class_names)
     figure.suptitle(
-        f"Feature maps of test image {examples.mapped}: actual {label(prediction['actual'])}, "
-        f"predicted {label(prediction['predicted'])} ({prediction['confidence']:.1%})"
+        f"Feature maps of test image {examples.mapped}: actual {names[prediction['actual']]}, "
+        f"predicted {names[prediction['predicted']]} ({prediction['confidence']:.1%})"
     )
     return figure
 
@@ -122,8 +129,8 @@ def _layer(
     scale.outline.set_visible(False)
 
 
-def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
-    """The most confident mistakes, then correct predictions, each of another class."""
+def predicted_examples(examples: Examples, predictions: pd.DataFrame, class_names: Sequence[str]) -> Figure:
+    """The most confident mistakes, then correct predictions, each of another class; see `feature_maps`."""
     rows = predictions.set_index("index").loc[examples.indices]
     right = (rows["actual"] == rows["predicted"]).to_numpy()
     wrong_at, right_at = np.flatnonzero(~right), np.flatnonzero(right)
@@ -143,19 +150,19 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(1.45 * columns, 2.05 * len(bands) + 0.7), layout="constrained")
     figure.suptitle(f"Test images: {titles[0]}\nand {titles[1]}: actual → predicted, confidence")
     grid = figure.subplots(len(bands), squeeze=False)[:, 0]
-    size = examples.images.shape[1]
+    size, names = examples.images.shape[1], labels(class_names, longest=14)
     for axes, band in zip(grid, bands, strict=True):
         show_tiles(axes, [examples.images[band]], columns, cmap="gray", vmin=0, vmax=255)
         for column, position in enumerate(band):
             prediction = rows.iloc[position]
-            actual, predicted = (label(prediction[key], longest=14) for key in ("actual", "predicted"))
-            names = f"{actual} → {predicted}"
-            if len(names) > 14:
-                names = names.replace("→ ", "→\n")
+            actual, predicted = (names[prediction[key]] for key in ("actual", "predicted"))
+            caption = f"{actual} → {predicted}"
+            if len(caption) > 14:
+                caption = caption.replace("→ ", "→\n")
             axes.text(
                 column * (size + GAP) + (size - 1) / 2,
                 -2,
-                f"{names}\n{prediction['confidence']:.1%}",
+                f"{caption}\n{prediction['confidence']:.1%}",
                 fontsize=9,
                 color=BLUE if right[position] else VERMILION,
                 ha="center",
