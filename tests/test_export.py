@@ -20,24 +20,18 @@ from src.export import formats
 from src.export.formats import OPSET, Agreement, agreement, checked, export_program, onnx_bytes, program_bytes
 from src.networks.build import build_model
 from src.networks.model_file import TrainedModel, load_model, save_model
+from src.params import NetworkParams
 from src.predict import classifiers
 from src.predict.classifiers import OnnxClassifier, TorchClassifier
 from src.runtime.errors import UserError
 from src.runtime.paths import MODEL, TRAIN_SPLIT, VAL_SPLIT
 from stages import export
-from tests.conftest import ROOT, Clone, Predict, bright_squares, output
+from tests.conftest import PARAMS, ROOT, Clone, Predict, bright_squares, output
 from tests.test_opened_files import OF_THE_TEST_SPLIT
 from tests.watching import run_watched
 
 SQUARES = bright_squares(50)
-DEFAULT = {
-    "model": "lenet5",
-    "input": "pad",
-    "activation": "ReLU",
-    "pooling": "max",
-    "dropout": 0.1,
-    "init": "default",
-}
+DEFAULT = {key: PARAMS[key] for key in NetworkParams.model_fields if key in PARAMS}
 
 
 def trained(**network: str) -> TrainedModel:
