@@ -1,6 +1,6 @@
-"""The library: pure functions over arrays and tables, files only at the edges.
+"""The library and the commands.
 
-Importing it holds the numerical libraries to the same instructions on every processor.
+Importing it pins the numerical libraries to the same instructions on every processor that has AVX2.
 """
 
 from src.runtime.processor import pin

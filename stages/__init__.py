@@ -1,3 +1,6 @@
-"""The stages of `dvc.yaml`, run as `python -m stages.<name>` from the repository's root."""
+"""The stages of `dvc.yaml`, and `export` of `studies/export/dvc.yaml`.
+
+Run as `python -m stages.<name>` from the repository's root.
+"""
 
 import src as src  # before a stage loads NumPy or PyTorch: see src.runtime.processor

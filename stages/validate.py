@@ -1,4 +1,4 @@
-"""Validate `params.yaml`, before any other stage, and also where a mistake would make no other stage run."""
+"""Validate all of `params.yaml` first: a mistake in a key that no other stage reads would go unnoticed."""
 
 from src.params import Params, read
 from src.runtime.paths import VALIDATED

@@ -74,7 +74,7 @@ def refuse_other_nodes(
     """Ask the machines of the cluster, and raise a `UserError` where one computes in another way.
 
     Args:
-        any_bits: another class of processors is no reason.
+        any_bits: do not refuse another class of processors.
         checked: the IDs of nodes that need not be asked.
         device: what is computed on.
         gpus: how many are wanted; nodes with fewer are not asked.

@@ -8,7 +8,7 @@ from src.data.torchvision_archives import IdxSource, from_torchvision, idx_sourc
 def source() -> IdxSource:
     """Where its archives come from.
 
-    torchvision lists whole addresses. The other columns of labels tell the writer and NIST's image.
+    torchvision lists whole addresses. The other label columns, such as the writer, are not used.
     """
     from torchvision.datasets import QMNIST
 

@@ -17,7 +17,7 @@ def split_dataset(params: PrepareParams) -> tuple[Split, Split, Split]:
         params: the dataset, and the share of its training images that validates.
 
     Raises:
-        UserError: the images cannot be had.
+        UserError: the images cannot be found, downloaded or read.
     """
     facts = dataset(params.dataset)
     return make_splits(params.dataset, facts, draw_validation(facts.load(), params))

@@ -103,7 +103,7 @@ def load_idx_dataset(name: str, classes: int, source: IdxSource, root: Path) -> 
     """Read a dataset from `<root>/<name>/raw`, after downloading what is missing there.
 
     Raises:
-        UserError: an archive cannot be had, or names the file and what is wrong with it.
+        UserError: an archive cannot be found or downloaded, or something is wrong with it.
     """
     folder = root / name / "raw"
     ensure_archives(name, source.archives, source.mirrors, folder)

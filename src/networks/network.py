@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class Network(nn.Module):
     """A classifier of images, float32 [N, *input_shape], whose forward pass gives logits.
 
-    The constructor takes the number of classes, `num_classes`, and of channels, `channels`; that of a network
-    without an `input_size` also the height and width of the images, `image_size`.
+    The constructor takes the number of classes, `num_classes`, and of channels, `channels`; a network without
+    `input_size` also takes `image_size`, the height and width.
 
     Attributes:
         input_size: the height and width of the images that it takes; None where it takes those of the
@@ -25,7 +25,7 @@ class Network(nn.Module):
     input_shape: tuple[int, int, int]
 
     def lay_out_for_training(self) -> None:
-        """Put the weights where training is fastest; the results are the same to rounding."""
+        """Store the weights in the memory layout that trains fastest; results are the same to rounding."""
         # oneDNN's convolutions are faster on this layout than on the default one; it was measured on no GPU.
         if next(self.parameters()).device.type == "cpu":
             self.to(memory_format=torch.channels_last)

@@ -177,7 +177,7 @@ def open_sweep(arguments: argparse.Namespace, baseline: Baseline) -> Iterator[Sw
         baseline: what the experiments start from.
 
     Raises:
-        UserError: there is no such cluster, or it is not to be used.
+        UserError: the cluster does not exist, or is refused.
     """
     if arguments.address is None:
         yield QueueSweep(baseline, arguments.workers or min(cores(), MAX_WORKERS))

@@ -38,7 +38,7 @@ class ClusterSweep(Sweep):
 
     Args:
         baseline: see `Sweep`.
-        any_bits: machines of another class of processors are welcome.
+        any_bits: do not refuse machines of another class of processors.
         runner: runs the pipeline; see `run_pipeline`.
 
     Raises:

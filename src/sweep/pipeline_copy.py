@@ -28,7 +28,7 @@ from src.tracking import trackers
 # Where a DVC cache keeps a file, by its MD5.
 CACHE = Path(".dvc/cache")
 PREPARING = ("validate", "prepare")
-# There is no git around it.
+# The copy is not in a git repository.
 SETTINGS = "[core]\n    no_scm = true\n"
 
 

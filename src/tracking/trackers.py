@@ -75,7 +75,7 @@ class Tracker(Protocol):
         """
 
     def failed(self) -> None:
-        """End a training that came to no end."""
+        """End a training that failed or was interrupted."""
 
     def plotted(self, identity: str, metrics: dict[str, float], pictures: Sequence[Path]) -> None:
         """Add to a run that has ended; called without any of the others.
@@ -101,9 +101,10 @@ def named_trackers() -> list[str]:
 
 
 class TrackedTraining:
-    """A training as the named trackers are told of it; without any, nothing happens.
+    """A training as it is logged to the named trackers; without any, nothing happens.
 
-    Used as a context that the training runs in. A tracker that fails gives one line, and is told no more.
+    Used as a context that the training runs in. A tracker that fails is reported in one line and gets no
+    further calls.
     """
 
     def __init__(self, names: list[str], params: dict[str, Any], network: Network) -> None:
@@ -207,7 +208,7 @@ def _identity(name: str, run: str) -> Path:
 
 @contextmanager
 def _told(name: str) -> Iterator[None]:
-    """A tracker's failure is one line, and what its library warns of is none."""
+    """Report a tracker's failure in one line; hide its library's warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""What the training of one network has come to: its epochs, the best of them, and whether it has ended."""
+"""The history of one network's training: its epochs, the best of them, and whether it has ended."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ class History:
         rows, steps: every epoch and every step so far.
         best: the best epoch so far.
         best_weights: the weights at its end.
-        divergence: why training cannot go on; the epoch that it names is not in `rows`.
+        divergence: why training stopped, where its loss was not finite; the epoch that it names is not in
+            `rows`.
     """
 
     def __init__(self, settings: OptimizationParams) -> None:

@@ -41,7 +41,7 @@ class Snapshot:
     Attributes:
         history: every epoch so far, epoch 0 first.
         steps: every step so far.
-        state: of the rest.
+        state: everything else.
     """
 
     history: list[Epoch]
@@ -101,7 +101,7 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 class Training:
-    """The training of K ≥ 1 networks, whose `settings` differ in nothing that shapes a batch.
+    """The training of K ≥ 1 networks, whose `settings` agree in everything that shapes a batch.
 
     Attributes:
         stack: the networks.
@@ -130,7 +130,7 @@ class Training:
 
     @property
     def results(self) -> list[TrainingResult | DivergenceError]:
-        """What has become of each network."""
+        """The result of each network's training, or why it diverged."""
         return [history.result for history in self.histories]
 
     @property

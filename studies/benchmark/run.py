@@ -1,7 +1,7 @@
 """One recipe with its seeds → its rows of the table: `python -m studies.benchmark.run RECIPE SEEDS`.
 
 Runs the seeds 0 to SEEDS - 1. A row that the same recipe and code have made before is kept, so that more
-seeds cost their own trainings alone, and an interrupted study goes on. After a change of the code or of the
+seeds cost their own trainings alone, and an interrupted study resumes. After a change of the code or of the
 libraries the first seed is run again; where its row is the same to the last digit, the others are kept, too.
 Delete `runs/RECIPE.json` to run them all again.
 
