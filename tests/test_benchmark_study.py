@@ -323,7 +323,7 @@ def test_a_recipe_has_no_seed_of_its_own(key: str, monkeypatch: pytest.MonkeyPat
 def test_a_recipe_that_there_is_not_is_refused(clone: Clone) -> None:
     refused = clone.run("make", "--silent", *OLD_FILES, "recipe", "NAME=best", check=False)
     assert output(refused).startswith(
-        "error: NAME: 'best' is no recipe; expected one of digits-lenet5-plain, "
+        "error: NAME: 'best' is not a recipe; expected one of digits-lenet5-plain, "
     )
 
 

@@ -114,7 +114,7 @@ def test_the_same_network_is_not_trained_twice(params: Params) -> None:
 
     assert kept("optimizer=SGD,Adam", "momentum=0.8,0.9") == (
         ["optimizer=SGD momentum=0.8", "optimizer=SGD momentum=0.9", "optimizer=Adam momentum=0.8"],
-        ["momentum: Adam does not read it; left out: 1 of 4 combinations"],
+        ["momentum: Adam does not read it; skipped: 1 of 4 combinations"],
     )
     assert kept("lr=0.01,1e-2,0.02")[0] == ["lr=0.01", "lr=0.02"]
     assert kept("momentum=0.8", "lr=0.01,0.02")[1] == []
@@ -315,7 +315,7 @@ def test_experiments_are_queued_from_one_workspace(clone: Clone, monkeypatch: py
         sweep.run(grid)
     assert str(refusal.value) == (
         "the commit and params.yaml and the code changed while experiments were still to be queued; expected "
-        "no change before all are; those in the queue go on"
+        "no change before all are; those in the queue continue"
     )
     assert clone.dvc("queue", "status").stdout.splitlines()[0].startswith("No experiment tasks")
 
@@ -722,7 +722,8 @@ def test_a_locked_repository_and_a_full_disk_leave_the_queue_as_it_was(clone: Cl
         holder.stdin.close()
     assert refused.returncode == 1
     assert output(refused) == (
-        "error: another DVC command is at work in this repository; call again when it has ended\n"
+        "error: another DVC command is at work in this repository; run the same command again when "
+        "it has ended\n"
     )
     assert clone.dvc("queue", "status").stdout == status
 

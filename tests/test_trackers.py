@@ -376,7 +376,7 @@ def test_a_tracker_that_fails_says_so_once_and_the_others_go_on(
     track_plots(["mlflow", "tensorboard"], "Digits", {"loss": 2.0}, [])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: tracker mlflow: ")
-    assert line.endswith("; the run goes on without it")
+    assert line.endswith("; the run continues without it")
     read_back = events(elsewhere / "runs/tensorboard/first")
     assert [scalar.step for scalar in read_back.Scalars("loss/val")] == [0, 1, 2]
     assert [scalar.value for scalar in read_back.Scalars("test/loss")] == [2.0]
@@ -454,7 +454,7 @@ def test_a_tracker_may_fail_at_any_moment(
     said = capsys.readouterr().err
     if (name, moment) != ("tensorboard", "failed"):  # which has nothing left to write
         assert said.startswith(f"warning: tracker {name}: ")
-        assert said.endswith("; the run goes on without it\n")
+        assert said.endswith("; the run continues without it\n")
     assert len(said.splitlines()) <= 1
 
 
@@ -467,7 +467,7 @@ def test_what_is_not_installed_is_said_with_what_to_install(
         tracking.on_epoch(rows(0), {})
     assert capsys.readouterr().err == (
         "warning: tracker dvclive: dvclive is not installed: pip install -r requirements-trackers.txt; "
-        "the run goes on without it\n"
+        "the run continues without it\n"
     )
 
 

@@ -58,7 +58,7 @@ def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path
     )
     assert (
         refusal(shared, "register", "lenet6")
-        == "'lenet6' is no artifact of HEAD; expected lenet5, lenet5-onnx"
+        == "'lenet6' is not an artifact of HEAD; expected lenet5, lenet5-onnx"
     )
     assert refusal(shared, "register", "lenet5", "--rev", "HEAX") == (
         "'HEAX' is invalid; expected a commit, a branch or a tag"

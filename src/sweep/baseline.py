@@ -52,7 +52,7 @@ class Baseline:
         if changed:
             raise UserError(
                 f"{' and '.join(changed)} changed while experiments were still to be queued; expected no "
-                "change before all are; those in the queue go on"
+                "change before all are; those in the queue continue"
             )
 
 

@@ -123,7 +123,9 @@ class ClusterSweep(Sweep):
             if path in self._in_git:
                 files[path] = content
             elif store(content, self._cache) != expected[path]:
-                raise UserError(f"{self._todo[name]}: {path} was damaged on its way; call again")
+                raise UserError(
+                    f"{self._todo[name]}: {path} was damaged on its way; run the same command again"
+                )
         tree = changed_tree(self._tree, changed=files)
         record_experiment(self._baseline.commit, name, tree, f"{name}: on a cluster")
         self._finish(name, json.loads(results.outputs[str(TRAIN_METRICS)]))

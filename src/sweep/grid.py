@@ -155,7 +155,7 @@ def without_repetitions(grid: list[Combination]) -> tuple[list[Combination], lis
             raise UserError(
                 f"{key}: {grid[0].unread[key]}; expected one value, since all would train the same network"
             )
-    lines = [f"{line}; left out: {count} of {len(grid)} combinations" for line, count in reasons.items()]
+    lines = [f"{line}; skipped: {count} of {len(grid)} combinations" for line, count in reasons.items()]
     return list(different.values()), lines
 
 

@@ -81,7 +81,9 @@ def dvc(*words: str) -> str:
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if any(isinstance(error, LockError) for error in errors.errors):
-        raise UserError("another DVC command is at work in this repository; call again when it has ended")
+        raise UserError(
+            "another DVC command is at work in this repository; run the same command again when it has ended"
+        )
     if code:
         why = [reason(error) if isinstance(error, Exception) else str(error) for error in errors.errors]
         raise CommandError(f"dvc {' '.join(words)}: {'; '.join(why) or f'exit code {code}'}")

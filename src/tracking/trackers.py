@@ -217,7 +217,7 @@ def _told(name: str) -> Iterator[None]:
         why = reason(_cause(error))
         if isinstance(error, ModuleNotFoundError):
             why = f"{error.name} is not installed: pip install -r {REQUIREMENTS}"
-        tqdm.write(f"warning: tracker {name}: {why}; the run goes on without it", file=sys.stderr)
+        tqdm.write(f"warning: tracker {name}: {why}; the run continues without it", file=sys.stderr)
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -32,7 +32,7 @@ def register(name: str, version: str | None, revision: str) -> str:
     artifacts = _artifacts(commit, revision)
     if name not in artifacts:
         known = ", ".join(artifacts) or "an artifact in dvc.yaml"
-        raise UserError(f"{name!r} is no artifact of {revision}; expected {known}")
+        raise UserError(f"{name!r} is not an artifact of {revision}; expected {known}")
     path = artifacts[name]
     if not git("ls-tree", "--name-only", commit, "--", path):
         _refuse_unpushed(path, commit, revision)

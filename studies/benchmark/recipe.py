@@ -20,7 +20,7 @@ def main() -> None:
     name = parser.parse_args().name
     recipes = read_recipes()
     if name not in recipes:
-        said = f"{name!r} is no recipe" if name else "missing"
+        said = f"{name!r} is not a recipe" if name else "missing"
         raise UserError(f"NAME: {said}; expected one of {', '.join(recipes)}")
     found = expected(name, recipes[name])
     print(
