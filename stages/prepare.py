@@ -17,18 +17,18 @@ LEFT_BY_FILE_MANAGERS = {".DS_Store", "Thumbs.db"}
 
 def main() -> None:
     params = read(PrepareParams)
-    own = OWN_DATA / params.dataset
+    folder = OWN_DATA / params.dataset
     is_built_in = params.dataset in BUILT_IN
-    if is_built_in and own.is_dir():
-        raise UserError(f"{own}: a folder with the name of a built-in dataset; expected another name")
-    before = _listing(own)
+    if is_built_in and folder.is_dir():
+        raise UserError(f"{folder}: a folder with the name of a built-in dataset; expected another name")
+    before = _listing(folder)
     splits = split_dataset(params) if is_built_in else split_own_images(params, report=print)
     for path, split in zip((TRAIN_SPLIT, VAL_SPLIT, TEST_SPLIT), splits, strict=True):
         save_split(split, path)
         print(f"{params.dataset}: {len(split.labels):,} {path.stem} images")
     # DVC hashes the folder when the stage has ended: it would record other pictures with these splits.
-    if _listing(own) != before:
-        raise UserError(f"{own}: edited while this stage ran; run the same command again")
+    if _listing(folder) != before:
+        raise UserError(f"{folder}: edited while this stage ran; run the same command again")
 
 
 def _listing(folder: Path) -> dict[Path, tuple[int, int]]:

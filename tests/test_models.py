@@ -27,7 +27,7 @@ NETWORK: dict[str, Any] = committed.params() | {
 
 
 @pytest.mark.parametrize("name", get_args(ModelName))
-def test_first_weights_depend_on_the_seed_alone(name: str) -> None:
+def test_initial_weights_depend_on_the_seed_alone(name: str) -> None:
     network = NETWORK | {"model": name}
     torch.manual_seed(5)
     before = torch.random.get_rng_state()

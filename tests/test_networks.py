@@ -174,7 +174,7 @@ def test_the_output_is_the_distance_to_the_codes_and_the_loss_is_equation_9() ->
     assert smoothed == pytest.approx((0.9 * expected + 0.1 * even).item(), rel=1e-5)
 
 
-def test_first_weights_of_1998_are_uniform_within_their_bound() -> None:
+def test_initial_weights_of_1998_are_uniform_within_their_bound() -> None:
     model = build_model(NETWORK | {"model": "lenet5_1998"}, seed=0)
     for weights, inputs in ((model.c1.weight, 25), (model.c5.weight, 400), (model.f6.weight, 120)):
         assert 0.9 * 2.4 / inputs < weights.abs().max().item() <= 2.4 / inputs

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.networks.model_file import load_model
-from src.own_images.dataset import Facts
+from src.own_images.dataset import DatasetFacts
 from tests.conftest import ROOT, Clone
 from tests.own_images import write_pictures
 
@@ -17,9 +17,9 @@ PAGE = (ROOT / "docs/own-images.md").read_text()
 
 
 def test_every_fact_is_in_the_table() -> None:
-    for key, field in Facts.model_fields.items():
+    for key, field in DatasetFacts.model_fields.items():
         assert f"\n| `{key}` | {field.description} | " in PAGE
-    assert set(re.findall(r"^\| `(\w+)` \| .* \| .* \|$", PAGE, flags=re.M)) >= set(Facts.model_fields)
+    assert set(re.findall(r"^\| `(\w+)` \| .* \| .* \|$", PAGE, flags=re.M)) >= set(DatasetFacts.model_fields)
 
 
 @pytest.mark.slow

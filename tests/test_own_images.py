@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 from src.data.dataset import Images, Parts
 from src.data.splits import ImageFormat, Split, save_split
 from src.own_images import class_folders
-from src.own_images.dataset import Facts, describe_sizes, own_dataset, read_facts
+from src.own_images.dataset import DatasetFacts, describe_sizes, own_dataset, read_facts
 from src.own_images.splitting import duplicates, share_by_content, split_own_images
 from src.params import PrepareParams
 from src.runtime.errors import UserError
@@ -322,7 +322,7 @@ def test_a_mistake_in_the_facts_is_named_in_a_line(tmp_path: Path, text: str, sa
 
 def test_no_facts_are_no_mistake(tmp_path: Path) -> None:
     (tmp_path / "dataset.yaml").write_text("# later\n")
-    nothing = Facts.model_validate({})
+    nothing = DatasetFacts.model_validate({})
     assert read_facts(tmp_path / "dataset.yaml") == read_facts(tmp_path / "none.yaml") == nothing
 
 

@@ -33,7 +33,7 @@ from src.data.splits import ImageFormat
 from src.networks.build import build_model
 from src.params import RunParams, parse
 from src.runtime.errors import UserError
-from src.tracking.trackers import ACCEPTED, TrackedTraining, named_trackers, run_name, track_plots
+from src.tracking.trackers import NAMES, TrackedTraining, named_trackers, run_name, track_plots
 from src.training.history import Epoch
 from stages import train
 from tests import committed
@@ -44,10 +44,10 @@ from tests.watching import Watched
 if TYPE_CHECKING:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-if not all(map(find_spec, ACCEPTED)):
+if not all(map(find_spec, NAMES)):
     pytest.skip("pip install -r requirements-trackers.txt", allow_module_level=True)
 
-ALL = ",".join(ACCEPTED)
+ALL = ",".join(NAMES)
 MEASURES = ["lr", "train_loss", "val_loss", "train_accuracy", "val_accuracy"]
 # Of the fractions in what git tracks, which has six digits of them.
 ROUNDED = 1e-5
@@ -147,7 +147,7 @@ def test_nothing_is_printed_or_asked_of_a_network(tracked: Tracked) -> None:
 
 def test_logs_outlast_the_temporary_workspace(tracked: Tracked) -> None:
     folders = {path.name for path in (tracked.clone.path / "runs").iterdir()}
-    assert folders == {*ACCEPTED, "ended"}
+    assert folders == {*NAMES, "ended"}
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -417,7 +417,7 @@ def file_in_the_way(folder: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("mlflow_database")
 @pytest.mark.parametrize("moment", ["start", "epoch", "trained", "failed", "plotted"])
-@pytest.mark.parametrize("name", ACCEPTED)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_tracker_may_fail_at_any_moment(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], name: str, moment: str
 ) -> None:
@@ -537,7 +537,7 @@ def test_an_unknown_name_is_refused_before_any_training(
     monkeypatch.setenv("TRACKERS", "tensorbord,wandb")
     with pytest.raises(UserError) as refusal:
         train.main()
-    assert str(refusal.value) == f"TRACKERS: 'tensorbord' is invalid; expected {', '.join(ACCEPTED)}"
+    assert str(refusal.value) == f"TRACKERS: 'tensorbord' is invalid; expected {', '.join(NAMES)}"
     assert capsys.readouterr() == ("", "")
 
 
@@ -547,7 +547,7 @@ def test_nothing_is_imported_or_written_where_no_tracker_is_named(
     clone, watched = watched_repro
     assert "src.tracking.trackers" in watched.imported["train"] & watched.imported["plot"]
     for stage, imported in watched.imported.items():
-        assert not imported & {*ACCEPTED, *(f"src.tracking.{name}" for name in ACCEPTED)}, stage
+        assert not imported & {*NAMES, *(f"src.tracking.{name}" for name in NAMES)}, stage
     assert not (clone.path / "runs").exists()
 
 
@@ -563,7 +563,7 @@ def test_trackers_without_a_disk_or_a_network_stop_no_training(clone: Clone) -> 
     said = clone.run(sys.executable, "-m", "stages.train", **where).stderr
     assert time.monotonic() - started < 90, "a server that is not there was waited for"
     warnings = [line for line in said.splitlines() if line.startswith("warning:")]
-    assert [line.split()[2] for line in warnings] == [f"{name}:" for name in ACCEPTED]
+    assert [line.split()[2] for line in warnings] == [f"{name}:" for name in NAMES]
     assert "Traceback" not in said
     assert "epoch 2/2" in said
     assert "warning" not in clone.run(sys.executable, "-m", "stages.plot", **where).stderr

@@ -20,7 +20,7 @@ import src
 from src.runtime.errors import UserError, reason
 from src.runtime.processor import PINNED, has_avx2
 
-Facts = dict[str, str]
+NodeFacts = dict[str, str]
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def ray_runtime(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def node_facts(device: str) -> Facts:
+def node_facts(device: str) -> NodeFacts:
     """What decides the bits of a training on a device here: versions, and the class of the processor."""
     import torch
 
@@ -109,7 +109,7 @@ def cause_of(error: RayTaskError) -> str:
     return f"{type(error.cause).__name__}: {reason(error.cause)}"
 
 
-def difference(here: Facts, there: Facts, any_bits: bool) -> str | None:
+def difference(here: NodeFacts, there: NodeFacts, any_bits: bool) -> str | None:
     """What of a node rules it out, in words; None where nothing does.
 
     Args:

@@ -162,8 +162,8 @@ def group_provenance(group: Group) -> Provenance:
     Raises:
         UserError: they were trained or chosen on different images.
     """
-    found = [(one.name, read_training(one)) for one in group.experiments.values()]
-    recorded = [(name, one) for name, one in found if one.images is not None]
+    found = [(experiment.name, read_training(experiment)) for experiment in group.experiments.values()]
+    recorded = [(name, trained) for name, trained in found if trained.images is not None]
     for name, other in recorded[1:]:
         if files := differing_images(recorded[0][1], other):
             raise UserError(

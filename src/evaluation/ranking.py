@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 # Means of the same numbers in another order differ in their last bits; those are ties.
-DIGITS = 12
+DECIMALS = 12
 # The most runs of one setting that a command takes or advises.
 MAX_SEEDS = 1000
 
@@ -25,4 +25,4 @@ def rank(val_accuracy: float, val_loss: float, name: str) -> tuple[float, float,
         val_loss: nats per image; lower is better between equal accuracies.
         name: decides between results that are equal in both.
     """
-    return -round(val_accuracy, DIGITS), round(val_loss, DIGITS), name
+    return -round(val_accuracy, DECIMALS), round(val_loss, DECIMALS), name

@@ -62,24 +62,31 @@ def workspace_tree() -> str:
     """The git tree of the workspace: every file that git tracks, as it is now, committed or not."""
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder, "index")
-        own = {"GIT_INDEX_FILE": str(index)}
+        index_env = {"GIT_INDEX_FILE": str(index)}
         shutil.copy2(git("rev-parse", "--git-path", "index"), index)
-        git("add", "--update", env=own)
-        return git("write-tree", env=own)
+        git("add", "--update", env=index_env)
+        return git("write-tree", env=index_env)
 
 
 def changed_tree(tree: str, *, removed: Iterable[str] = (), changed: Mapping[str, bytes]) -> str:
     """Write the tree of a commit, or another tree, without some files and with others; return its name."""
     with tempfile.TemporaryDirectory() as folder:
-        own = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-        git("read-tree", tree, env=own)
-        git("update-index", "--force-remove", "-z", "--stdin", given=os.fsencode("\0".join(removed)), env=own)
+        index_env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+        git("read-tree", tree, env=index_env)
+        git(
+            "update-index",
+            "--force-remove",
+            "-z",
+            "--stdin",
+            given=os.fsencode("\0".join(removed)),
+            env=index_env,
+        )
         lines = []
         for name, content in changed.items():
             blob = git("hash-object", "-w", "--stdin", given=content)
             lines.append(f"100644 {blob}\t{name}")
-        git("update-index", "--add", "-z", "--index-info", given="\0".join(lines).encode(), env=own)
-        return git("write-tree", env=own)
+        git("update-index", "--add", "-z", "--index-info", given="\0".join(lines).encode(), env=index_env)
+        return git("write-tree", env=index_env)
 
 
 def record_experiment(baseline: str, name: str, tree: str, message: str) -> None:

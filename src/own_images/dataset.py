@@ -31,7 +31,7 @@ DARK = 32
 ClassName = Annotated[str, AfterValidator(partial(unicodedata.normalize, "NFC"))]
 
 
-class Facts(BaseModel):
+class DatasetFacts(BaseModel):
     """What a `dataset.yaml` may say; the images say what it leaves out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -99,7 +99,7 @@ def refuse_unread_facts(folder: Path) -> None:
             raise UserError(f"{path}: would not be read; expected the name {FACTS_FILE}")
 
 
-def read_facts(path: Path) -> Facts:
+def read_facts(path: Path) -> DatasetFacts:
     """Read a `dataset.yaml`; a missing one says nothing.
 
     Raises:
@@ -111,14 +111,14 @@ def read_facts(path: Path) -> Facts:
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected `key: value` lines, found {type(values).__name__}")
     try:
-        facts = Facts.model_validate(values)
+        facts = DatasetFacts.model_validate(values)
     except ValidationError as error:
         key = error.errors()[0]["loc"][0]
-        if key not in Facts.model_fields:
+        if key not in DatasetFacts.model_fields:
             raise UserError(
-                f"{path}: unknown key {key!r}; expected {', '.join(Facts.model_fields)}"
+                f"{path}: unknown key {key!r}; expected {', '.join(DatasetFacts.model_fields)}"
             ) from None
-        expected = Facts.model_fields[str(key)].description
+        expected = DatasetFacts.model_fields[str(key)].description
         raise UserError(f"{path}: {key}: {values[key]!r} is invalid; expected {expected}") from None
     names = facts.class_names or []
     if len(set(names)) < len(names) or not all(map(str.strip, names)):
@@ -147,13 +147,13 @@ def refuse_links_out(folder: Path) -> None:
             raise UserError(f"{path}: a link out of the dataset's folder; expected the file itself{remedy}")
 
 
-def choose_format(sizes: set[tuple[int, int]], colour: bool, facts: Facts) -> ImageFormat:
+def choose_format(sizes: set[tuple[int, int]], colour: bool, facts: DatasetFacts) -> ImageFormat:
     """The format that the facts name; where they are silent, what suits the pictures found.
 
     Args:
         sizes: (height, width) of the pictures.
         colour: whether any picture's file can hold colours.
-        facts: see `Facts`.
+        facts: see `DatasetFacts`.
     """
     channels = 1 if facts.colour == "grey" or facts.fit == "centred" else 3 if colour or facts.colour else 1
     size: int | None = facts.size

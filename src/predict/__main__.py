@@ -50,15 +50,15 @@ def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
             found.append(("-", _standard_input()))
         elif path.is_dir():
             files = list(files_in(path))
-            inside = sorted(one for one in files if one.suffix.lower() in SUFFIXES)
+            inside = sorted(file for file in files if file.suffix.lower() in SUFFIXES)
             if not inside:
                 raise UserError(f"{shown(word)}: no pictures in it; expected {', '.join(SUFFIXES)}")
-            others = Counter(one.suffix.lower() or "without a suffix" for one in {*files} - {*inside})
+            others = Counter(file.suffix.lower() or "without a suffix" for file in {*files} - {*inside})
             if others:
                 counts = [f"{count:,} {shown(suffix)}" for suffix, count in sorted(others.items())]
                 some = ", ".join(counts[:MAX_SUFFIXES]) + (", …" if len(counts) > MAX_SUFFIXES else "")
                 print(f"{shown(word)}: skipped {some}; read are {', '.join(SUFFIXES)}", file=sys.stderr)
-            found += [(shown(one), one) for one in inside]
+            found += [(shown(file), file) for file in inside]
         else:
             # A pipe, such as `<(…)`, can be read once; a file may be read again, in colour.
             is_pipe = path.exists() and not path.is_file()
@@ -175,11 +175,11 @@ def main() -> None:
 
     def noted() -> Iterator[Prediction]:
         nonlocal failed
-        for one in predictions:
-            failed += bool(one.problem)
+        for prediction in predictions:
+            failed += bool(prediction.problem)
             if options.plot and len(kept) < MAX_PLOTTED:
-                kept.append(one)
-            yield one
+                kept.append(prediction)
+            yield prediction
 
     if options.json:
         lines = as_json(noted(), classifier.class_names)
@@ -202,12 +202,17 @@ def draw(predictions: list[Prediction], class_names: list[str], path: Path) -> N
     from src.figures.images import predicted_pictures
     from src.figures.style import label, save
 
-    pairs = [(one.pixels, one.prepared.image if one.prepared else None) for one in predictions]
+    pairs = [
+        (prediction.pixels, prediction.prepared.image if prediction.prepared else None)
+        for prediction in predictions
+    ]
     titles = []
-    for one in predictions:
-        best = None if one.problem else choices(one, class_names)
+    for prediction in predictions:
+        best = None if prediction.problem else choices(prediction, class_names)
         title = (
-            f"{label(best['class'])} ({best['confidence']:.1%})" if best else label(one.problem, longest=44)
+            f"{label(best['class'])} ({best['confidence']:.1%})"
+            if best
+            else label(prediction.problem, longest=44)
         )
         titles.append(title)
     save(predicted_pictures(pairs, titles), path, dpi=150)

@@ -66,15 +66,15 @@ def predict(pictures: Iterable[tuple[str, Path | bytes]], classifier: Classifier
     """
     remaining = iter(pictures)
     while read := [_read(name, source, classifier) for name, source in itertools.islice(remaining, BATCH)]:
-        images = [one.prepared.image for one in read if one.prepared]
+        images = [prediction.prepared.image for prediction in read if prediction.prepared]
         answers = iter(softmax(classifier.logits(np.stack(images))) if images else ())
-        for one in read:
-            if one.prepared is None:
-                yield one
-            elif one.prepared.turned:
-                yield _second_look(replace(one, probabilities=next(answers)), classifier)
+        for prediction in read:
+            if prediction.prepared is None:
+                yield prediction
+            elif prediction.prepared.turned:
+                yield _second_look(replace(prediction, probabilities=next(answers)), classifier)
             else:
-                yield replace(one, probabilities=next(answers))
+                yield replace(prediction, probabilities=next(answers))
 
 
 def _read(name: str, source: Path | bytes, classifier: Classifier) -> Prediction:
@@ -94,24 +94,24 @@ def _kept(pixels: np.ndarray) -> np.ndarray:
     return pixels[::step, ::step].copy() if step > 1 else pixels
 
 
-def _second_look(one: Prediction, classifier: Classifier) -> Prediction:
+def _second_look(prediction: Prediction, classifier: Classifier) -> Prediction:
     """Of a photograph whose answer is not certain, the surest answer when the paper is turned a little.
 
     One that is unsure however it is turned is not answered.
     """
-    assert one.prepared is not None
-    assert one.probabilities is not None
-    if one.probabilities.max() < CERTAIN:
-        images = (one.prepared.image, *one.prepared.turned)
+    assert prediction.prepared is not None
+    assert prediction.probabilities is not None
+    if prediction.probabilities.max() < CERTAIN:
+        images = (prediction.prepared.image, *prediction.prepared.turned)
         answers = softmax(classifier.logits(np.stack(images)))
         surest = int(answers.max(axis=1).argmax())
-        prepared = replace(one.prepared, image=images[surest])
-        one = replace(one, prepared=prepared, probabilities=answers[surest])
-    best = choices(one, classifier.class_names)
+        prepared = replace(prediction.prepared, image=images[surest])
+        prediction = replace(prediction, prepared=prepared, probabilities=answers[surest])
+    best = choices(prediction, classifier.class_names)
     if best["confidence"] < MIN_CONFIDENCE:
         why = f"not read: the best guess is {best['class']}, with {best['confidence']:.0%}"
-        return replace(one, probabilities=None, problem=why)
-    return one
+        return replace(prediction, probabilities=None, problem=why)
+    return prediction
 
 
 def polarity(prepared: Prepared) -> str:
@@ -121,15 +121,15 @@ def polarity(prepared: Prepared) -> str:
     return "dark on bright" if prepared.inverted else "bright on dark"
 
 
-def choices(one: Prediction, class_names: list[str]) -> dict[str, Any]:
+def choices(prediction: Prediction, class_names: list[str]) -> dict[str, Any]:
     """The two best answers of a prediction that has some."""
-    assert one.probabilities is not None
-    first, second = np.argsort(-one.probabilities, kind="stable")[:2]
+    assert prediction.probabilities is not None
+    first, second = np.argsort(-prediction.probabilities, kind="stable")[:2]
     return {
         "class": class_names[first],
-        "confidence": float(one.probabilities[first]),
+        "confidence": float(prediction.probabilities[first]),
         "runner_up": class_names[second],
-        "runner_up_confidence": float(one.probabilities[second]),
+        "runner_up_confidence": float(prediction.probabilities[second]),
     }
 
 
@@ -152,19 +152,19 @@ def as_table(
     widest = min(60, max(map(len, ["class", *class_names])))
     heading = _columns(class_names) if everything else "runner-up"
     yield f"{'file':<{width}}  {'class':<{widest}}  confidence  {'picture':<14}  {heading}"
-    for one in predictions:
-        if one.prepared is None or one.probabilities is None:
-            yield f"{one.file:<{width}}  error: {one.problem}"
+    for prediction in predictions:
+        if prediction.prepared is None or prediction.probabilities is None:
+            yield f"{prediction.file:<{width}}  error: {prediction.problem}"
             continue
-        best = choices(one, class_names)
+        best = choices(prediction, class_names)
         rest = (
-            _shares(one.probabilities, class_names)
+            _shares(prediction.probabilities, class_names)
             if everything
             else f"{best['runner_up']} {best['runner_up_confidence']:.2%}"
         )
         yield (
-            f"{one.file:<{width}}  {best['class']:<{widest}}  {best['confidence']:>10.2%}  "
-            f"{polarity(one.prepared):<14}  {rest}"
+            f"{prediction.file:<{width}}  {best['class']:<{widest}}  {best['confidence']:>10.2%}  "
+            f"{polarity(prediction.prepared):<14}  {rest}"
         )
 
 
@@ -188,13 +188,13 @@ def _shares(probabilities: np.ndarray, class_names: list[str]) -> str:
 def as_json(predictions: Iterable[Prediction], class_names: list[str]) -> Iterator[str]:
     """A JSON array: `file` with `class`, `confidence`, …, `probabilities` by class; or with `error`."""
     opening = "["
-    for one in predictions:
-        record: dict[str, Any] = {"file": one.file}
-        if one.prepared is None or one.probabilities is None:
-            record["error"] = one.problem
+    for prediction in predictions:
+        record: dict[str, Any] = {"file": prediction.file}
+        if prediction.prepared is None or prediction.probabilities is None:
+            record["error"] = prediction.problem
         else:
-            record |= choices(one, class_names) | {"inverted": one.prepared.inverted}
-            record["probabilities"] = dict(zip(class_names, one.probabilities.tolist(), strict=True))
+            record |= choices(prediction, class_names) | {"inverted": prediction.prepared.inverted}
+            record["probabilities"] = dict(zip(class_names, prediction.probabilities.tolist(), strict=True))
         yield f"{opening}{json.dumps(record, ensure_ascii=False)}"
         opening = ","
     yield "]" if opening == "," else "[]"
@@ -207,11 +207,13 @@ def as_csv(predictions: Iterable[Prediction], class_names: list[str]) -> Iterato
     writer = csv.writer(line, lineterminator="")
     writer.writerow([*keys, *class_names])
     yield line.getvalue()
-    for one in predictions:
-        record: dict[str, Any] = {"file": one.file, "error": one.problem}
-        if one.prepared is not None and one.probabilities is not None:
-            record |= choices(one, class_names) | {"inverted": one.prepared.inverted}
-        shares = [""] * len(class_names) if one.probabilities is None else one.probabilities.tolist()
+    for prediction in predictions:
+        record: dict[str, Any] = {"file": prediction.file, "error": prediction.problem}
+        if prediction.prepared is not None and prediction.probabilities is not None:
+            record |= choices(prediction, class_names) | {"inverted": prediction.prepared.inverted}
+        shares = (
+            [""] * len(class_names) if prediction.probabilities is None else prediction.probabilities.tolist()
+        )
         line.seek(0)
         line.truncate()
         # By position: a class may be called `error`.

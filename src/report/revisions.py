@@ -21,7 +21,7 @@ from src.compare.groups import Group, group_provenance, read_runs
 from src.compare.provenance import Provenance, model_md5
 from src.compare.revisions import WORKSPACE, Revision, git, parse_parameters, read_training
 from src.compare.values import flat, is_number
-from src.evaluation.ranking import DIGITS
+from src.evaluation.ranking import DECIMALS
 from src.runtime import paths
 from src.runtime.errors import reason
 from src.runtime.paths import PARAMS_FILE
@@ -208,9 +208,9 @@ def _metrics_of_all(members: list[Snapshot]) -> tuple[dict[str, Any], dict[str, 
             found = (member.metrics.get(path, {}).get(key) for member in members)
             values = [float(value) for value in found if is_number(value)]
             if len(values) == len(members):
-                means.setdefault(path, {})[key] = round(float(np.mean(values)), DIGITS)
+                means.setdefault(path, {})[key] = round(float(np.mean(values)), DECIMALS)
                 if len(values) > 1:
-                    deviations.setdefault(path, {})[key] = round(float(np.std(values, ddof=1)), DIGITS)
+                    deviations.setdefault(path, {})[key] = round(float(np.std(values, ddof=1)), DECIMALS)
     return means, deviations
 
 

@@ -96,8 +96,8 @@ def uncommitted_code() -> str:
     changes = git(
         "diff-tree", "-r", "-z", "HEAD", workspace_tree(), "--", str(PIPELINE_FILE), *code, str(OWN_DATA)
     )
-    own = datasets_in_no_commit()
-    return changes + fingerprint(own) if own else changes
+    datasets = datasets_in_no_commit()
+    return changes + fingerprint(datasets) if datasets else changes
 
 
 def _outputs(stages: list[dict[str, Any]]) -> set[str]:

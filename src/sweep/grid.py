@@ -90,8 +90,8 @@ def parse_grid(words: list[str], base: dict[str, Any], code: str = "") -> list[C
 
 def _expanded(key: str, value: str) -> list[str]:
     """The integers of a range; any other value as it is."""
-    known = key in Params.model_fields and Params.model_fields[key].annotation is int
-    if not known or ".." not in value:
+    is_integer = key in Params.model_fields and Params.model_fields[key].annotation is int
+    if not is_integer or ".." not in value:
         return [value]
     ends = re.fullmatch(r"(\d{1,10})\.\.(\d{1,10})", value)
     if not ends or not 0 <= (length := int(ends[2]) - int(ends[1])) < MAX_SEEDS:

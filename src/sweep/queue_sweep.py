@@ -59,10 +59,10 @@ class QueueSweep(Sweep):
     def _run_the_rest(self) -> None:
         """Queue what is neither done nor queued, and wait."""
         with wait_for_queueing(self._lock):
-            known = queue.tasks()
+            tasks = queue.tasks()
             self._notice_finished()  # what another sweep has finished since, while it had the lock
-            self._ended_before |= {task.id for task in known if not task.is_waiting}
-            waiting = {task.name for task in known if task.is_waiting}
+            self._ended_before |= {task.id for task in tasks if not task.is_waiting}
+            waiting = {task.name for task in tasks if task.is_waiting}
             for name in self._left():
                 if name not in waiting:
                     self._queue(name)

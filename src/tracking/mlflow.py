@@ -64,8 +64,8 @@ class Tracker:
 
     def _experiment(self) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "lenet5"
-        if known := self.client.get_experiment_by_name(name):
-            return known.experiment_id
+        if experiment := self.client.get_experiment_by_name(name):
+            return experiment.experiment_id
         local = self.client.tracking_uri.startswith("sqlite:")
         artifacts = (self.folder / "artifacts").as_uri() if local else None
         return self.client.create_experiment(name, artifact_location=artifacts)

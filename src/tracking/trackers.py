@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from src.training.history import Epoch
 
 VARIABLE = "TRACKERS"
-ACCEPTED = ("tensorboard", "wandb", "mlflow", "dvclive")
+NAMES = ("tensorboard", "wandb", "mlflow", "dvclive")
 LOGS = Path("runs")
 REQUIREMENTS = "requirements-trackers.txt"
 
@@ -95,8 +95,8 @@ def named_trackers() -> list[str]:
     """
     names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
     for name in filter(None, names):
-        if name not in ACCEPTED:
-            raise UserError(f"{VARIABLE}: {name!r} is invalid; expected {', '.join(ACCEPTED)}")
+        if name not in NAMES:
+            raise UserError(f"{VARIABLE}: {name!r} is invalid; expected {', '.join(NAMES)}")
     return list(dict.fromkeys(filter(None, names)))
 
 
@@ -155,7 +155,7 @@ class TrackedTraining:
         # another one's because of a tracker.
         self._started = True
         for name in self._names:
-            with _told(name):
+            with _reported(name):
                 # Until the training has ended, no figure is to be added to an earlier run of the same name.
                 _identity(name, self._run).unlink(missing_ok=True)
                 tracker = _load(name, self._run)
@@ -164,7 +164,7 @@ class TrackedTraining:
 
     @contextmanager
     def _guarded(self, name: str) -> Iterator[Tracker]:
-        with _told(name):
+        with _reported(name):
             try:
                 yield self._trackers[name]
             except Exception:
@@ -176,7 +176,7 @@ def track_plots(names: list[str], dataset: str, metrics: dict[str, float], pictu
     """Add the test split's metrics and the figures to where this run's training was logged."""
     run = run_name(dataset) if names else ""
     for name in names:
-        with _told(name):
+        with _reported(name):
             # Without a trace of a training, there was none, or its warning has been given.
             if _identity(name, run).is_file():
                 _load(name, run).plotted(_identity(name, run).read_text(), metrics, pictures)
@@ -207,7 +207,7 @@ def _identity(name: str, run: str) -> Path:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _reported(name: str) -> Iterator[None]:
     """Report a tracker's failure in one line; hide its library's warnings."""
     try:
         with warnings.catch_warnings():

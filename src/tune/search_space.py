@@ -122,13 +122,13 @@ def _domain(key: object, value: object, base: dict[str, Any], source: str) -> Do
     wrong = UserError(f"{source}: {key}: {value!r} is invalid; expected {FORMS}")
     if kind not in ("choice", "uniform", "log_uniform", "integer") or not isinstance(ends, list) or not ends:
         raise wrong
-    for one in ends:
-        parse(base | {str(key): one}, RunParams, whole=RunParams, source=source)
+    for end in ends:
+        parse(base | {str(key): end}, RunParams, whole=RunParams, source=source)
     if kind == "choice":
         return Domain("choice", tuple(ends))
-    if len(ends) != 2 or not all(isinstance(one, int | float) for one in ends) or not ends[0] < ends[1]:
+    if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends) or not ends[0] < ends[1]:
         raise wrong
-    if kind == "integer" and not all(isinstance(one, int) for one in ends):
+    if kind == "integer" and not all(isinstance(end, int) for end in ends):
         raise wrong
     if kind != "integer" and TrainParams.model_fields[str(key)].annotation is int:
         raise UserError(f"{source}: {key}: {value!r} is invalid; expected integer: [low, high] or choice")

@@ -31,8 +31,8 @@ def register(name: str, version: str | None, revision: str) -> str:
     commit = commit_of(revision)
     artifacts = _artifacts(commit, revision)
     if name not in artifacts:
-        known = ", ".join(artifacts) or "an artifact in dvc.yaml"
-        raise UserError(f"{name!r} is not an artifact of {revision}; expected {known}")
+        expected = ", ".join(artifacts) or "an artifact in dvc.yaml"
+        raise UserError(f"{name!r} is not an artifact of {revision}; expected {expected}")
     path = artifacts[name]
     if not git("ls-tree", "--name-only", commit, "--", path):
         _refuse_unpushed(path, commit, revision)
