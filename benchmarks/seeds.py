@@ -23,7 +23,8 @@ import pandas as pd
 from benchmarks.record import record
 from src.data.splits import Split
 from src.data.splitting import split_dataset
-from src.evaluation.seeds import Results, Run, compare_settings, sequential_halving
+from src.evaluation.ranking import Run
+from src.evaluation.seeds import Results, compare_settings, sequential_halving
 from src.params import Params, parse, read
 from src.runtime.devices import set_up_process
 from src.runtime.errors import run

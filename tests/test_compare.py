@@ -24,7 +24,7 @@ from src.compare.provenance import Provenance
 from src.compare.revisions import Revision, is_same
 from src.compare.values import cell_text, change_text, percentage_points, signed
 from src.evaluation.paired import compare
-from src.evaluation.seeds import Run
+from src.evaluation.ranking import Run
 from src.runtime.errors import UserError
 from tests.conftest import Clone, Command
 from tests.experiments import Experiment, add_experiment, add_experiments

@@ -14,7 +14,7 @@ from src.compare.groups import compare_groups
 from src.compare.markdown import code, group_markdown, revision_markdown, table
 from src.compare.provenance import Provenance
 from src.evaluation.paired import Comparison
-from src.evaluation.seeds import Run
+from src.evaluation.ranking import Run
 from tests.rendered import Rendered, rendered
 from tests.test_paired import comparison
 

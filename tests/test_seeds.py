@@ -7,11 +7,10 @@ import pytest
 from scipy.stats import ttest_rel
 
 from benchmarks import seeds as benchmark
-from src.evaluation.ranking import rank
+from src.evaluation.ranking import Run, rank
 from src.evaluation.seeds import (
     Halving,
     MoreSeeds,
-    Run,
     compare_settings,
     holm,
     more_seeds,

@@ -15,7 +15,8 @@ import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from src.evaluation.seeds import MoreSeeds, Run
+from src.evaluation.ranking import Run
+from src.evaluation.seeds import MoreSeeds
 from src.experiments.record import head
 from src.params import Params, parse, read
 from src.runtime.errors import UserError

@@ -11,7 +11,8 @@ from src.compare.provenance import Provenance, differing, differing_images
 from src.compare.revisions import Revision, read_parameters, read_training, resolve
 from src.compare.staleness import refuse_stale_results
 from src.compare.values import mean_text
-from src.evaluation.seeds import Run, Setting, compare_settings
+from src.evaluation.ranking import Run
+from src.evaluation.seeds import Setting, compare_settings
 from src.runtime.errors import UserError
 from src.runtime.paths import TEST_METRICS, TRAIN_METRICS, VAL_SPLIT
 

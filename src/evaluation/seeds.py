@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from src.evaluation.ranking import MAX_SEEDS, rank
-from src.evaluation.ranking import Run as Run
+from src.evaluation.ranking import MAX_SEEDS, Run, rank
 
 SIGNIFICANCE = 0.05
 POWER = 0.8

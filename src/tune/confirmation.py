@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from src.evaluation.seeds import Run, Setting, compare_settings
+from src.evaluation.ranking import Run
+from src.evaluation.seeds import Setting, compare_settings
 from src.params import MAX_SEED
 from src.runtime.errors import UserError
 from src.tune.engine import Engine, Problem
