@@ -93,19 +93,10 @@ same-results: .venv/installed  ## A=main B=HEAD: check that two revisions give t
 	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements.txt
 	touch $@
 
-# Ray and Optuna, for searches, for sweeps on a cluster, and for the tests.
-.venv/tune: requirements-tune.txt .venv/installed
-	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements-tune.txt
-	touch $@
-
-# What `TRACKERS=…` names: TensorBoard, W&B, MLflow and DVCLive.
-.venv/trackers: requirements-trackers.txt .venv/installed
-	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements-trackers.txt
-	touch $@
-
-# What `make demo` and `python -m src.serve` need besides.
-.venv/serve: requirements-serve.txt .venv/installed
-	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement requirements-serve.txt
+# tune: Ray and Optuna, for searches, for sweeps on a cluster, and for the tests. trackers: what `TRACKERS=…` names,
+# TensorBoard, W&B, MLflow and DVCLive. serve: what `make demo` and `python -m src.serve` need besides.
+.venv/tune .venv/trackers .venv/serve: .venv/%: requirements-%.txt .venv/installed
+	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement $<
 	touch $@
 
 # make tune SAMPLES=20 [CONFIRM=4] [ADDRESS=head:6379] [NAME=first]
