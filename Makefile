@@ -35,7 +35,6 @@ repro: .venv/installed  ## install what is missing and run the pipeline
 export: .venv/installed  ## write the best model as ONNX and as an exported program, with a model card
 	dvc repro studies/export/dvc.yaml
 
-# make demo MODELS='models/model.pt untrained lr-0.01'
 demo: .venv/serve  ## MODELS='models/model.pt untrained': a page to draw on, in the browser
 	@set -f; python -m src.serve --open $(MODELS)
 
@@ -52,12 +51,10 @@ lint: .venv/installed  ## ruff and mypy
 	ruff format --check
 	mypy
 
-# make sweep GRID='lr=0.01,0.05 optimizer=SGD,Adam' [SEEDS=5|auto] [BUDGET=40] [WORKERS=2 | ADDRESS=head:6379]
-sweep: .venv/installed $(if $(ADDRESS),.venv/tune)  ## GRID='lr=0.01,0.05 seed=0..4' [SEEDS=5|auto] [BUDGET=40] [WORKERS=2] [ADDRESS=head:6379]: a grid of experiments
+sweep: .venv/installed $(if $(ADDRESS),.venv/tune)  ## GRID='lr=0.01,0.05 seed=0..4' [SEEDS=5|auto] [BUDGET=40] [WORKERS=2 | ADDRESS=head:6379]: a grid of experiments
 	@$(if $(GRID),,$(error GRID: missing; expected such as GRID='lr=0.01,0.05'))set -f; python -m src.sweep \
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(ADDRESS),--address $(ADDRESS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(BUDGET),--budget $(BUDGET)) $(GRID)
 
-# make report REVS='main lr-0.01': one HTML file that needs no network
 report: .venv/installed  ## REVS='main lr-0.01': revisions side by side in one HTML file
 	@set -f; python -m src.report $(REVS)
 
@@ -99,7 +96,6 @@ same-results: .venv/installed  ## A=main B=HEAD: check that two revisions give t
 	.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes --python .venv/bin/python --requirement $<
 	touch $@
 
-# make tune SAMPLES=20 [CONFIRM=4] [ADDRESS=head:6379] [NAME=first]
 tune: .venv/tune  ## SAMPLES=20 [CONFIRM=4] [ADDRESS=head:6379] [NAME=first]: search for better parameters
 	@python -m src.tune $(if $(SAMPLES),--samples $(SAMPLES)) $(if $(CONFIRM),--confirm $(CONFIRM)) \
 		$(if $(ADDRESS),--address $(ADDRESS)) $(if $(NAME),--name $(NAME))
@@ -110,7 +106,6 @@ results: .venv/installed  ## run the study behind the table of results: hours
 	dvc repro studies/benchmark/dvc.yaml
 	python -m studies.benchmark.page
 
-# make recipe NAME=mnist-lenet5-affine
 recipe: .venv/installed  ## NAME=mnist-lenet5-affine: run a recipe of the table of results as an experiment
 	@python -m studies.benchmark.recipe $(NAME)
 
