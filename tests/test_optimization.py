@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from src.params import OptimizationParams, Params
+from src.params import OptimizationParams, Params, choices
 from src.training.optimization import build_optimizer, build_schedule
 from tests.conftest import changed
 
-SCHEDULES = list(Params.model_fields["schedule"].annotation.__args__)
+SCHEDULES = choices("schedule")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from src.networks.build import build_model, predict_logits
 from src.networks.lenet5 import POOLINGS, LeNet5
-from src.params import Activation, ModelName, OptimizationParams, Params
+from src.params import Activation, ModelName, OptimizationParams, Params, choices
 from src.runtime.errors import UserError
 from src.runtime.seeds import Purpose, derived_seed
 from src.training.augmentation import Augmentation
@@ -37,8 +37,8 @@ NETWORK = {
     "dropout": 0.0,
     "init": "default",
 }
-OPTIMIZERS = list(Params.model_fields["optimizer"].annotation.__args__)
-SCHEDULES = list(Params.model_fields["schedule"].annotation.__args__)
+OPTIMIZERS = choices("optimizer")
+SCHEDULES = choices("schedule")
 
 
 @pytest.fixture
