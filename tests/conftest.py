@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from hypothesis import settings
 
 from benchmarks.browser import Browser
 from src.data.splits import ImageFormat, Split
-from src.params import Group, Params, parse
+from src.params import Group, NetworkParams, Params, parse
 from src.runtime.errors import UserError
 from tests import committed
 from tests.watching import Watched, run_watched
@@ -237,6 +238,10 @@ PARAMS = {
     "seed": 0,
     "folds": 5,
 }
+# A network of these, without dropout; with the committed value of a parameter that somebody has added.
+NETWORK: dict[str, Any] = {
+    key: value for key, value in (committed.params() | PARAMS).items() if key in NetworkParams.model_fields
+} | {"dropout": 0.0}
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from src.networks.model_file import TrainedModel, load_model, save_model
 from src.params import Params, parse, read
 from src.runtime.errors import UserError
 from tests import committed
-from tests.conftest import bright_squares
+from tests.conftest import NETWORK, bright_squares
 from tests.idx_files import compressed, idx
 
 
@@ -250,10 +249,8 @@ def test_prepared_arrays_of_another_type_or_shape(tmp_path: Path, many: settings
 
 def test_model_files(tmp_path: Path, many: settings) -> None:
     path, seen = tmp_path / "model.pt", Counter[str]()
-    network: dict[str, Any] = {"model": "lenet5", "input": "pad", "activation": "ReLU"}
-    network |= {"pooling": "max", "dropout": 0.0, "init": "default"}
-    weights = build_model(network, seed=0).state_dict()
-    model = TrainedModel("MNIST", list("0123456789"), 0.1, 0.3, network, 0, weights)
+    weights = build_model(NETWORK, seed=0).state_dict()
+    model = TrainedModel("MNIST", list("0123456789"), 0.1, 0.3, NETWORK, 0, weights)
     save_model(model, path)
     whole = path.read_bytes()
     # Damage in what describes the weights, not only in the weights, which are most of the file.

@@ -15,15 +15,7 @@ from src.networks.model_file import TrainedModel, load_model, save_model
 from src.params import ModelName
 from src.predict.classifiers import TorchClassifier
 from src.runtime.errors import UserError
-
-NETWORK: dict[str, Any] = {
-    "model": "lenet5",
-    "input": "pad",
-    "activation": "Tanh",
-    "pooling": "avg",
-    "dropout": 0.1,
-    "init": "default",
-}
+from tests.conftest import NETWORK
 
 
 def trained(model: str = "lenet5", seed: int = 0) -> TrainedModel:

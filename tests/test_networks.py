@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import itertools
 import re
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 import torch
@@ -32,10 +32,7 @@ from src.networks.lenet5_1998 import (
 from src.networks.network import Network
 from src.params import Activation, InputMode, ModelName, Pooling
 from src.runtime.errors import UserError
-from tests import committed
-
-FIXED = {"activation": "ReLU", "pooling": "max", "dropout": 0.0, "init": "default"}
-NETWORK: dict[str, Any] = committed.params() | FIXED
+from tests.conftest import NETWORK
 
 
 def normal(*shape: int) -> Tensor:

@@ -26,17 +26,9 @@ from src.training.history import DivergenceError, Epoch, History, Step, Training
 from src.training.loop import NO_AUGMENTATION, Progress, Snapshot, Training, steps_per_epoch, train
 from src.training.stack import SingleNetwork
 from src.tune.vectorized import LeNet5Stack
-from tests.conftest import ROOT, bright_squares, changed
+from tests.conftest import NETWORK, ROOT, bright_squares, changed
 
 CPU = torch.device("cpu")
-NETWORK = {
-    "model": "lenet5",
-    "input": "pad",
-    "activation": "ReLU",
-    "pooling": "max",
-    "dropout": 0.0,
-    "init": "default",
-}
 OPTIMIZERS = choices("optimizer")
 SCHEDULES = choices("schedule")
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 import torch
@@ -14,16 +14,7 @@ from src.networks.build import (
     summary,
 )
 from src.params import ModelName
-from tests import committed
-
-NETWORK: dict[str, Any] = committed.params() | {
-    "model": "lenet5",
-    "input": "pad",
-    "activation": "Tanh",
-    "pooling": "avg",
-    "dropout": 0.1,
-    "init": "default",
-}
+from tests.conftest import NETWORK
 
 
 @pytest.mark.parametrize("name", get_args(ModelName))
