@@ -73,14 +73,8 @@ def changed_tree(tree: str, *, removed: Iterable[str] = (), changed: Mapping[str
     with tempfile.TemporaryDirectory() as folder:
         index_env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         git("read-tree", tree, env=index_env)
-        git(
-            "update-index",
-            "--force-remove",
-            "-z",
-            "--stdin",
-            given=os.fsencode("\0".join(removed)),
-            env=index_env,
-        )
+        names = os.fsencode("\0".join(removed))
+        git("update-index", "--force-remove", "-z", "--stdin", given=names, env=index_env)
         lines = []
         for name, content in changed.items():
             blob = git("hash-object", "-w", "--stdin", given=content)
