@@ -81,6 +81,17 @@ def test_a_setting_that_was_tried_twice_is_one_candidate(problem: Problem, engin
     assert [repeat.confirms for repeat in repeats] == [each.trial for each in best_first(trials)[:CANDIDATES]]
 
 
+def test_what_no_training_reads_makes_no_other_candidate(
+    problem: Problem, engine: VectorizedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VectorizedEngine, "train", lambda *arguments: [])
+    trials = engine.search(problem, samples=1, seed=0)
+    for optimizer, candidates in (("Adam", [1]), ("SGD", [1, 2])):
+        values = trials[0].values | {"optimizer": optimizer}
+        found = [replace(trials[0], trial=i, values=values | {"momentum": i / 4}) for i in (1, 2)]
+        assert [repeat.confirms for repeat in confirm(engine, problem, found, 1)] == candidates
+
+
 def test_killed_between_rounds_it_resumes(
     problem: Problem, engine: VectorizedEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:

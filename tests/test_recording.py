@@ -69,7 +69,7 @@ def test_trials_of_other_code_are_not_recorded(clone: Clone, monkeypatch: pytest
 
 
 def test_a_recorded_trial_has_its_own_results_alone(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
-    from src.tune.recording import record
+    from src.tune.recording import lock_of_prepare, record
 
     monkeypatch.chdir(clone.path)
     clone.replace("params.yaml", "val_fraction: 0.16667", "val_fraction: 1/6")
@@ -77,7 +77,7 @@ def test_a_recorded_trial_has_its_own_results_alone(clone: Clone, monkeypatch: p
     measured = {"train_loss": 0.5, "train_accuracy": 0.8, "val_loss": 0.4, "val_accuracy": 0.9}
     finished = Trial(1, "finished", values, 2, 0.1, **measured, best_epoch=2)
     diverged = Trial(2, "diverged", values, 0, 0.1, message="epoch 1: …")
-    assert record([finished, diverged], "mine") == ["mine-001"]
+    assert record([finished, diverged], "mine", lock_of_prepare()) == ["mine-001"]
     (reference,) = clone.git("for-each-ref", "--format=%(objectname)", "refs/exps").split()
     files = clone.git("ls-tree", "-r", "--name-only", reference).splitlines()
     committed = clone.git("ls-tree", "-r", "--name-only", "HEAD").splitlines()

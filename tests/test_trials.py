@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from dvc.utils.hydra import to_hydra_overrides
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from src.params import Params
@@ -111,6 +112,10 @@ def test_the_command_names_what_was_searched(trials: list[Trial]) -> None:
     assert " ".join(words) == "dvc exp run -S lr=0.0123 -S activation=Tanh"
     own = replace(trials[3], values=now | {"dataset": "größe"})
     assert command(own, [], now | {"dataset": "Digits"})[-1] == 'dataset="größe"'
+    for name in ("größe", "2024", "1e3", "null", "True", "nan", "Inf", "2001-99-99", "my shapes", "a-1"):
+        own = replace(trials[3], values=now | {"dataset": name})
+        (override,) = to_hydra_overrides([command(own, [], now)[-1]])
+        assert override.value() == name, "as DVC reads it"
     words = command(trials[3], list(SPACE), now | {"epochs": now["epochs"] + 1, "lr": 0.5})
     assert " ".join(words) == f"dvc exp run -S lr=0.0123 -S activation=Tanh -S epochs={now['epochs']}"
 

@@ -12,16 +12,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks.ray_clusters import kill, ray_cluster
 from src.runtime.errors import UserError
 from src.tune.__main__ import arguments, build_engine
-from tests.conftest import ROOT, Clone, Command, output
+from src.tune.engine import Problem
+from src.tune.trials import Trial
+from tests.conftest import NO_USER_SETTINGS, ROOT, Clone, Command, output
 
 # Not imported here: Ray reads what protects it when it is loaded.
 if find_spec("ray") is None or find_spec("optuna") is None:
@@ -377,6 +381,76 @@ def test_a_gpu_for_trials_is_refused_where_there_is_none_to_compare_with(
         UserError, match=r"^--gpus-per-trial: 0.5 is invalid where PyTorch computes on the CPU; "
     ):
         build_engine(arguments())
+
+
+class StandIn:
+    """An engine whose search does what it is told, on the images of a clone that are prepared already."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, search: Callable[[Problem], list[Trial]]) -> None:
+        self.found = search
+        for name, value in NO_USER_SETTINGS.items():
+            monkeypatch.setenv(name, value)
+        built = self, torch.device("cpu"), 1
+        monkeypatch.setattr("src.tune.__main__.build_engine", lambda options: built)
+
+    def search(self, problem: Problem, samples: int, seed: int) -> list[Trial]:
+        return self.found(problem)
+
+    def train(self, problem: Problem, configurations: list[dict[str, Any]], name: str) -> list[Trial]:
+        raise AssertionError
+
+
+def finished(problem: Problem) -> Trial:
+    return Trial(1, "finished", problem.base | {"lr": 0.01}, 2, 0.1, 0.5, 0.8, 0.4, 0.9, 2)
+
+
+def test_parameters_edited_while_the_images_are_prepared_are_refused(
+    clone: Clone, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clone.path / "search_space.yaml").write_text("lr: {choice: [0.01]}")
+    StandIn(monkeypatch, lambda problem: pytest.fail("it went on"))
+    run = subprocess.run
+
+    def edited_meanwhile(words: tuple[str, ...], **options: Any) -> object:  # noqa: ANN401
+        if words[:2] != ("dvc", "repro"):
+            return run(words, **options)
+        clone.set_params(split_seed=7)
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(subprocess, "run", edited_meanwhile)
+    refused = command(clone, "src.tune", check=False)
+    assert refused.stderr == (
+        "error: params.yaml was edited while the images were prepared; the same command begins anew with "
+        "what it says now\n"
+    )
+    assert not (clone.path / ".dvc/tmp/tune").exists()
+
+
+def test_interrupted_before_its_first_trial_a_search_writes_nothing(
+    clone: Clone, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clone.path / "search_space.yaml").write_text("lr: {choice: [0.01]}")
+    StandIn(monkeypatch, lambda problem: [])
+    ended = command(clone, "src.tune", "--samples", "3", check=False)
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "interrupted; trials unfinished: 3; the same command resumes\n"
+    assert not (clone.path / "metrics/tune.csv").exists()
+
+
+def test_a_trial_is_recorded_with_the_images_that_it_was_trained_on(
+    clone: Clone, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clone.path / "search_space.yaml").write_text("lr: {choice: [0.01]}")
+    lock = clone.read("dvc.lock")
+
+    def search(problem: Problem) -> list[Trial]:
+        (clone.path / "dvc.lock").write_text(lock.replace("split_seed: 0", "split_seed: 7"))
+        return [finished(problem)]
+
+    StandIn(monkeypatch, search)
+    command(clone, "src.tune", "--samples", "1", "--name", "mine", "--record")
+    recorded = clone.git("for-each-ref", "--format=%(objectname)", "refs/exps").strip()
+    assert "split_seed: 0" in clone.git("show", f"{recorded}:dvc.lock")
 
 
 def test_a_refused_search_is_one_line(clone: Clone, command: Command) -> None:

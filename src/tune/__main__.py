@@ -21,14 +21,14 @@ import torch
 from filelock import FileLock, Timeout
 
 from src.command_line import command_parser
-from src.data.splits import load_split
+from src.data.splits import Split, load_split
 from src.evaluation.settings import settings_table
 from src.figures.style import save
 from src.params import MAX_SEED, RunParams, read
 from src.runtime.devices import select_device
 from src.runtime.errors import UserError, run
 from src.runtime.files import write_table
-from src.runtime.paths import TRAIN_SPLIT, VAL_SPLIT
+from src.runtime.paths import PARAMS_FILE, TRAIN_SPLIT, VAL_SPLIT
 from src.runtime.workspace import repository
 from src.tune.confirmation import compare_candidates, confirm, refuse_searched_seed
 from src.tune.engine import Engine, Problem
@@ -147,14 +147,14 @@ def main() -> None:
         refuse_searched_seed(space)
     if options.record:
         from src.experiments.record import refuse_subfolder, refuse_unknown_author
-        from src.tune.recording import refuse_uncommitted_code
+        from src.tune.recording import lock_of_prepare, refuse_uncommitted_code
 
         refuse_subfolder()
         refuse_unknown_author()
         refuse_uncommitted_code()
     engine, device, threads = build_engine(options)
-    if subprocess.run(("dvc", "repro", "--quiet", "prepare"), check=False).returncode:
-        raise UserError("the images could not be prepared, see above")
+    splits = prepare_images(base)
+    lock = lock_of_prepare() if options.record else ""
     packages = ["optuna", "ray"] if options.engine == "ray" else ["optuna"]
     identity = search_identity(
         base, space, _decisive(options), device=device, threads=threads, packages=packages
@@ -164,7 +164,7 @@ def main() -> None:
     name = options.name or f"{dataset}-{short_digest(identity)}".strip("-")
     folder = (repository() / SEARCHES / name).resolve()
     claim(folder, identity)
-    problem = Problem(space, base, (load_split(TRAIN_SPLIT), load_split(VAL_SPLIT)), folder)
+    problem = Problem(space, base, splits, folder)
     try:
         with FileLock(folder / "lock", timeout=0):
             trials = run_trials(engine, problem, options)
@@ -172,13 +172,14 @@ def main() -> None:
         raise UserError(
             f"the search {name!r} is running already; expected its end or another --name"
         ) from None
-    write_table(TABLE, table(trials))
-    save(search_figure(trials, space), FIGURE, dpi=150)
-    print_best(trials, space)
+    if trials:  # none where it was interrupted before the first one
+        write_table(TABLE, table(trials))
+        save(search_figure(trials, space), FIGURE, dpi=150)
+        print_best(trials, space)
     end_where_interrupted(trials, options.samples)
     best = best_trial(trials)
     if options.record:
-        record_trials(trials, name, identity)
+        record_trials(trials, name, identity, lock)
     try:
         now = read(RunParams).model_dump()
     except UserError:  # it is being edited
@@ -187,6 +188,26 @@ def main() -> None:
     print(f"\nthe best of {options.samples}:\n{shlex.join(words)}", flush=True)
     if options.apply:
         sys.exit(subprocess.run(words, check=False).returncode)
+
+
+def prepare_images(base: dict[str, Any]) -> tuple[Split, Split]:
+    """Run the stage `prepare`; return the training and the validation split.
+
+    Args:
+        base: all parameters, as the search has read them.
+
+    Raises:
+        UserError: it fails, or `params.yaml` was edited before it ended.
+    """
+    if subprocess.run(("dvc", "repro", "--quiet", "prepare"), check=False).returncode:
+        raise UserError("the images could not be prepared, see above")
+    splits = load_split(TRAIN_SPLIT), load_split(VAL_SPLIT)
+    if read(RunParams).model_dump() != base:
+        raise UserError(
+            f"{PARAMS_FILE} was edited while the images were prepared; the same command begins anew with "
+            "what it says now"
+        )
+    return splits
 
 
 def _decisive(options: argparse.Namespace) -> dict[str, Any]:
@@ -203,11 +224,11 @@ def run_trials(engine: Engine, problem: Problem, options: argparse.Namespace) ->
     return trials
 
 
-def record_trials(trials: list[Trial], name: str, identity: Identity) -> None:
+def record_trials(trials: list[Trial], name: str, identity: Identity, lock: str) -> None:
     from src.tune.recording import record, refuse_other_code
 
     refuse_other_code(identity["code"])
-    names = record(trials, name)
+    names = record(trials, name, lock)
     if not names:
         print("nothing to record")
         return

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from src.evaluation.ranking import Run
 from src.evaluation.seeds import Setting, compare_settings
-from src.params import MAX_SEED
+from src.params import MAX_SEED, RunParams
 from src.runtime.errors import UserError
+from src.training.unread import unread_keys
 from src.tune.engine import Engine, Problem
 from src.tune.search_space import Domain
 from src.tune.trials import Trial, best_first
@@ -34,10 +35,10 @@ def confirm(engine: Engine, problem: Problem, trials: list[Trial], seeds: int) -
     Returns:
         The new trials, numbered from the last one of the search; see `Trial.confirms`.
     """
-    # A search may try one setting twice, which would be compared with itself.
+    # A search may try one training twice, which would be compared with itself.
     different: dict[str, Trial] = {}
     for trial in best_first(trials):
-        different.setdefault(json.dumps(trial.values, sort_keys=True), trial)
+        different.setdefault(_read_values(trial), trial)
     candidates = list(different.values())[:CANDIDATES]
     first = problem.base["seed"] + 1
     repeats = [
@@ -54,6 +55,12 @@ def confirm(engine: Engine, problem: Problem, trials: list[Trial], seeds: int) -
         replace(repeat, trial=len(trials) + repeat.trial, confirms=candidate.trial)
         for repeat, (candidate, _) in zip([*trained, *not_begun], repeats, strict=True)
     ]
+
+
+def _read_values(trial: Trial) -> str:
+    """What decides the training of a trial, as JSON: its values without those that it does not read."""
+    params = RunParams(**trial.values)
+    return json.dumps(params.model_dump(exclude=set(unread_keys(params))), sort_keys=True)
 
 
 def compare_candidates(trials: list[Trial]) -> list[Setting]:

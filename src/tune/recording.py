@@ -47,7 +47,7 @@ def refuse_other_code(code: dict[str, str]) -> None:
         )
 
 
-def record(trials: list[Trial], prefix: str) -> list[str]:
+def record(trials: list[Trial], prefix: str, lock: str) -> list[str]:
     """Make every trial that left a model an experiment of HEAD; `dvc exp show` lists it.
 
     It holds the trial's parameters and `metrics/train.json`, and no result of another training: model, plots
@@ -57,6 +57,7 @@ def record(trials: list[Trial], prefix: str) -> list[str]:
     Args:
         trials: as a search returns them.
         prefix: of the experiments' names, before the trial's number.
+        lock: see `lock_of_prepare`.
 
     Returns:
         The names.
@@ -64,7 +65,7 @@ def record(trials: list[Trial], prefix: str) -> list[str]:
     Raises:
         UserError: git refuses, for example because nobody has told it who you are.
     """
-    baseline, results, lock = head(), _tracked_results(), _lock_of_prepare()
+    baseline, results = head(), _tracked_results()
     names = []
     for trial in trials:
         if trial.val_accuracy is None:
@@ -92,8 +93,11 @@ def _tracked_results() -> list[str]:
     ]
 
 
-def _lock_of_prepare() -> str:
-    """`dvc.lock` with the stage that made the images of the search, which is the same for all trials."""
+def lock_of_prepare() -> str:
+    """`dvc.lock` with the stage that made the images of the search, which is the same for all trials.
+
+    To be read when it has made them: by the end of a search, another run may have replaced it.
+    """
     yaml, text = YAML(), io.StringIO()
     lock = yaml.load(LOCK_FILE.read_text(encoding="utf-8"))
     lock["stages"] = {"prepare": lock["stages"]["prepare"]}

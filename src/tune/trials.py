@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from src.evaluation.ranking import rank
+from src.runtime.yaml_text import parse_yaml
 from src.training.history import Epoch
 
 TABLE, FIGURE = Path("metrics/tune.csv"), Path("plots/tune.png")
@@ -97,7 +98,14 @@ def command(trial: Trial, searched: list[str], base: dict[str, Any]) -> list[str
 
 
 def _quoted(value: object) -> object:
-    """For DVC's `-S`, where an unquoted value has to be ASCII."""
-    if isinstance(value, str) and not value.isascii():
+    """For DVC's `-S`, where an unquoted value has to be ASCII, and `2024` and `nan` would be numbers."""
+    if isinstance(value, str) and not (value.isascii() and _is_read_as_text(value)):
         return json.dumps(value, ensure_ascii=False)
     return value
+
+
+def _is_read_as_text(value: str) -> bool:
+    try:
+        return parse_yaml(value) == value and value.lower() not in ("nan", "inf")
+    except ValueError:
+        return False
