@@ -50,6 +50,31 @@ def test_a_remote_that_others_cannot_reach_is_refused(clone: Clone) -> None:
     )
 
 
+def test_a_remote_that_this_clone_alone_has_is_refused(clone: Clone, tmp_path: Path) -> None:
+    mine, team = str(tmp_path / "mine"), str(tmp_path / "team")
+    clone.several(f"remote add --quiet --local --default mine {mine}", "push --quiet models/model.pt")
+    assert refusal(clone, "register", "lenet5") == (
+        "models/model.pt: HEAD names no remote; expected `dvc remote add -d NAME URL`, a commit of "
+        ".dvc/config, `dvc push`"
+    )
+    clone.dvc("remote", "add", "--quiet", "--default", "team", team)
+    clone.git("commit", "--quiet", "--all", "--message=A remote")
+    assert refusal(clone, "register", "lenet5") == (
+        "models/model.pt of HEAD is not in the remote; expected `dvc push --remote team` before"
+    )
+    clone.dvc("remote", "modify", "--local", "team", "url", mine)
+    assert refusal(clone, "register", "lenet5") == (
+        "models/model.pt: the remote team of HEAD has another address in your own settings; expected the "
+        "same, see `dvc config --list --show-origin`"
+    )
+    clone.several(
+        f"remote modify --local team url {team}",
+        "remote modify --local team verify false",
+        "push --quiet --remote team models/model.pt",
+    )
+    assert versions(clone, "register", "lenet5", "v1.0.0").stdout.startswith("registered lenet5@v1.0.0; ")
+
+
 @pytest.mark.slow
 def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path) -> None:
     bare, tags = str(tmp_path / "shared.git"), lambda: shared.git("tag").split()

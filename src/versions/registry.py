@@ -125,16 +125,26 @@ def _refuse_unpushed(path: str, commit: str, revision: str) -> None:
     from dvc.repo import Repo
 
     md5 = _md5(commit, path)
-    # The remote that the commit names: whoever fetches the version has no other settings.
     with Repo(rev=commit) as repo:
         try:
-            remote = repo.cloud.get_remote_odb()
-            if isinstance(repo.config["remote"][repo.config["core"]["remote"]]["url"], RelPath):
+            # Whoever fetches the version has no other settings than those of the commit.
+            shared = repo.config.load_one("repo")
+            name = shared["core"].get("remote")
+            if name not in shared["remote"]:
+                raise NoRemoteError("the commit names none")
+            url = shared["remote"][name].get("url")
+            if url != repo.config["remote"][name]["url"]:
+                raise UserError(
+                    f"{path}: the remote {name} of {revision} has another address in your own settings; "
+                    "expected the same, see `dvc config --list --show-origin`"
+                )
+            if isinstance(url, RelPath):
                 raise UserError(
                     f"{path}: the remote of {revision} is a relative path, another one in each clone; "
                     "expected an absolute one, or an address"
                 )
-            pushed = remote.exists(md5)
+            option = "" if name == repo.config["core"]["remote"] else f" --remote {name}"
+            pushed = repo.cloud.get_remote_odb(name=name).exists(md5)
         except NoRemoteError:
             raise UserError(
                 f"{path}: {revision} names no remote; expected `dvc remote add -d NAME URL`, a commit of "
@@ -143,4 +153,4 @@ def _refuse_unpushed(path: str, commit: str, revision: str) -> None:
         except (DvcException, OSError) as error:
             raise UserError(f"{path} of {revision}: the remote cannot be asked: {reason(error)}") from None
     if not pushed:
-        raise UserError(f"{path} of {revision} is not in the remote; expected `dvc push` before")
+        raise UserError(f"{path} of {revision} is not in the remote; expected `dvc push{option}` before")
