@@ -336,6 +336,25 @@ def test_a_module_that_git_does_not_know_is_refused(clone: Clone, command: Comma
         uncommitted_code()
 
 
+def test_what_dvc_cannot_copy_for_its_queue_is_refused_before_anything_is_queued(
+    clone: Clone, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_sweep, "dvc", lambda *words: pytest.fail(" ".join(words)))
+    other = clone.path.rename(clone.path.with_name("größe"))
+    refused = command(Clone(other), "src.sweep", "lr=0.01", check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        f"error: {other}/.dvc/cache: DVC's queue does not work where the path of its cache is not ASCII; "
+        "expected a clone in a folder with a path in ASCII; the queue is as it was\n"
+    )
+    other.rename(clone.path)
+    clone.git("config", "user.name", "Jörg")
+    assert command(clone, "src.sweep", "lr=0.01", check=False).stderr == (
+        "error: .git/config: DVC's queue does not work with 'name = Jörg', which is not ASCII; expected it "
+        "in your own settings (`git config --global`), or ASCII; the queue is as it was\n"
+    )
+
+
 def test_what_another_sweep_finishes_while_it_queues_is_not_queued_again(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,30 @@ def refuse_full_disk() -> None:
         )
 
 
+def refuse_other_than_ascii() -> None:
+    """Raise a `UserError` where DVC cannot make the copies of the workspace in which its queue runs.
+
+    Into each it writes the path of its cache and the settings of this clone, in ASCII.
+    """
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        cache = repo.cache.local_cache_dir
+    if not cache.isascii():
+        raise UserError(
+            f"{cache}: DVC's queue does not work where the path of its cache is not ASCII; expected a clone "
+            "in a folder with a path in ASCII; the queue is as it was"
+        )
+    for file in (Path(".git/config"), Path(".dvc/config.local")):
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        for line in map(str.strip, text.splitlines()):
+            if not line.isascii() and not line.startswith(("#", ";")):
+                raise UserError(
+                    f"{file}: DVC's queue does not work with {line!r}, which is not ASCII; expected it in "
+                    "your own settings (`git config --global`), or ASCII; the queue is as it was"
+                )
+
+
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, or `words`."""
     parser = command_parser("src.sweep", __doc__)
@@ -203,6 +227,8 @@ def main() -> None:
     combinations = partial(parse_grid, base=base, code=baseline.code)
     grid, chosen = different(combinations(words)), None
     refuse_full_disk()
+    if arguments.address is None:
+        refuse_other_than_ascii()
     with open_sweep(arguments, baseline) as sweep:
         try:
             if arguments.seeds == AUTO:
