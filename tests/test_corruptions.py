@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import norm
 
 from src.data.splits import save_split
-from src.networks.build import build_model
+from src.networks.build import build_model, predict_logits
 from src.networks.model_file import TrainedModel, save_model
 from src.params import Params
 from src.runtime.errors import UserError
@@ -32,6 +34,23 @@ def test_a_model_of_another_dataset_is_refused(
     save_split(split, VAL_SPLIT)
     with pytest.raises(UserError, match=rf"^{MODEL} was trained on Circles, {VAL_SPLIT} holds Squares$"):
         measure.main()
+
+
+def test_the_first_row_is_of_what_the_network_answers(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    split, network = bright_squares(5), build_model(params.network(), seed=0, num_classes=4)
+    facts = (split.dataset, split.class_names, 0.15, 0.25, params.network(), 0)
+    trained = TrainedModel(*facts, network.state_dict(), split.format)
+    answers = predict_logits(network, trained.prepare_input(torch.from_numpy(split.images))).argmax(1)
+    labels = answers.numpy().astype(np.uint8)
+    labels[:3] = (labels[:3] + 1) % 4  # on all but these the network is right
+    save_model(trained, MODEL)
+    save_split(replace(split, labels=labels), VAL_SPLIT)
+    measure.main()
+    row = pd.read_csv("studies/robustness/accuracy.csv").iloc[0]
+    assert row[["corruption", "images", "accuracy"]].tolist() == ["none", 20, 17 / 20]
 
 
 def images(count: int = 200) -> torch.Tensor:
@@ -83,14 +102,19 @@ def test_rotates_to_both_sides_by_the_degrees_it_says() -> None:
         angles.add(round(np.degrees(np.arctan(np.polyfit(columns, rows, 1)[0]))))
     assert {abs(angle) for angle in angles} <= {29, 30, 31}
     assert min(angles) < 0 < max(angles)
+    assert set(turned.unique().tolist()) > {0, 255}, "interpolated: its edges are grey"
 
 
 def test_noise_blur_and_contrast_have_their_amounts() -> None:
     grey = torch.full((50, 28, 28), 128, dtype=torch.uint8)
-    noisy = corrupt(grey, "noise", 1, seed=0).double() / 255
-    assert noisy.std().item() == pytest.approx(0.1, rel=0.02)
-    pale = corrupt(images(1), "contrast", 4, seed=0).double()
-    assert (pale.max() - pale.min()).item() == pytest.approx(0.2 * 200, abs=1)
+    for strength, (deviation, kept) in enumerate(
+        [(0.1, 0.8), (0.2, 0.6), (0.3, 0.4), (0.4, 0.2), (0.5, 0.1)], start=1
+    ):
+        noisy = corrupt(grey, "noise", strength, seed=0).numpy() / 255
+        low, high = np.quantile(noisy, norm.cdf([-0.9, 0.9]))  # of what is not cut off at black and white
+        assert (high - low) / 1.8 == pytest.approx(deviation, rel=0.02)
+        pale = corrupt(images(1), "contrast", strength, seed=0).double()
+        assert (pale.max() - pale.min()).item() == pytest.approx(kept * 200, abs=1)
     dot = torch.zeros(1, 28, 28, dtype=torch.uint8)
     dot[0, 14, 14] = 255
     blurred = corrupt(dot, "blur", 2, seed=0)

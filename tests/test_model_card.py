@@ -8,10 +8,10 @@ import json
 import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 
 from src.runtime.paths import MODEL_CARD, PREDICTIONS, TEST_METRICS, TRAIN_METRICS, VAL_PREDICTIONS
-from studies.export.card import interval, literal, mistakes_text
+from studies.export.card import interval, literal, mistakes_text, robustness_text
 from tests import committed
 
 
@@ -86,3 +86,19 @@ def test_a_class_may_have_any_name() -> None:
     assert f"- 2 images: {shown} predicted as d\n" in text, "no name begins a line, where it could be markup"
     assert f"\n| {shown} | 1.0000 | 0.6000 | 0.7500 |" in text
     assert "not tested" not in text
+    lowest = binomtest(4, 4).proportion_ci(method="wilson").low  # the median of 5 and 4 images, rounded down
+    assert (
+        "\n\nThe median class has 4 test images. With so many, the 95 % interval of a recall of 1 begins at "
+        f"{lowest:.2f} (Wilson): differences between classes that are smaller than {1 - lowest:.2f} may be "
+        "chance."
+    ) in text
+
+
+def test_the_interval_of_an_accuracy_of_90_percent_is_of_so_many_images() -> None:
+    rows = [("none", 0, 0.0, "", 0.9), ("blur", 1, 0.5, "pixels", 0.8)]
+    table = pd.DataFrame(rows, columns=["corruption", "strength", "amount", "unit", "accuracy"])
+    ends = binomtest(216, 240).proportion_ci(method="wilson")
+    assert robustness_text(table.assign(images=240)).endswith(
+        "\n\nThese are of one network. With this many images, the 95 % interval of an accuracy of 90 % is "
+        f"{ends.low:.2%} to {ends.high:.2%} (Wilson)."
+    )

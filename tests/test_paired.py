@@ -128,6 +128,10 @@ def test_counts_worked_out_by_hand() -> None:
     assert result.p_value == pytest.approx(2 * norm.sf(9.5 / np.sqrt(30)))
     assert not result.identical
     assert compare(predictions(95, 5), predictions(95, 5)).identical
+    # Both are wrong on the same images, with another class.
+    other = predictions(95, 5).replace({"predicted": {"x": "y"}})
+    assert compare(predictions(95, 5), other).difference == 0
+    assert not compare(predictions(95, 5), other).identical
 
 
 def test_other_images_are_refused() -> None:
