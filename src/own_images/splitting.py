@@ -87,6 +87,8 @@ def unmeasured(parts: Parts, class_names: list[str]) -> list[str]:
         missing = [repr(class_names[label]) for label in set(range(len(class_names))) - set(images.labels)]
         if missing:
             what = f"the {split} accuracy is of the other classes"
+            if split == "test":
+                what += "; in macro precision, recall and F1 a class without images counts as 0"
             lines.append(f"warning: no {split} image of {first_few(missing)}; {what}")
     return lines
 
