@@ -250,7 +250,7 @@ def test_marks_do_not_hide_the_curve_of_many_epochs(epochs: int, marker: str) ->
         assert axes.lines[0].get_marker() == marker
 
 
-@pytest.mark.parametrize("count", [2, 6, 240])
+@pytest.mark.parametrize("count", [1, 2, 6, 240])
 def test_there_are_no_halves_of_steps(count: int) -> None:
     (axes,) = training.step_losses(steps(count)).axes
     assert all(place == round(place) for place in axes.get_xticks())

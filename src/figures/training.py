@@ -59,7 +59,7 @@ def step_losses(steps: pd.DataFrame) -> Figure:
         steps["step"], smoothed, color=VERMILION, linewidth=1.8, label=f"smoothed over about {span} steps"
     )
     axes.set_yscale("log")
-    axes.locator_params("x", integer=True)
+    axes.locator_params("x", integer=True, min_n_ticks=1)  # with two, a single step would have fractions
     axes.set(xlabel="Step", ylabel="Training loss (nats per image)", title="Training loss of every step")
     axes.legend(frameon=False)
     axes.grid(alpha=0.25)
