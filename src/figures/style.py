@@ -111,7 +111,3 @@ def show_tiles(
     axes.set(xticks=[], yticks=[])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-
-
-def show_image(axes: Axes, image: np.ndarray) -> None:
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

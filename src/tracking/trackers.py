@@ -195,11 +195,7 @@ def run_name(dataset: str) -> str:
 
 
 def _load(name: str, run: str) -> Tracker:
-    return import_module(f"src.tracking.{name}").Tracker(run, _folder(name))
-
-
-def _folder(name: str) -> Path:
-    return repository() / LOGS / name
+    return import_module(f"src.tracking.{name}").Tracker(run, repository() / LOGS / name)
 
 
 def _identity(name: str, run: str) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from src.figures.style import BLUE, GREY, show_image
+from src.figures.style import BLUE, GREY
 
 
 def robustness(table: pd.DataFrame, examples: dict[str, np.ndarray]) -> Figure:
@@ -25,7 +25,7 @@ def robustness(table: pd.DataFrame, examples: dict[str, np.ndarray]) -> Figure:
         rows = table[table["corruption"] == name]
         picture.axis("off")
         picture.set_title(name)
-        show_image(picture, image)
+        picture.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         strengths, accuracies = [0, *rows["strength"]], [clean, *rows["accuracy"] * 100]
         axes.plot(strengths, accuracies, color=BLUE, marker="o", markersize=4)
         axes.axhline(clean, color=GREY, linestyle=":", linewidth=1.2)
