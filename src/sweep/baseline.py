@@ -85,10 +85,8 @@ def uncommitted_code() -> str:
     Raises:
         UserError: git does not know a module, which the copies that experiments run in would lack.
     """
-    stages: Any = read_yaml(PIPELINE_FILE)["stages"]  # type: ignore[index]
-    described = [stage.get("do", stage) for stage in stages.values()]
-    deps = {dep for stage in described for dep in stage.get("deps", [])}
-    code = sorted(dep for dep in deps - _outputs(described) if not dep.startswith((str(OWN_DATA), "/", "..")))
+    deps = {dep for stage in _stages() for dep in stage.get("deps", [])} - outputs().keys()
+    code = sorted(dep for dep in deps if not dep.startswith((str(OWN_DATA), "/", "..")))
     new = git("ls-files", "-z", "--others", "--exclude-standard", "--", *code).split("\0")
     if unknown := [path for path in new if path.endswith(".py")]:
         raise UserError(f"{unknown[0]} is not in git; expected `git add {unknown[0]}` before a sweep")
@@ -100,9 +98,15 @@ def uncommitted_code() -> str:
     return changes + fingerprint(datasets) if datasets else changes
 
 
-def _outputs(stages: list[dict[str, Any]]) -> set[str]:
-    """The paths that stages write; in `dvc.yaml` each is a text, or the key of its options."""
-    listed = [
-        entry for stage in stages for key in ("outs", "metrics", "plots") for entry in stage.get(key, [])
+def outputs() -> dict[str, dict[str, Any]]:
+    """The paths that stages write, with their options, if they have any."""
+    entries = [
+        entry for stage in _stages() for key in ("outs", "metrics", "plots") for entry in stage.get(key, [])
     ]
-    return {path for entry in listed for path in ([entry] if isinstance(entry, str) else entry)}
+    named = ({entry: None} if isinstance(entry, str) else entry for entry in entries)
+    return {path: options or {} for entry in named for path, options in entry.items()}
+
+
+def _stages() -> list[dict[str, Any]]:
+    stages: Any = read_yaml(PIPELINE_FILE)["stages"]  # type: ignore[index]
+    return [stage.get("do", stage) for stage in stages.values()]

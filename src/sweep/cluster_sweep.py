@@ -19,9 +19,8 @@ from src.experiments.lock import output_digests
 from src.experiments.record import changed_tree, record_experiment, refuse_unknown_author, workspace_tree
 from src.params import PrepareParams
 from src.runtime.errors import UserError, reason
-from src.runtime.paths import LOCK_FILE, OWN_DATA, PARAMS_FILE, PIPELINE_FILE, TRAIN_METRICS
-from src.runtime.yaml_text import read_yaml
-from src.sweep.baseline import Baseline
+from src.runtime.paths import LOCK_FILE, OWN_DATA, PARAMS_FILE, TRAIN_METRICS
+from src.sweep.baseline import Baseline, outputs
 from src.sweep.experiments import ATTEMPTS, Sweep, end_of
 from src.sweep.pipeline_copy import Results, Shipment, pack, run_pipeline, store, with_prepared
 from src.sweep.queue import dvc
@@ -54,7 +53,7 @@ class ClusterSweep(Sweep):
         self._runner = ray.put(runner)
         self._tree, self._lock_text = workspace_tree(), LOCK_FILE.read_text(encoding="utf-8")
         self._cache = Path(dvc("cache", "dir").strip())
-        self._in_git = _outputs_in_git()
+        self._in_git = {path for path, options in outputs().items() if options.get("cache") is False}
         self._shipments: dict[str, ray.ObjectRef] = {}
         self._running: dict[ray.ObjectRef, str] = {}
 
@@ -134,17 +133,3 @@ class ClusterSweep(Sweep):
 def _run_experiment(runner: Runner, shipment: Shipment, params: str) -> tuple[str, Results]:
     """On a machine of the cluster: the ID of its node, and the results."""
     return ray.get_runtime_context().get_node_id(), runner(shipment, params)
-
-
-def _outputs_in_git() -> set[str]:
-    """The outputs that `dvc.yaml` leaves to git."""
-    stages = read_yaml(PIPELINE_FILE)["stages"].values()  # type: ignore[index]
-    return {
-        path
-        for stage in stages
-        for kind in ("outs", "metrics", "plots")
-        for out in stage.get("do", stage).get(kind, [])
-        if isinstance(out, dict)
-        for path, options in out.items()
-        if options and options.get("cache") is False
-    }
