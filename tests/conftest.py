@@ -46,6 +46,9 @@ settings.load_profile("repeatable")
 
 ROOT = committed.ROOT
 
+# Of `dvc.yaml`, after `validate`.
+STAGES = ["prepare", "train", "evaluate", "plot"]
+
 # Fills an empty folder.
 Maker = Callable[[Path], None]
 

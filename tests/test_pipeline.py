@@ -18,9 +18,7 @@ from ruamel.yaml import YAML
 
 from src.runtime.errors import UserError
 from stages import prepare
-from tests.conftest import Clone, output
-
-STAGES = ["prepare", "train", "evaluate", "plot"]
+from tests.conftest import STAGES, Clone, output
 
 
 def ran(text: str) -> list[str]:

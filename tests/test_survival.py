@@ -22,9 +22,8 @@ from PIL import Image
 
 from src.networks.model_file import load_model
 from src.runtime.paths import OWN_DATA
-from tests.conftest import Clone, output
+from tests.conftest import STAGES, Clone, output
 
-STAGES = ["prepare", "train", "evaluate", "plot"]
 TRAINED = ["dvc.lock", "models/model.pt", "metrics/train.json", "plots/history.csv", "plots/steps.csv"]
 
 
