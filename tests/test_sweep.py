@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -126,6 +126,14 @@ def test_the_same_network_is_not_trained_twice(params: Params) -> None:
     )
     with pytest.raises(UserError, match="folds: only the cross-validation study reads it"):
         kept("folds=3,5", "seed=0..2")
+
+
+def seeded_grid(
+    words: list[str], params: Params
+) -> tuple[list[Combination], Callable[[int], list[Combination]]]:
+    """A grid, and what gives the same one with a seed."""
+    base = params.model_dump()
+    return parse_grid(words, base), lambda seed: parse_grid([*words, f"seed={seed}"], base)
 
 
 def results(grid: list[Combination], accuracies: list[float]) -> dict[str, Run]:
@@ -254,11 +262,11 @@ def test_what_was_validated_on_other_images_is_not_compared(params: Params) -> N
     assert conclusions(grid, only).count("the best run") == 1
     assert conclusions(grid[:6], found) == conclusion(grid[:6], found)
     sweep = Settled({})
-    combinations = partial(parse_grid, base=params.model_dump(), code="")
+    different_images, with_seed = seeded_grid(["dataset=Digits,MNIST"], params)
     with pytest.raises(
         UserError, match=r"^--seeds: 'auto' is invalid with several values of what decides the "
     ):
-        run_by_halving(sweep, combinations, ["dataset=Digits,MNIST"], None)
+        run_by_halving(sweep, different_images, with_seed, None)
 
 
 def test_the_names_follow_the_code_of_the_pipeline(
@@ -474,13 +482,12 @@ class Settled(Sweep):
 
 
 def test_a_setting_that_fails_gets_no_more_seeds_and_its_runs_count(params: Params) -> None:
-    combinations = partial(parse_grid, base=params.model_dump())
     sweep = Settled({"lr=0.01": 0.90, "lr=0.02": 0.95})
-    grid, chosen = run_by_halving(sweep, combinations, ["lr=0.01,0.02,1000"], budget=15)
+    grid, chosen = run_by_halving(sweep, *seeded_grid(["lr=0.01,0.02,1000"], params), budget=15)
     assert chosen == "lr=0.02"
     assert [combination.seed for combination in grid if combination.setting == "lr=1000"] == [0, 1]
     assert len(grid) == 14, "of 15 runs 2 are lost, and the others are in pairs"
-    assert run_by_halving(Settled({}), combinations, ["lr=0.01,0.02"], budget=None)[1] is None
+    assert run_by_halving(Settled({}), *seeded_grid(["lr=0.01,0.02"], params), budget=None)[1] is None
 
 
 def test_an_experiment_whose_worker_is_killed_again_has_failed(

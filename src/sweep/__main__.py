@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock
@@ -139,57 +139,62 @@ def different(grid: list[Combination]) -> list[Combination]:
     return kept
 
 
-def run_by_halving(
-    sweep: Sweep, combinations: Callable[[list[str]], list[Combination]], words: list[str], budget: int | None
-) -> tuple[list[Combination], str | None]:
-    """Spend a budget of runs by sequential halving.
-
-    Args:
-        sweep: runs them.
-        combinations: see `parse_grid`.
-        words: of the grid, without seeds.
-        budget: runs in all; None for `BUDGET_SEEDS` for each setting.
-
-    Returns:
-        The combinations that were run, and the setting that was chosen; none where every setting has failed.
+def checked_budget(grid: list[Combination], budget: int | None) -> int:
+    """The runs that sequential halving has for a grid of settings: `budget`, or `BUDGET_SEEDS` for each.
 
     Raises:
-        UserError: the budget is too small.
+        UserError: they are too few, or the settings have different validation images.
     """
-    from src.evaluation.seeds import sequential_halving
-    from src.sweep.table import results_by_setting
-
-    grid = without_repetitions(combinations(words))[0]
     if len(by_images(grid)) > 1:
         raise UserError(
             f"--seeds: {AUTO!r} is invalid with several values of what decides the validation images, since "
             f"it compares all settings on the same; expected one value each of {', '.join(IMAGE_KEYS)}"
         )
-    settings = [combination.setting for combination in grid]
-    least, budget = 2 * len(settings), BUDGET_SEEDS * len(settings) if budget is None else budget
+    least, budget = 2 * len(grid), BUDGET_SEEDS * len(grid) if budget is None else budget
     if budget < least:
         raise UserError(f"--budget: {budget} is invalid; expected at least {least}, two runs of each setting")
+    return budget
+
+
+def run_by_halving(
+    sweep: Sweep, grid: list[Combination], with_seed: Callable[[int], list[Combination]], budget: int | None
+) -> tuple[list[Combination], str | None]:
+    """Spend a budget of runs by sequential halving.
+
+    Args:
+        sweep: runs them.
+        grid: the settings, each once.
+        with_seed: the combinations of the same grid with a seed.
+        budget: runs in all; see `checked_budget`.
+
+    Returns:
+        The combinations that were run, and the setting that was chosen; none where every setting has failed.
+    """
+    from src.evaluation.seeds import sequential_halving
+    from src.sweep.table import results_by_setting
+
+    settings, budget = [combination.setting for combination in grid], checked_budget(grid, budget)
 
     @cache
     def of_seed(seed: int) -> dict[str, Combination]:
-        return {combination.setting: combination for combination in combinations([*words, f"{SEED}={seed}"])}
+        return {combination.setting: combination for combination in with_seed(seed)}
 
-    grid = []
+    done: list[Combination] = []
     while True:
-        failed = {combination.setting for combination in grid if combination.name in sweep.failed}
-        lost = sum(combination.setting in failed for combination in grid)
-        results = results_by_setting(grid, sweep.results)
+        failed = {combination.setting for combination in done if combination.name in sweep.failed}
+        lost = sum(combination.setting in failed for combination in done)
+        results = results_by_setting(done, sweep.results)
         halving = sequential_halving(
             {setting: results.get(setting, {}) for setting in settings if setting not in failed},
             budget - lost,
         )
         if not halving.next_runs:
-            return grid, halving.contenders[0] if halving.contenders else None
-        if grid:
+            return done, halving.contenders[0] if halving.contenders else None
+        if done:
             print(f"{len(halving.contenders)} of {len(settings)} settings get more seeds", flush=True)
         runs = [of_seed(seed)[setting] for setting, seed in halving.next_runs]
         sweep.run(runs)
-        grid += runs
+        done += runs
 
 
 @contextmanager
@@ -224,15 +229,18 @@ def main() -> None:
     with wait_for_queueing(FileLock(LOCK)):
         base, baseline = read(Params).model_dump(), Baseline.now()
         refuse_half_queued(baseline)
-    combinations = partial(parse_grid, base=base, code=baseline.code)
-    grid, chosen = different(combinations(words)), None
+    grid, chosen = different(parse_grid(words, base, baseline.code)), None
     refuse_full_disk()
     if arguments.address is None:
         refuse_other_than_ascii()
+
+    def with_seed(seed: int) -> list[Combination]:
+        return parse_grid([*words, f"{SEED}={seed}"], base, baseline.code)
+
     with open_sweep(arguments, baseline) as sweep:
         try:
             if arguments.seeds == AUTO:
-                grid, chosen = run_by_halving(sweep, combinations, words, arguments.budget)
+                grid, chosen = run_by_halving(sweep, grid, with_seed, arguments.budget)
             else:
                 sweep.run(grid)
         except KeyboardInterrupt:

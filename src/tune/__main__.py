@@ -93,6 +93,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--record", action="store_true", help="record every trial as a DVC experiment")
     parser.add_argument("--apply", action="store_true", help="run the best trial as a DVC experiment")
     options = parser.parse_args()
+    check(options)
+    return options
+
+
+def check(options: argparse.Namespace) -> None:
+    """Put in the defaults of the engine's own options, and raise a `UserError` where an option is invalid."""
     for engine, defaults in ENGINE_OPTIONS.items():
         for name, default in defaults.items():
             value = getattr(options, name)
@@ -108,7 +114,6 @@ def arguments() -> argparse.Namespace:
             raise UserError(f"{option}: {value} is invalid; expected {lowest} to {highest:,}")
     if options.name is not None and not NAME.fullmatch(options.name):
         raise UserError(f"--name: {options.name!r} is invalid; expected letters, digits, . _ and -")
-    return options
 
 
 def build_engine(options: argparse.Namespace) -> tuple[Engine, torch.device, int]:
