@@ -20,7 +20,7 @@ from src.compare.provenance import (
     read_provenance,
 )
 from src.compare.revisions import Revision, resolve
-from src.tune.recording import record
+from src.tune.recording import lock_of_prepare, record
 from src.tune.trials import Trial
 from tests import committed
 from tests.conftest import Clone
@@ -113,7 +113,7 @@ def test_the_lock_of_another_run_says_nothing() -> None:
 def test_a_trial_of_a_search_has_no_record(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(clone.path)
     trial = Trial(1, "finished", {"lr": 0.25}, 2, 1.0, 0.5, 0.75, 0.5, 0.75, 2)
-    (name,) = record([trial], "found")
+    (name,) = record([trial], "found", lock_of_prepare())
     with Repo() as repo:
         revision = resolve(repo, name)
     lock = revision.read(LOCK)
