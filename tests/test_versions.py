@@ -14,7 +14,7 @@ from src.compare.revisions import Revision, read_predictions
 from src.runtime.errors import UserError
 from src.versions.origin import origins
 from src.versions.registry import register
-from tests.conftest import Clone
+from tests.conftest import Clone, Command
 
 
 @pytest.fixture
@@ -50,29 +50,36 @@ def test_a_remote_that_others_cannot_reach_is_refused(clone: Clone) -> None:
     )
 
 
-def test_a_remote_that_this_clone_alone_has_is_refused(clone: Clone, tmp_path: Path) -> None:
+def test_a_remote_that_this_clone_alone_has_is_refused(
+    clone: Clone, command: Command, tmp_path: Path
+) -> None:
+    def refused() -> str:
+        return command(clone, "src.versions", "register", "lenet5", check=False).stderr
+
     mine, team = str(tmp_path / "mine"), str(tmp_path / "team")
     clone.several(f"remote add --quiet --local --default mine {mine}", "push --quiet models/model.pt")
-    assert refusal(clone, "register", "lenet5") == (
-        "models/model.pt: HEAD names no remote; expected `dvc remote add -d NAME URL`, a commit of "
-        ".dvc/config, `dvc push`"
+    assert refused() == (
+        "error: models/model.pt: HEAD names no remote; expected `dvc remote add -d NAME URL`, a commit of "
+        ".dvc/config, `dvc push`\n"
     )
     clone.dvc("remote", "add", "--quiet", "--default", "team", team)
     clone.git("commit", "--quiet", "--all", "--message=A remote")
-    assert refusal(clone, "register", "lenet5") == (
-        "models/model.pt of HEAD is not in the remote; expected `dvc push --remote team` before"
+    assert refused() == (
+        "error: models/model.pt of HEAD is not in the remote; expected `dvc push --remote team` before\n"
     )
     clone.dvc("remote", "modify", "--local", "team", "url", mine)
-    assert refusal(clone, "register", "lenet5") == (
-        "models/model.pt: the remote team of HEAD has another address in your own settings; expected the "
-        "same, see `dvc config --list --show-origin`"
+    assert refused() == (
+        "error: models/model.pt: the remote team of HEAD has another address in your own settings; expected "
+        "the same, see `dvc config --list --show-origin`\n"
     )
     clone.several(
         f"remote modify --local team url {team}",
         "remote modify --local team verify false",
         "push --quiet --remote team models/model.pt",
     )
-    assert versions(clone, "register", "lenet5", "v1.0.0").stdout.startswith("registered lenet5@v1.0.0; ")
+    assert command(clone, "src.versions", "register", "lenet5", "v1.0.0").stdout.startswith(
+        "registered lenet5@v1.0.0; "
+    )
 
 
 @pytest.mark.slow
