@@ -405,6 +405,22 @@ def test_a_name_is_shown_as_it_is_written_or_in_words() -> None:
     assert drawn.get_window_extent(renderer).width == plain.get_window_extent(renderer).width
 
 
+@pytest.mark.parametrize("name", ["חתול", "قطة"])
+def test_text_after_a_name_written_from_right_to_left_is_to_its_right(name: str) -> None:
+    def drawn(text: str) -> np.ndarray:
+        figure = Figure(figsize=(4, 1))
+        figure.text(0, 0.5, text)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., 0]
+
+    alone, before_another = drawn(name), drawn(f"{label(name)} → {label('כלב')}: 5 of 27")
+    width = np.flatnonzero((alone < 255).any(axis=0)).max()
+    np.testing.assert_array_equal(before_another[:, :width], alone[:, :width])
+    before_latin = drawn(f"{label(name)} → dog: 5 of 27")
+    np.testing.assert_array_equal(before_latin[:, :width], alone[:, :width])
+
+
 def test_a_matrix_of_many_classes_names_its_most_frequent_mistakes() -> None:
     labels, predicted = np.repeat(np.arange(100), 3), np.repeat(np.arange(100), 3)
     predicted[9:12], predicted[6] = 90, 91

@@ -34,6 +34,9 @@ CLASSES_BY_NAME = 20
 # Characters of a name that have room beside an axis.
 MAX_LABEL = 24
 
+# An invisible character that counts as a letter of a script written from left to right.
+LEFT_TO_RIGHT = "\N{LEFT-TO-RIGHT MARK}"
+
 
 def save(figure: Figure, path: Path, dpi: int = 110) -> None:
     """Write a figure as PNG, whole or not at all; equal figures give equal bytes."""
@@ -55,6 +58,9 @@ def label(text: str, longest: int = MAX_LABEL) -> str:
         # Names of classes that begin alike often end differently.
         end = longest // 3
         shown = f"{shown[: longest - 1 - end]}…{shown[-end:]}"
+    if any(unicodedata.bidirectional(character) in ("R", "AL") for character in shown):
+        # The text around it, such as "A → B: 7", would be written from right to left, too.
+        shown = f"{LEFT_TO_RIGHT}{shown}{LEFT_TO_RIGHT}"
     return shown.replace("$", r"\$")  # two of them would enclose a formula
 
 
