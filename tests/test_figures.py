@@ -143,10 +143,14 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "predicted": lambda: predicted_examples(examples(SOME.predictions), SOME.predictions),
     "predicted, all right": lambda: predicted_examples(examples(NONE.predictions), NONE.predictions),
 }
-for classes, most in ((10, 123_456), (16, 12_345), (20, 12_345)):
-    pairs = itertools.product(
-        (f"class {code} with a name of 35 letters" for code in range(classes)), repeat=2
-    )
+for classes, most, name in (
+    (10, 123_456, "class {} with a name of 35 letters"),
+    (16, 12_345, "class {} with a name of 35 letters"),
+    (20, 12_345, "class {} with a name of 35 letters"),
+    (25, 12_345, "CLASS {} WITH A NAME OF WIDE LETTERS"),
+    (30, 1, "1{:02d}"),
+):
+    pairs = itertools.product((name.format(code) for code in range(classes)), repeat=2)
     DRAWN[f"confusion of {classes} classes, {most:,} images each"] = functools.partial(
         evaluation.confusion_matrix, pd.DataFrame(pairs, columns=["actual", "predicted"]).assign(count=most)
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import NullFormatter
 
 from src.evaluation.mistakes import most_frequent_mistakes
@@ -15,8 +16,8 @@ from src.figures.style import BLUE, CLASSES_BY_NAME, GREEN, GREY, ORANGE, SKY, l
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Names that have room along a matrix, and mistakes beside it.
-LABELS_OF_AXIS, MISTAKES_BY_NAME = 30, 20
+# Names that have room along a matrix, and mistakes beside it, in so many points.
+LABELS_OF_AXIS, MISTAKES_BY_NAME, ROOM_FOR_MISTAKES = 30, 20, 285
 # Points of a font times the characters side by side in a row of a matrix, which is larger with more classes.
 ROOM_FOR_COUNTS, FEW_CLASSES = 480, 10
 
@@ -76,8 +77,8 @@ def _name_classes(axes: Axes, names: list[str]) -> None:
     """Names beside the rows and below the columns of a matrix; of many classes every second, third, …"""
     shown = range(0, len(names), -(-len(names) // LABELS_OF_AXIS))
     chosen, size = [names[place] for place in shown], 8 if len(names) > CLASSES_BY_NAME else None
-    slanted = max(map(len, names)) > 3
-    rotation = 90 if slanted and size else 40 if slanted else 0
+    longest = max(map(len, names))
+    rotation = 90 if size and longest > 2 else 40 if longest > 3 else 0
     axes.set_xticks(
         shown, chosen, rotation=rotation, ha="right" if rotation == 40 else "center", fontsize=size
     )
@@ -100,7 +101,16 @@ def _list_mistakes(axes: Axes, confusion: pd.DataFrame, support: np.ndarray, pla
     ]
     axes.axis("off")
     axes.set_title("Most frequent mistakes\n(actual → predicted)", loc="left")
-    axes.text(0, 1, "\n".join(lines or ["none"]), va="top", linespacing=1.6, transform=axes.transAxes)
+    width = max(TextPath((0, 0), line, size=10).get_extents().width for line in lines or ["none"])
+    axes.text(
+        0,
+        1,
+        "\n".join(lines or ["none"]),
+        va="top",
+        fontsize=min(10, 10 * ROOM_FOR_MISTAKES / width),
+        linespacing=1.6,
+        transform=axes.transAxes,
+    )
 
 
 def reliability_diagram(calibration: pd.DataFrame, error: float) -> Figure:
