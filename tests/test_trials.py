@@ -167,5 +167,16 @@ def test_the_legend_tells_stopped_and_diverged_apart(
     assert [text.get_text() for text in search_figure(trials[:1], SPACE).legends[0].get_texts()] == names[:2]
 
 
-def test_nothing_measured_draws_nothing(trial: Callable[..., Trial]) -> None:
-    assert not search_figure([trial(1, "failed", None)], SPACE).axes
+@pytest.mark.parametrize("status", ["failed", "diverged"])
+def test_where_nothing_is_measured_the_figure_says_so(trial: Callable[..., Trial], status: str) -> None:
+    figure = search_figure([trial(1, status, None)], SPACE)
+    assert not figure.axes
+    assert [text.get_text() for text in figure.texts] == ["No trial has a validation accuracy."]
+
+
+def test_long_names_of_a_choice_do_not_overlap(trial: Callable[..., Trial]) -> None:
+    activations = ("Tanh", "ReLU", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "GELU")
+    for choices, rotation in ((activations, 90), (("lenet5", "lenet5_1998", "convnet"), 0)):
+        domain = Domain("choice", choices)
+        figure = search_figure([trial(1, "finished", 0.5, lr=choices[0])], {"lr": domain})
+        assert {tick.get_rotation() for tick in figure.axes[1].get_xticklabels()} == {rotation}

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 GOLDEN = (1 + 5**0.5) / 2
 
+# Characters that have room side by side below a panel.
+ROOM_FOR_CHOICES = 30
+
 # What is drawn of a trial, by its status: label, colour and shape of its mark.
 MARKS = {
     "finished": ("finished", BLUE, "o"),
@@ -42,6 +45,7 @@ def search_figure(trials: list[Trial], space: dict[str, Domain]) -> Figure:
     figure = Figure(figsize=(3.6 * columns, 3.0 * rows), layout="constrained")
     accuracy = np.array([_percent(trial) for trial in shown])
     if np.isnan(accuracy).all():
+        figure.text(0.5, 0.5, "No trial has a validation accuracy.", ha="center", va="center")
         return figure
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     low, high = _limits(shown)
@@ -98,7 +102,8 @@ def _places(axes: Axes, key: str, domain: Domain, trials: list[Trial]) -> np.nda
     axes.set_xlabel(key)
     if domain.kind == "choice":
         names = [str(value) for value in domain.values]
-        axes.set_xticks(range(len(names)), names)
+        upright = sum(map(len, names)) > ROOM_FOR_CHOICES
+        axes.set_xticks(range(len(names)), names, rotation=90 if upright else 0)
         axes.set_xlim(-0.5, len(names) - 0.5)
         # To the side of each other, so that equal ones are seen: by their numbers, as multiples of the golden
         # ratio, which are spread evenly and show no trend where the search has one.
