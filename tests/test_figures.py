@@ -143,6 +143,10 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "predicted": lambda: predicted_examples(examples(SOME.predictions), SOME.predictions),
     "predicted, all right": lambda: predicted_examples(examples(NONE.predictions), NONE.predictions),
 }
+WIDE = ["W" * 30, *(f"class {code:02d} with a long name" for code in range(29))]
+DRAWN["samples of wide names"] = lambda: images.sample_images(
+    replace(many(30)[0], class_names=WIDE), "Own: training split"
+)
 for classes, most, name in (
     (10, 123_456, "class {} with a name of 35 letters"),
     (16, 12_345, "class {} with a name of 35 letters"),
@@ -387,6 +391,9 @@ def test_every_example_is_shown_with_its_prediction() -> None:
 def test_where_nothing_is_wrong_or_nothing_right_it_is_said() -> None:
     title = predicted_examples(examples(NONE.predictions), NONE.predictions).get_suptitle()
     assert "no mistake" in title
+    right = SOME.predictions[SOME.predictions["actual"] == SOME.predictions["predicted"]].head(1)
+    one = pd.concat([right, SOME.predictions[SOME.predictions["actual"] != SOME.predictions["predicted"]]])
+    assert "a correct prediction of 1 class (blue)" in predicted_examples(examples(one), one).get_suptitle()
     every = SOME.predictions[SOME.predictions["actual"] != SOME.predictions["predicted"]]
     title = predicted_examples(examples(every), every).get_suptitle()
     assert title.endswith("and no correct prediction: actual → predicted, confidence")
@@ -453,6 +460,18 @@ def test_of_many_classes_the_worst_are_shown_and_no_class_without_images() -> No
     names = [text.get_text() for text in axes.get_yticklabels()]
     assert names[:3] == ["c17  (4)", "c18  (4)", "c1  (4)"]
     assert len(names) == 20
+
+
+def test_rows_of_samples_fill_the_figure_beside_long_names() -> None:
+    figure = DRAWN["samples of wide names"]()
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_position().height > 0.95
+
+
+def test_a_training_of_one_step_has_a_mark() -> None:
+    assert [line.get_marker() for line in training.step_losses(steps(1)).axes[0].lines] == ["o", "o"]
+    assert [line.get_marker() for line in training.step_losses(steps(2)).axes[0].lines] == ["None", "None"]
 
 
 def test_of_many_classes_some_have_a_row_of_samples() -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.textpath import TextPath
 
 from src.data.splits import Split
 from src.evaluation.examples import Examples
@@ -33,7 +35,12 @@ def sample_images(split: Split, title: str, per_class: int = 8) -> Figure:
     """
     shown = spread(len(split.class_names), ROWS_OF_SAMPLES)
     members = [np.flatnonzero(split.labels == code)[:per_class] for code in shown]
-    figure = Figure(figsize=(0.62 * per_class + 1.6, 0.62 * len(shown) + 0.5), layout="constrained")
+    names = list(labels(split.class_names).values())
+    longest = max(TextPath((0, 0), names[code], size=10).get_extents().width for code in shown) / 72
+    # With its usual margin, the layout leaves long names a little too little room.
+    layout = ConstrainedLayoutEngine(w_pad=0.1 if longest > 1.2 else None)
+    width = 0.62 * per_class + max(1.6, longest + 0.4)
+    figure = Figure(figsize=(width, 0.62 * len(shown) + 0.5), layout=layout)
     if len(shown) < len(split.class_names):
         title += f" ({len(shown)} of {len(split.class_names):,} classes)"
     figure.suptitle(label(title, longest=60))
@@ -41,7 +48,6 @@ def sample_images(split: Split, title: str, per_class: int = 8) -> Figure:
     show_tiles(axes, [split.images[chosen] for chosen in members], per_class, cmap="gray", vmin=0, vmax=255)
     size = split.images.shape[1] + GAP
     middles = [row * size + (size - GAP) / 2 for row in range(len(shown))]
-    names = list(labels(split.class_names).values())
     axes.set_yticks(middles, [names[code] for code in shown])
     return figure
 
@@ -140,10 +146,11 @@ def predicted_examples(examples: Examples, predictions: pd.DataFrame, class_name
         for positions in (wrong_at, right_at)
         for start in range(0, len(positions), columns)
     ]
+    classes = "1 class" if len(right_at) == 1 else f"{len(right_at)} classes"
     several = len(right_at) < predictions["actual"].nunique()
     titles = [
         "most confident mistakes (orange)" if len(wrong_at) else "no mistake",
-        f"a correct prediction of {f'{len(right_at)} classes' if several else 'each class'} (blue)"
+        f"a correct prediction of {classes if several else 'each class'} (blue)"
         if len(right_at)
         else "no correct prediction",
     ]

@@ -54,10 +54,11 @@ def step_losses(steps: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     span = max(10, len(steps) // 20)
     smoothed = steps["train_loss"].ewm(span=span).mean()
-    axes.plot(steps["step"], steps["train_loss"], color=BLUE, alpha=0.25, linewidth=0.8, label="each step")
-    axes.plot(
-        steps["step"], smoothed, color=VERMILION, linewidth=1.8, label=f"smoothed over about {span} steps"
-    )
+    mark = "o" if len(steps) == 1 else None  # a line through one point draws nothing
+    smooth = f"smoothed over about {span} steps"
+    x, losses = steps["step"], steps["train_loss"]
+    axes.plot(x, losses, color=BLUE, marker=mark, alpha=0.25, linewidth=0.8, label="each step")
+    axes.plot(x, smoothed, color=VERMILION, marker=mark, linewidth=1.8, label=smooth)
     axes.set_yscale("log")
     axes.locator_params("x", integer=True, min_n_ticks=1)  # with two, a single step would have fractions
     axes.set(xlabel="Step", ylabel="Training loss (nats per image)", title="Training loss of every step")
