@@ -226,6 +226,19 @@ def test_a_wide_table_has_a_shadow_where_more_of_it_is(browser: Browser) -> None
     assert edge() > with_more + 10
 
 
+def test_on_a_phone_and_on_paper_the_metrics_can_be_read(browser: Browser) -> None:
+    browser.size(360)
+    table = "document.querySelector('[aria-label=Metrics]')"
+    ends = f"[...{table}.querySelectorAll('.group th > *')].map((each) => each.getBoundingClientRect().right)"
+    browser.evaluate(f"{table}.scrollTo(0, 0)")
+    browser.wait(f"Math.max(...{ends}) <= {table}.getBoundingClientRect().right")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    change = f"{table}.querySelector('.change')"
+    size = "parseFloat(getComputedStyle({}).fontSize)"
+    assert browser.evaluate(f"{size.format(change)} < {size.format(f'{change}.parentNode')}")
+    browser.call("Emulation.setEmulatedMedia", media="")
+
+
 def test_of_long_class_names_and_on_paper_every_column_is_seen(
     browser: Browser, reported: Clone, tmp_path: Path
 ) -> None:
