@@ -34,6 +34,11 @@ from tests.test_paired import comparison, predictions
 SAME = Provenance({"torch": "2"}, {"src/a.py": "1"}, images={"data/prepared/train.npz": "1"})
 
 
+def test_a_change_that_no_cell_shows_is_none() -> None:
+    assert change_text(0.98333, 0.9833333) == change_text(1, 1) == change_text("a", 2) == ""
+    assert change_text(0.98333, 0.98334) == "+1e\N{MINUS SIGN}05"
+
+
 def test_the_difference_in_words() -> None:
     assert result_lines(comparison(4, 13, 360)) == [
         "B - A: +2.50 percentage points, 95 % interval +0.13 to +5.28 (paired)",

@@ -39,8 +39,8 @@ def signed(value: float, form: str = "+z.2f") -> str:
 
 
 def change_text(old: object, new: object) -> str:
-    """The difference of two values; empty where they are equal or no numbers."""
-    change = new - old if is_number(old) and is_number(new) else 0
+    """The difference of two values; empty where no cell shows it, and where they are no numbers."""
+    change = new - old if is_number(old) and is_number(new) and cell_text(old) != cell_text(new) else 0
     return signed(change, "+.5g") if change else ""
 
 
