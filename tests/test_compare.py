@@ -484,7 +484,7 @@ def test_what_else_than_parameters_may_explain_a_difference(clone: Clone, compar
         return lines[lines.index("no parameter differs") + 1 :]
 
     code = "training code that differs: src/training"
-    caveat = "trained by different code{}: the parameters alone may not explain the difference"
+    caveat = "trained by different code{}"  # to the same predictions
     edited = "code of B that is not what trained it: src/networks"
     assert trained() == [
         "environment that differs:",

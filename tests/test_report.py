@@ -538,6 +538,10 @@ def test_what_is_the_same_is_said_to_be() -> None:
     assert judgement(facts(identical)).verdict == (
         "no significant difference: both predict the same class for every image"
     )
+    trained = (Provenance(None, {"src": "1"}), Provenance(None, {"src": "2"}))
+    assert judgement(facts(identical, trained=trained)).caveat == "trained by different code"
+    differing = judgement(facts(comparison(4, 13, 360), trained=trained)).caveat
+    assert differing == "trained by different code: the parameters alone may not explain the difference"
 
 
 @pytest.fixture

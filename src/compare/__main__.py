@@ -26,7 +26,6 @@ from src.compare.facts import Facts, differing_pictures, group_facts, read_metri
 from src.compare.groups import Group, GroupComparison, find_group, is_pattern
 from src.compare.markdown import group_markdown, revision_markdown
 from src.compare.provenance import (
-    caveat,
     describe_code,
     differing_code,
     differing_environment,
@@ -117,7 +116,7 @@ def training_lines(facts: Facts[Any]) -> list[str]:
     else:
         lines += ["no training code differs"]
     lines += filter(None, (edited_text(name, side) for name, side in sides))
-    return [*lines, caution] if (caution := caveat(a, b, facts.parameters)) else lines
+    return [*lines, caution] if (caution := facts.caveat) else lines
 
 
 def compare_revisions(facts: Facts[Comparison | str]) -> tuple[list[str], dict[str, Any]]:

@@ -15,7 +15,7 @@ from src.compare.groups import (
     group_provenance,
     read_runs,
 )
-from src.compare.provenance import Provenance, differing
+from src.compare.provenance import Provenance, caveat, differing
 from src.compare.revisions import (
     SPLITS,
     Revision,
@@ -56,6 +56,12 @@ class Facts(Generic[Result]):
     trained: tuple[Provenance, Provenance]
     same: bool = False
     registered: tuple[Sequence[str], Sequence[str]] = ((), ())
+
+    @property
+    def caveat(self) -> str:
+        """See `src.compare.provenance.caveat`."""
+        identical = isinstance(self.result, Comparison) and self.result.identical
+        return caveat(*self.trained, self.parameters, identical)
 
 
 def revision_facts(a: Revision, b: Revision, split: str) -> Facts[Comparison | str]:

@@ -14,7 +14,6 @@ from src.compare.facts import Facts
 from src.compare.groups import GroupComparison
 from src.compare.provenance import (
     NOT_RECORDED,
-    caveat,
     describe_code,
     differing_code,
     differing_environment,
@@ -162,7 +161,7 @@ def _training(facts: Facts[Any]) -> list[str]:
     environment, changed = differing_environment(a, b), differing_code(a, b)
     names = code(facts.a), code(facts.b)
     lines = ["", "### Environment and training code", ""]
-    if caution := caveat(a, b, facts.parameters):
+    if caution := facts.caveat:
         lines += [_sentence(caution), ""]
     if environment:
         rows = [

@@ -219,12 +219,13 @@ def edited_text(name: str, trained: Provenance) -> str:
     return f"code of {name} that is not what trained it: {', '.join(trained.edited)}"
 
 
-def caveat(a: Provenance, b: Provenance, parameters: Collection[str]) -> str:
+def caveat(a: Provenance, b: Provenance, parameters: Collection[str], identical: bool = False) -> str:
     """What to keep in mind when two revisions are compared; empty where no difference is recorded.
 
     Args:
         a, b: what trained them.
         parameters: the keys of those that differ; some of them explain different images.
+        identical: whether their predictions are the same, so that there is no difference to explain.
     """
     code, environment = differing_code(a, b), differing_environment(a, b)
     are_explained = not PrepareParams.model_fields.keys().isdisjoint(parameters)
@@ -232,7 +233,8 @@ def caveat(a: Provenance, b: Provenance, parameters: Collection[str]) -> str:
     causes += ["by different code"] * bool(code) + ["in different environments"] * bool(environment)
     if not causes:
         return ""
-    return f"trained {' and '.join(causes)}: the parameters alone may not explain the difference"
+    said = f"trained {' and '.join(causes)}"
+    return said if identical else f"{said}: the parameters alone may not explain the difference"
 
 
 def value_words(value: str | int | None) -> str:

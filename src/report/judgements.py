@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from src.compare.facts import Facts, group_facts, revision_facts
 from src.compare.groups import GroupComparison, group_of_one
-from src.compare.provenance import caveat
 from src.compare.revisions import nothing_differs
 from src.compare.values import discordant_text, percentage_points
 from src.evaluation.paired import Comparison, verdict
@@ -78,5 +77,4 @@ def judgement(facts: Facts[Comparison | str] | Facts[GroupComparison]) -> Judgem
         else f"the difference is {paired}"
     )
     details = "; ".join(filter(None, (accuracies, ends, test)))
-    caution = caveat(*facts.trained, facts.parameters)
-    return Judgement(facts.b, said, numbers.difference, interval, numbers.p_value, details, caution)
+    return Judgement(facts.b, said, numbers.difference, interval, numbers.p_value, details, facts.caveat)
