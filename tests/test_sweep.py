@@ -361,6 +361,21 @@ def test_what_dvc_cannot_copy_for_its_queue_is_refused_before_anything_is_queued
         "error: .git/config: DVC's queue does not work with 'name = Jörg', which is not ASCII; expected it "
         "in your own settings (`git config --global`), or ASCII; the queue is as it was\n"
     )
+    clone.git("config", "--unset", "user.name")
+    settings = clone.path / ".dvc/config.local"
+    settings.write_text('[remote "team"]\n    url = /größe\n', encoding="utf-8")
+    assert command(clone, "src.sweep", "lr=0.01", check=False).stderr == (
+        "error: .dvc/config.local: DVC's queue does not work with 'url = /größe', which is not ASCII; "
+        "expected it in your own settings (`dvc config --global`), or ASCII; the queue is as it was\n"
+    )
+
+
+def test_invalid_settings_of_dvc_are_one_line(clone: Clone, command: Command) -> None:
+    settings = '[remote "team"]\n    user = me\n    url = /team\n'
+    (clone.path / ".dvc/config.local").write_text(settings, encoding="utf-8")
+    refused = command(clone, "src.sweep", "lr=0.01", check=False)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert refused.stderr.startswith("error: dvc queue status: config file error: ")
 
 
 def test_what_another_sweep_finishes_while_it_queues_is_not_queued_again(

@@ -112,7 +112,8 @@ def test_the_command_names_what_was_searched(trials: list[Trial]) -> None:
     assert " ".join(words) == "dvc exp run -S lr=0.0123 -S activation=Tanh"
     own = replace(trials[3], values=now | {"dataset": "größe"})
     assert command(own, [], now | {"dataset": "Digits"})[-1] == 'dataset="größe"'
-    for name in ("größe", "2024", "1e3", "null", "True", "nan", "Inf", "2001-99-99", "my shapes", "a-1"):
+    names = ("größe", "2024", "1e3", "null", "True", "nan", "Inf", "tRuE", "2001-99-99", "my shapes", "a-1")
+    for name in names:
         own = replace(trials[3], values=now | {"dataset": name})
         (override,) = to_hydra_overrides([command(own, [], now)[-1]])
         assert override.value() == name, "as DVC reads it"

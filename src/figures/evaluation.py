@@ -16,8 +16,10 @@ from src.figures.style import BLUE, CLASSES_BY_NAME, GREEN, GREY, ORANGE, SKY, l
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Names that have room along a matrix, and mistakes beside it, in so many points.
-LABELS_OF_AXIS, MISTAKES_BY_NAME, ROOM_FOR_MISTAKES = 30, 20, 285
+# Names that have room along a matrix, and mistakes beside it.
+LABELS_OF_AXIS, MISTAKES_BY_NAME = 30, 20
+# Points that a line of these has.
+ROOM_FOR_MISTAKES = 285
 # Points of a font times the characters side by side in a row of a matrix, which is larger with more classes.
 ROOM_FOR_COUNTS, FEW_CLASSES = 480, 10
 

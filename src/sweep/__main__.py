@@ -33,7 +33,7 @@ from src.sweep.grid import (
     parse_grid,
     without_repetitions,
 )
-from src.sweep.queue import CommandError
+from src.sweep.queue import CommandError, dvc
 from src.sweep.queue_sweep import LOCK, QueueSweep, wait_for_queueing
 
 # Where DVC copies the workspace to for each experiment, and keeps its queue: on a full disk it loses track.
@@ -61,22 +61,20 @@ def refuse_other_than_ascii() -> None:
 
     Into each it writes the path of its cache and the settings of this clone, in ASCII.
     """
-    from dvc.repo import Repo
-
-    with Repo() as repo:
-        cache = repo.cache.local_cache_dir
+    cache = dvc("cache", "dir").strip()
     if not cache.isascii():
         raise UserError(
             f"{cache}: DVC's queue does not work where the path of its cache is not ASCII; expected a clone "
             "in a folder with a path in ASCII; the queue is as it was"
         )
-    for file in (Path(".git/config"), Path(".dvc/config.local")):
+    for tool in ("git", "dvc"):
+        file = Path(".git/config" if tool == "git" else ".dvc/config.local")
         text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
         for line in map(str.strip, text.splitlines()):
             if not line.isascii() and not line.startswith(("#", ";")):
                 raise UserError(
                     f"{file}: DVC's queue does not work with {line!r}, which is not ASCII; expected it in "
-                    "your own settings (`git config --global`), or ASCII; the queue is as it was"
+                    f"your own settings (`{tool} config --global`), or ASCII; the queue is as it was"
                 )
 
 

@@ -98,7 +98,7 @@ def command(trial: Trial, searched: list[str], base: dict[str, Any]) -> list[str
 
 
 def _quoted(value: object) -> object:
-    """For DVC's `-S`, where an unquoted value has to be ASCII, and `2024` and `nan` would be numbers."""
+    """For DVC's `-S`, which takes an unquoted value for text only if it is ASCII and not `2024` or `tRuE`."""
     if isinstance(value, str) and not (value.isascii() and _is_read_as_text(value)):
         return json.dumps(value, ensure_ascii=False)
     return value
@@ -106,6 +106,6 @@ def _quoted(value: object) -> object:
 
 def _is_read_as_text(value: str) -> bool:
     try:
-        return parse_yaml(value) == value and value.lower() not in ("nan", "inf")
+        return parse_yaml(value) == value and value.lower() not in ("nan", "inf", "null", "true", "false")
     except ValueError:
         return False
