@@ -370,10 +370,10 @@ def test_what_dvc_cannot_copy_for_its_queue_is_refused_before_anything_is_queued
     )
 
 
-def test_invalid_settings_of_dvc_are_one_line(clone: Clone, command: Command) -> None:
+def test_invalid_settings_of_dvc_are_one_line(clone: Clone) -> None:
     settings = '[remote "team"]\n    user = me\n    url = /team\n'
     (clone.path / ".dvc/config.local").write_text(settings, encoding="utf-8")
-    refused = command(clone, "src.sweep", "lr=0.01", check=False)
+    refused = clone.run("python", "-m", "src.sweep", "lr=0.01", check=False)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert refused.stderr.startswith("error: dvc queue status: config file error: ")
 
