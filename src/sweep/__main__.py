@@ -67,8 +67,7 @@ def refuse_other_than_ascii() -> None:
             f"{cache}: DVC's queue does not work where the path of its cache is not ASCII; expected a clone "
             "in a folder with a path in ASCII; the queue is as it was"
         )
-    for tool in ("git", "dvc"):
-        file = Path(".git/config" if tool == "git" else ".dvc/config.local")
+    for tool, file in (("git", Path(".git/config")), ("dvc", Path(".dvc/config.local"))):
         text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
         for line in map(str.strip, text.splitlines()):
             if not line.isascii() and not line.startswith(("#", ";")):
