@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from src.runtime.devices import DEVICE_VARIABLE, THREADS_VARIABLE
+from src.runtime.digests import sha256
 from src.runtime.errors import UserError, reason
 from src.runtime.processor import PINNED
+
+# By the name of what they are of; SHA-256 unless said otherwise.
+Hashes = dict[str, str]
 
 
 def environment() -> dict[str, str]:
@@ -46,6 +51,11 @@ def outputs(folder: Path, *stages: str) -> list[str]:
         for kind in ("outs", "metrics", "plots")
         for out in pipeline[stage].get(kind, [])
     ]
+
+
+def hashes(folder: Path, names: Iterable[str]) -> Hashes:
+    """The SHA-256 of files in a clone."""
+    return {name: sha256(folder / name) for name in names}
 
 
 def clone(folder: Path) -> None:

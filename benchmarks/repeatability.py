@@ -28,7 +28,7 @@ import psutil
 from ruamel.yaml import YAML
 from torch import Tensor
 
-from benchmarks.clones import call, clone_without_results, outputs
+from benchmarks.clones import Hashes, call, clone_without_results, hashes, outputs
 from src.data.splits import Split, load_split
 from src.networks.model_file import load_model
 from src.params import RunParams, parse, read
@@ -40,9 +40,6 @@ from src.runtime.files import GrowingTable
 from src.runtime.processor import REFERENCE, cores, has_avx2
 from src.training.from_splits import train_on_splits
 from src.training.history import Epoch
-
-# By the name of what they are of; SHA-256 unless said otherwise.
-Hashes = dict[str, str]
 
 EMULATOR = "qemu-x86_64"
 # As `qemu-x86_64 -cpu help` names them: one that MKL knows as Intel's, and one that it knows as AMD's.
@@ -90,7 +87,7 @@ def reproduce(folder: Path, where: Callable[[], AbstractContextManager[None]] = 
     clone_without_results(folder)
     with where():
         call(folder, "dvc", "repro")
-    return {name: sha256(folder / name) for name in [*outputs(folder), "dvc.lock"]}
+    return hashes(folder, [*outputs(folder), "dvc.lock"])
 
 
 @contextmanager
@@ -133,7 +130,7 @@ def by_queue_worker(folder: Path) -> Hashes:
     seed = YAML(typ="safe").load(folder / "params.yaml")["seed"]
     call(folder, sys.executable, "-m", "src.sweep", "--workers", "1", f"seed={seed}")
     call(folder, "dvc", "exp", "apply", call(folder, "dvc", "exp", "list", "--name-only").strip())
-    return {name: sha256(folder / name) for name in [*outputs(folder), "dvc.lock"]}
+    return hashes(folder, [*outputs(folder), "dvc.lock"])
 
 
 def weights_sha256(weights: dict[str, Tensor]) -> str:
@@ -198,7 +195,7 @@ def run_short(folder: Path, *emulator: str) -> Hashes:
     for stage in SHORT_STAGES:
         # Without DVC, which would take minutes.
         call(folder, *emulator, sys.executable, "-m", f"stages.{stage}")
-    return {name: sha256(folder / name) for name in outputs(folder, *SHORT_STAGES)}
+    return hashes(folder, outputs(folder, *SHORT_STAGES))
 
 
 def why_not_emulated() -> str | None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from benchmarks.clones import call, clone, outputs, remove_results
-from benchmarks.repeatability import Hashes
+from benchmarks.clones import Hashes, call, clone, hashes, outputs, remove_results
 from src.command_line import command_parser
-from src.experiments.record import commit_of
-from src.runtime.digests import sha256
+from src.experiments.git import commit_of
 from src.runtime.errors import UserError, run
 
 
@@ -24,7 +22,7 @@ def results(revision: str, commit: str, folder: Path) -> Hashes:
     call(folder, "git", "checkout", "--quiet", "--detach", commit)
     remove_results(folder)
     call(folder, "dvc", "repro")
-    return {name: sha256(folder / name) for name in outputs(folder)}
+    return hashes(folder, outputs(folder))
 
 
 def main() -> None:

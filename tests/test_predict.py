@@ -24,7 +24,7 @@ from src.own_images.pictures import Prepared
 from src.params import Params
 from src.predict.__main__ import arguments, find_pictures, main, refuse_to_replace
 from src.predict.classifiers import TorchClassifier
-from src.predict.predictions import Prediction, as_csv, as_json, as_table, softmax
+from src.predict.predictions import Prediction, as_csv, as_json, as_table
 from src.predict.predictions import predict as predict_pictures
 from src.runtime.errors import UserError
 from src.runtime.paths import VAL_SPLIT
@@ -246,11 +246,6 @@ def test_before_training_every_answer_is_near_ten_percent(
     heading, line, *_ = predict(clone, "pictures", "--untrained").stdout.splitlines()
     assert heading.split()[-10:] == list("0123456789")
     assert line.count("%") == 11
-
-
-def test_probabilities_add_up_whatever_the_logits() -> None:
-    logits = np.array([[1e4, 0, -1e4], [0, 0, 0]], np.float32)
-    np.testing.assert_allclose(softmax(logits), [[1, 0, 0], [1 / 3] * 3])
 
 
 def test_pictures_in_colour_of_many_classes(

@@ -12,11 +12,10 @@ import psutil
 import pytest
 import torch
 
-from benchmarks.clones import call, environment, remove_results
+from benchmarks.clones import Hashes, call, environment, remove_results
 from benchmarks.repeatability import (
     EMULATED,
     EMULATOR,
-    Hashes,
     SkippedError,
     attempt,
     busy_cores,

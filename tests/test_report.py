@@ -32,7 +32,7 @@ from src.report.__main__ import main
 from src.report.charts import COLOURS, CURVES, SHAPES, curve, decades, differences, style
 from src.report.judgements import Judgement, judge, judgement
 from src.report.page import _graph, extreme, render
-from src.report.revisions import (
+from src.report.snapshots import (
     COLUMNS,
     CONFUSION,
     EXPORT,

@@ -16,7 +16,7 @@ from src.evaluation.seeds import (
     more_seeds,
     sequential_halving,
 )
-from src.evaluation.settings import interval_text, p_text, settings_table
+from src.evaluation.text import interval_text, p_text, settings_table
 
 
 def runs(*accuracies: float, first_seed: int = 0, loss: float = 0.1) -> dict[int, Run]:

@@ -139,8 +139,6 @@ def test_the_answers_are_those_of_the_command(served: Served, predict: Predict, 
         "status": "ok",
         "models": ["models/model.pt", "untrained"],
     }
-    described = json.loads(served.ask("GET", "/openapi.json")[1])["paths"]
-    assert set(described) == {"/predict", "/healthz"}
 
 
 @pytest.mark.parametrize(
@@ -236,7 +234,7 @@ def test_the_page_may_load_nothing_from_elsewhere(served: Served, path: str) -> 
     assert policy.pop("default-src") == "'none'"
     assert {"base-uri", "form-action", "frame-ancestors"} <= policy.keys()
     assert set(" ".join(policy.values()).split()) <= {"'self'", "'none'", "data:", "blob:"}
-    assert path == "/openapi.json" or b"http" not in content
+    assert b"http" not in content
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,15 @@ from ruamel.yaml import YAML
 
 from src.evaluation.ranking import Run
 from src.evaluation.seeds import MoreSeeds
-from src.experiments.record import head
+from src.experiments.git import head
 from src.params import Params, parse, read
 from src.runtime.errors import UserError
 from src.sweep import queue_sweep
 from src.sweep.__main__ import main, parse_arguments, run_by_halving
 from src.sweep.baseline import Baseline, uncommitted_code
-from src.sweep.experiments import ATTEMPTS, Sweep
 from src.sweep.grid import Combination, as_ranges, parse_grid, without_repetitions
 from src.sweep.queue_sweep import LOCK, QueueSweep
+from src.sweep.sweep import ATTEMPTS, Sweep
 from src.sweep.table import advice, conclusion, conclusions
 from src.sweep.workers import queue_workers
 from tests import committed

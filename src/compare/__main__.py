@@ -35,7 +35,7 @@ from src.compare.provenance import (
 from src.compare.revisions import WORKSPACE, nothing_differs, resolve
 from src.compare.values import discordant_text, mean_text
 from src.evaluation.paired import Comparison, verdict
-from src.evaluation.settings import interval_text
+from src.evaluation.text import interval_text
 from src.runtime.errors import UserError, reason, run
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ class Revision:
     def read(self, path: str) -> bytes | None:
         """A file's content, None where there is none."""
         if self.commit is not None:
-            return git("show", f"{self.commit}:./{path}")
+            return read_git("show", f"{self.commit}:./{path}")
         try:
             return Path(path).read_bytes()
         except FileNotFoundError:
@@ -63,7 +63,7 @@ class Revision:
 
         Without those of versions that are deprecated, and of stages that have been withdrawn or moved on.
         """
-        listed = git("tag", "--points-at", self.commit) if self.commit else None
+        listed = read_git("tag", "--points-at", self.commit) if self.commit else None
         tags = [tag for tag in (listed or b"").decode().split() if "@" in tag or "#" in tag]
         if not tags:
             return []
@@ -84,7 +84,7 @@ class Revision:
         if self.commit is None:
             paths = [path.as_posix() for path in Path(folder).glob(f"*{suffix}")]
         else:
-            listed = git("ls-tree", "-z", "--name-only", self.commit, f"{folder}/") or b""
+            listed = read_git("ls-tree", "-z", "--name-only", self.commit, f"{folder}/") or b""
             paths = [path for path in os.fsdecode(listed).split("\0") if path.endswith(suffix)]
         return sorted(path for path in paths if not Path(path).name.startswith("."))
 
@@ -97,10 +97,10 @@ class Revision:
             return {each.as_posix(): each.read_bytes() for each in files}
         # git knows no path outside, and refuses all of them for it.
         paths = [path for path in paths if not path.startswith(("/", ".."))]
-        listed = git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", *paths) if paths else None
+        listed = read_git("ls-tree", "-r", "-z", "--name-only", self.commit, "--", *paths) if paths else None
         names = os.fsdecode(listed or b"").split("\0")[:-1]
         # One process for all files, which has the line endings that a checkout would have.
-        archive = git("archive", "--format=tar", self.commit, "--", *names) if names else None
+        archive = read_git("archive", "--format=tar", self.commit, "--", *names) if names else None
         if archive is None:
             return {}
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
@@ -108,7 +108,7 @@ class Revision:
             return {name: content.read() for name, content in members.items() if content is not None}
 
 
-def git(*arguments: str) -> bytes | None:
+def read_git(*arguments: str) -> bytes | None:
     """What a git command prints that only reads; None where it fails."""
     # Without the option `git status` would write to the index.
     result = subprocess.run(("git", "--no-optional-locks", *arguments), capture_output=True)
@@ -136,7 +136,7 @@ def resolve(repo: Repo, name: str) -> Revision:
                 "hash (`dvc exp list -A`) or REMOTE/BRANCH"
             ) from None
     # Trees and files have names, too.
-    commit = git("rev-parse", "--verify", "--quiet", f"{found}^{{commit}}") if found else None
+    commit = read_git("rev-parse", "--verify", "--quiet", f"{found}^{{commit}}") if found else None
     if commit is None:
         raise UserError(
             f"{name!r} is invalid ({why}); "

@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 
 from src.evaluation.paired import Comparison
 from src.evaluation.seeds import Setting
-from src.evaluation.settings import interval_text, p_text
+from src.evaluation.text import interval_text, p_text
 
 MAX_LENGTH = 60
 

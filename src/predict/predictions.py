@@ -6,13 +6,14 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from src.own_images.pictures import Prepared, read_picture
 from src.predict.classifiers import Classifier
@@ -51,12 +52,6 @@ class Prediction:
     problem: str = ""
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities, float64 [N, C], of logits [N, C]."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True).astype(np.float64))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
 def predict(pictures: Iterable[tuple[str, Path | bytes]], classifier: Classifier) -> Iterator[Prediction]:
     """Ask a model what is in pictures, in order, some hundred at a time.
 
@@ -67,7 +62,7 @@ def predict(pictures: Iterable[tuple[str, Path | bytes]], classifier: Classifier
     remaining = iter(pictures)
     while read := [_read(name, source, classifier) for name, source in itertools.islice(remaining, BATCH)]:
         images = [prediction.prepared.image for prediction in read if prediction.prepared]
-        answers = iter(softmax(classifier.logits(np.stack(images))) if images else ())
+        answers = iter(_probabilities(images, classifier) if images else ())
         for prediction in read:
             if prediction.prepared is None:
                 yield prediction
@@ -75,6 +70,11 @@ def predict(pictures: Iterable[tuple[str, Path | bytes]], classifier: Classifier
                 yield _second_look(replace(prediction, probabilities=next(answers)), classifier)
             else:
                 yield replace(prediction, probabilities=next(answers))
+
+
+def _probabilities(images: Sequence[np.ndarray], classifier: Classifier) -> np.ndarray:
+    """A row for each of the prepared images, float64 [N, C]."""
+    return softmax(classifier.logits(np.stack(images)).astype(np.float64), axis=1)
 
 
 def _read(name: str, source: Path | bytes, classifier: Classifier) -> Prediction:
@@ -103,7 +103,7 @@ def _second_look(prediction: Prediction, classifier: Classifier) -> Prediction:
     assert prediction.probabilities is not None
     if prediction.probabilities.max() < CERTAIN:
         images = (prediction.prepared.image, *prediction.prepared.turned)
-        answers = softmax(classifier.logits(np.stack(images)))
+        answers = _probabilities(images, classifier)
         surest = int(answers.max(axis=1).argmax())
         prepared = replace(prediction.prepared, image=images[surest])
         prediction = replace(prediction, prepared=prepared, probabilities=answers[surest])

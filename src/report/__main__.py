@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from src.command_line import command_parser
 from src.compare.groups import Group, find_group, is_pattern
-from src.compare.revisions import WORKSPACE, git, resolve
+from src.compare.revisions import WORKSPACE, read_git, resolve
 from src.report.page import render
-from src.report.revisions import Snapshot, load, load_group
+from src.report.snapshots import Snapshot, load, load_group
 from src.runtime.errors import UserError, reason, run
 from src.runtime.files import write_text
 
@@ -28,8 +28,8 @@ PACKAGES = ("dvc", "vl-convert-python")
 
 def written_with() -> dict[str, str]:
     """What wrote the report: no path, no host, no user. What trained a revision is in the revision."""
-    commit = (git("rev-parse", "HEAD") or b"unknown").decode().strip()
-    changed = git("status", "--porcelain", "--untracked-files=no")
+    commit = (read_git("rev-parse", "HEAD") or b"unknown").decode().strip()
+    changed = read_git("status", "--porcelain", "--untracked-files=no")
     return {
         "git commit": f"{commit}{', with uncommitted changes' if changed else ''}",
         "Python": platform.python_version(),

@@ -10,8 +10,8 @@ from src.compare.revisions import nothing_differs
 from src.compare.values import discordant_text, percentage_points
 from src.evaluation.paired import Comparison, verdict
 from src.evaluation.seeds import Setting
-from src.evaluation.settings import p_text
-from src.report.revisions import Snapshot
+from src.evaluation.text import p_text
+from src.report.snapshots import Snapshot
 from src.runtime.errors import UserError
 
 

@@ -18,7 +18,7 @@ from src.compare.values import cell_text, signed
 from src.evaluation.ranking import rank
 from src.report.charts import CURVES, Curve, curve, differences, style
 from src.report.judgements import Judgement, judge
-from src.report.revisions import ABSENT, HISTORY, Snapshot, Stage
+from src.report.snapshots import ABSENT, HISTORY, Snapshot, Stage
 from src.report.tables import matrix, metrics, parameters, training
 from src.runtime.paths import TRAIN_METRICS
 

@@ -15,7 +15,7 @@ from src.compare.provenance import (
 )
 from src.compare.values import cell_text, change_text
 from src.evaluation.mistakes import most_frequent_mistakes
-from src.report.revisions import ABSENT, CONFUSION, Snapshot
+from src.report.snapshots import ABSENT, CONFUSION, Snapshot
 from src.runtime.paths import PARAMS_FILE, TEST_METRICS
 
 # With more classes than these there is no matrix, but a table of so many of the most frequent mistakes.

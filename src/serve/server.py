@@ -29,8 +29,8 @@ from src.serve.guards import HEADERS, MAX_BODY, RefusedError, read_body, refuse_
 from src.serve.models import ServedModel, data_url, described
 
 FOLDER = Path(__file__).parent
-PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/openapi.json": "openapi.json"}
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json"}
+PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js"}
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 # Of one request, and of those that are answered together.
 MAX_PICTURES, BATCH = 256, 64
 

@@ -24,7 +24,6 @@ from src.params import Params, read
 from src.runtime.errors import UserError, run
 from src.runtime.processor import cores
 from src.sweep.baseline import Baseline, refuse_half_queued
-from src.sweep.experiments import Sweep
 from src.sweep.grid import (
     IMAGE_KEYS,
     SEED,
@@ -35,6 +34,7 @@ from src.sweep.grid import (
 )
 from src.sweep.queue import CommandError, dvc
 from src.sweep.queue_sweep import LOCK, QueueSweep, wait_for_queueing
+from src.sweep.sweep import Sweep
 
 # Where DVC copies the workspace to for each experiment, and keeps its queue: on a full disk it loses track.
 WORKSPACES = Path(".dvc/tmp/exps")

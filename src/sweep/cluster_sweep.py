@@ -15,15 +15,16 @@ from dvc.utils.hydra import apply_overrides
 from ray.exceptions import RayError, RayTaskError
 
 from src.cluster.connection import cause_of, refuse_other_nodes
+from src.experiments.git import refuse_unknown_author, workspace_tree
 from src.experiments.lock import output_digests
-from src.experiments.record import changed_tree, record_experiment, refuse_unknown_author, workspace_tree
+from src.experiments.record import changed_tree, record_experiment
 from src.params import PrepareParams
 from src.runtime.errors import UserError, reason
 from src.runtime.paths import LOCK_FILE, OWN_DATA, PARAMS_FILE, TRAIN_METRICS
 from src.sweep.baseline import Baseline, outputs
-from src.sweep.experiments import ATTEMPTS, Sweep, end_of
 from src.sweep.pipeline_copy import Results, Shipment, pack, run_pipeline, store, with_prepared
 from src.sweep.queue import dvc
+from src.sweep.sweep import ATTEMPTS, Sweep, end_of
 
 # An experiment whose machine or process is lost runs again elsewhere, so many times.
 RETRIES = 3

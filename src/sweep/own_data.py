@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from src.experiments.record import git
+from src.experiments.git import git
 from src.runtime.errors import UserError, reason
 from src.runtime.paths import OWN_DATA
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from src.runtime.errors import UserError, reason
 from src.runtime.workspace import running_stages
-from src.sweep.experiments import end_of
+from src.sweep.sweep import end_of
 
 # What `dvc` answers after Ctrl-C.
 INTERRUPTED = 252

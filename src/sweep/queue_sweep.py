@@ -12,9 +12,9 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from src.runtime.paths import OWN_DATA
 from src.sweep import queue
 from src.sweep.baseline import Baseline, noted_as_queueing
-from src.sweep.experiments import ATTEMPTS, Sweep
 from src.sweep.own_data import untracked_datasets
 from src.sweep.queue import Task, dvc, signals_afterwards, wait_for_stages
+from src.sweep.sweep import ATTEMPTS, Sweep
 from src.sweep.workers import queue_workers
 
 # A finished experiment is seen in the names of git's references. To know the rest, DVC reads its whole queue,

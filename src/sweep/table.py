@@ -13,7 +13,7 @@ import pandas as pd
 
 from src.evaluation.ranking import Run, rank
 from src.evaluation.seeds import MoreSeeds, compare_settings, more_seeds
-from src.evaluation.settings import settings_table
+from src.evaluation.text import settings_table
 from src.sweep.grid import SEED, Combination, as_ranges, by_images
 
 

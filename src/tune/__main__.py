@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from src.command_line import command_parser
 from src.data.splits import Split, load_split
-from src.evaluation.settings import settings_table
+from src.evaluation.text import settings_table
 from src.figures.style import save
 from src.params import MAX_SEED, RunParams, read
 from src.runtime.devices import select_device
@@ -151,7 +151,7 @@ def main() -> None:
     if options.confirm:
         refuse_searched_seed(space)
     if options.record:
-        from src.experiments.record import refuse_subfolder, refuse_unknown_author
+        from src.experiments.git import refuse_subfolder, refuse_unknown_author
         from src.tune.recording import lock_of_prepare, refuse_uncommitted_code
 
         refuse_subfolder()

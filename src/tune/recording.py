@@ -8,7 +8,8 @@ from pathlib import Path
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from src.experiments.record import changed_tree, git, head, record_experiment
+from src.experiments.git import git, head
+from src.experiments.record import changed_tree, record_experiment
 from src.params import RunParams, read
 from src.runtime.errors import UserError
 from src.runtime.files import json_text

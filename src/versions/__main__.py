@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from src.command_line import command_parser
-from src.experiments.record import refuse_subfolder
+from src.experiments.git import refuse_subfolder
 from src.runtime.errors import UserError, run
 from src.runtime.paths import MODEL
 

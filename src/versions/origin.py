@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.experiments.record import git
+from src.experiments.git import git
 from src.runtime.errors import UserError, reason
 from src.runtime.paths import LOCK_FILE, PARAMS_FILE, TEST_METRICS, TRAIN_METRICS
 

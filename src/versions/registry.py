@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from src.experiments.git import commit_of, git
 from src.experiments.lock import output_digests
-from src.experiments.record import commit_of, git
 from src.runtime.errors import UserError, reason
 from src.runtime.paths import LOCK_FILE, MODEL, ONNX, PIPELINE_FILE
 from src.runtime.yaml_text import parse_yaml

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from src.evaluation.settings import interval_text
+from src.evaluation.text import interval_text
 from src.runtime.errors import UserError, run
 from src.runtime.files import read_json, rounded, with_text, write_text
 from studies.benchmark.recipes import FOLDER, RECIPES, read_recipes

@@ -7,7 +7,8 @@ with a seed that the study has run, it is that run, to the last digit.
 import os
 
 from src.command_line import command_parser
-from src.experiments.record import commit_of, experiment_reference, git
+from src.experiments.git import commit_of, git
+from src.experiments.record import experiment_reference
 from src.params import Params, read
 from src.runtime.errors import UserError, run
 from studies.benchmark.page import expected

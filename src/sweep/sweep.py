@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from src.evaluation.ranking import Run
-from src.experiments.record import experiment_reference, git
+from src.experiments.git import git
+from src.experiments.record import experiment_reference
 from src.runtime.paths import TRAIN_METRICS
 from src.sweep.baseline import Baseline
 from src.sweep.grid import Combination

@@ -19,7 +19,7 @@ import pandas as pd
 
 from src.compare.groups import Group, group_provenance, read_runs
 from src.compare.provenance import Provenance, model_md5
-from src.compare.revisions import WORKSPACE, Revision, git, parse_parameters, read_training
+from src.compare.revisions import WORKSPACE, Revision, parse_parameters, read_git, read_training
 from src.compare.values import flat, is_number
 from src.evaluation.ranking import DECIMALS
 from src.runtime import paths
@@ -152,7 +152,7 @@ def _commit(revision: Revision) -> tuple[str, str]:
     """Date and subject of a commit; empty for the workspace."""
     if revision.commit is None:
         return "", ""
-    described = git("show", "--no-patch", "--format=%cs%x00%s", revision.commit) or b"\0"
+    described = read_git("show", "--no-patch", "--format=%cs%x00%s", revision.commit) or b"\0"
     date, subject = described.decode(errors="replace").strip().split("\0", 1)
     return date, subject
 
