@@ -31,6 +31,7 @@ from tests.experiments import Experiment, add_experiment, add_experiments
 from tests.rendered import rendered
 from tests.test_paired import comparison, predictions
 
+UNCHANGED = "the workspace has the same parameters, code and predictions as HEAD: nothing differs"
 SAME = Provenance({"torch": "2"}, {"src/a.py": "1"}, images={"data/prepared/train.npz": "1"})
 
 
@@ -162,8 +163,12 @@ def compared(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 
 def test_what_is_the_same_is_said(clone: Clone, compared: Compare) -> None:
-    assert compared(clone)[-1] == "the workspace is HEAD: nothing differs"
+    assert compared(clone)[-1] == UNCHANGED
     assert compared(clone, "HEAD", "main")[-1] == "main is HEAD: nothing differs"
+    clone.git("commit", "--quiet", "--allow-empty", "--message=The same results")
+    assert compared(clone, "HEAD~", "main")[-1] == (
+        "main has the same parameters, code and predictions as HEAD~: nothing differs"
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,7 +184,7 @@ def test_code_that_was_edited_after_the_training_is_said(
 ) -> None:
     (clone.path / "src/networks/__pycache__").mkdir(exist_ok=True)
     (clone.path / "src/networks/__pycache__/lenet5.pyc").touch()
-    assert compared(clone)[-1] == "the workspace is HEAD: nothing differs"
+    assert compared(clone)[-1] == UNCHANGED
     with (clone.path / edited).open("a") as file:
         file.write("# another\n")
     said = f"code of {{}} that is not what trained it: {path}"
@@ -193,7 +198,7 @@ def test_code_that_was_edited_after_the_training_is_said(
     )
     clone.git("rm", "--quiet", edited)
     assert compared(clone, "HEAD~", "workspace")[-1:] == (
-        ["the workspace is HEAD~: nothing differs"] if edited.endswith("new.py") else [said.format("B")]
+        [UNCHANGED.replace("HEAD", "HEAD~")] if edited.endswith("new.py") else [said.format("B")]
     )
 
 
@@ -283,7 +288,7 @@ def test_results_of_other_parameters_or_of_another_model_are_not_compared(
     clone: Clone, compared: Compare, command: Command
 ) -> None:
     clone.set_params(lr=5e-3)
-    assert compared(clone)[-1] == "the workspace is HEAD: nothing differs", "the same number"
+    assert compared(clone)[-1] == UNCHANGED, "the same number"
     clone.set_params(folds=3)
     assert "  folds: 5 → 3" in compared(clone), "which the pipeline does not read"
     clone.set_params(test_fraction=0.3)

@@ -534,7 +534,10 @@ def test_the_verdict_and_its_numbers(
 def test_what_is_the_same_is_said_to_be() -> None:
     identical = comparison(0, 0, 10)
     same = judgement(facts(identical, b="workspace", same=True))
-    assert same.verdict == "the workspace is a: nothing differs"
+    assert same.verdict == (
+        "the workspace has the same parameters, code and predictions as a: nothing differs"
+    )
+    assert judgement(facts(identical, same=True, one_commit=True)).verdict == "b is a: nothing differs"
     assert judgement(facts(identical)).verdict == (
         "no significant difference: both predict the same class for every image"
     )

@@ -134,7 +134,7 @@ def compare_revisions(facts: Facts[Comparison | str]) -> tuple[list[str], dict[s
         if tags:
             lines.append(f"{side} is registered: {', '.join(tags)}")
     if facts.same:
-        lines.append(nothing_differs(facts.a, facts.b))
+        lines.append(nothing_differs(facts.a, facts.b, one_commit=facts.one_commit))
     else:
         lines += [*result_lines(result), *parameter_lines(facts.parameters)]
         lines += training_lines(facts)

@@ -45,6 +45,7 @@ class Facts(Generic[Result]):
         parameters: those that differ, with both values.
         trained: what trained both.
         same: whether nothing on record differs.
+        one_commit: whether both are names of one commit.
         registered: the tags that make each a version of the model; see `Revision.versions`.
     """
 
@@ -55,6 +56,7 @@ class Facts(Generic[Result]):
     parameters: Mapping[str, tuple[Any, Any]]
     trained: tuple[Provenance, Provenance]
     same: bool = False
+    one_commit: bool = False
     registered: tuple[Sequence[str], Sequence[str]] = ((), ())
 
     @property
@@ -80,7 +82,8 @@ def revision_facts(a: Revision, b: Revision, split: str) -> Facts[Comparison | s
     except UserError as error:
         result = str(error)
     registered = a.versions(), b.versions()
-    return Facts(a.name, b.name, split, result, parameters, trained, same, registered)
+    one_commit = a.commit == b.commit
+    return Facts(a.name, b.name, split, result, parameters, trained, same, one_commit, registered)
 
 
 def group_facts(a: Group, b: Group, split: str) -> Facts[GroupComparison]:

@@ -253,6 +253,7 @@ def is_same(
     return not differs and tables[0][common].equals(tables[1][common])
 
 
-def nothing_differs(a: str, b: str) -> str:
-    """What to say of two revisions that are the same."""
-    return f"{f'the {WORKSPACE}' if b == WORKSPACE else b} is {a}: nothing differs"
+def nothing_differs(a: str, b: str, *, one_commit: bool) -> str:
+    """What to say of two revisions of which nothing on record differs, be they one commit or not."""
+    same = "is" if one_commit else "has the same parameters, code and predictions as"
+    return f"{f'the {WORKSPACE}' if b == WORKSPACE else b} {same} {a}: nothing differs"

@@ -65,7 +65,9 @@ def judgement(facts: Facts[Comparison | str] | Facts[GroupComparison]) -> Judgem
         )
     else:
         numbers, paired = result, "paired"
-        said = nothing_differs(facts.a, facts.b) if facts.same else verdict(result)
+        said = (
+            nothing_differs(facts.a, facts.b, one_commit=facts.one_commit) if facts.same else verdict(result)
+        )
         test = discordant_text(result, facts.a, facts.b)
         accuracies = (
             f"{result.accuracy_a:.2%} and {result.accuracy_b:.2%} of {result.images:,} validation images"
