@@ -187,6 +187,23 @@ def test_no_more_files_than_it_says_are_taken(served: Served) -> None:
     assert (status, json.loads(answer)["error"][:34]) == (400, "not a form of files: Too many file")
 
 
+@pytest.mark.parametrize("left", [0, 200, -5])
+def test_a_form_that_is_cut_off_is_not_answered_in_part(served: Served, left: int) -> None:
+    body, kind = form({"a.png": b"x", "b.png": b"x"})
+    status, answer, _ = served.ask("POST", "/predict", body[:left], **{"Content-Type": kind})
+    assert (status, json.loads(answer)["error"]) == (400, "not a whole form; expected its closing boundary")
+
+
+def test_a_damaged_form_writes_nothing_on_the_servers_terminal(reproduced: Clone) -> None:
+    body, kind = form({"a.png": b"x"})
+    with serving(reproduced) as server:
+        status, answer, _ = server.ask("POST", "/predict", b"preamble" + body, **{"Content-Type": kind})
+        assert (status, json.loads(answer)["error"]) == (400, "not a form of files: Invalid multipart data.")
+        server.process.kill()
+        assert server.process.stderr is not None
+        assert server.process.stderr.read() == ""
+
+
 @pytest.mark.parametrize("port", ["0", "65536"])
 def test_a_port_that_is_none_is_refused(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["serve", "--port", port])

@@ -6,6 +6,7 @@ Starlette does the routing, uvicorn HTTP.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,6 +36,8 @@ TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 MAX_PICTURES, BATCH = 256, 64
 
 MultiPartParser.spool_max_size = MAX_BODY  # in memory: nothing is written to disk
+# Of a damaged form, it would write where: whoever sent it is answered.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -126,11 +129,24 @@ def _static(name: str) -> Endpoint:
     return answer
 
 
+class _Form(MultiPartParser):
+    """Notes whether the closing boundary was found: without it, the parser leaves out the last file.
+
+    Attributes:
+        complete: whether it was.
+    """
+
+    complete = False
+
+    def on_end(self) -> None:
+        self.complete = True
+
+
 async def _pictures(request: Request) -> Pictures:
     """The pictures of a request: its body, or the files of a form.
 
     Raises:
-        RefusedError: there is none, or there are too many, or it is no form.
+        RefusedError: there is none, or there are too many, or it is no form, or not a whole one.
     """
     body = await read_body(request)
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
@@ -142,10 +158,13 @@ async def _pictures(request: Request) -> Pictures:
         yield body
 
     try:
-        form = await MultiPartParser(request.headers, whole(), max_files=MAX_PICTURES).parse()
+        parser = _Form(request.headers, whole(), max_files=MAX_PICTURES)
+        form = await parser.parse()
     except (MultiPartException, KeyError, ValueError) as error:
         why = getattr(error, "message", "") or "damaged"
         raise RefusedError(400, f"not a form of files: {why}") from None
+    if not parser.complete:
+        raise RefusedError(400, "not a whole form; expected its closing boundary")
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise RefusedError(400, "no file in the form; expected pictures")
