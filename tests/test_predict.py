@@ -23,7 +23,7 @@ from src.networks.network import Network
 from src.own_images.pictures import Prepared
 from src.params import Params
 from src.predict.__main__ import arguments, find_pictures, main, refuse_to_replace
-from src.predict.classifiers import TorchClassifier
+from src.predict.classifiers import TorchClassifier, is_onnx, open_classifier
 from src.predict.predictions import Prediction, as_csv, as_json, as_table
 from src.predict.predictions import predict as predict_pictures
 from src.runtime.errors import UserError
@@ -122,15 +122,32 @@ def test_a_large_picture_is_not_kept_whole(clone: Clone, monkeypatch: pytest.Mon
     assert found.probabilities is not None
 
 
-def test_an_empty_folder_and_no_model(clone: Clone, pictures: Path, predict: Predict) -> None:
+def test_an_empty_folder(clone: Clone, pictures: Path, predict: Predict) -> None:
     (clone.path / "empty").mkdir()
     refused = predict(clone, "empty", check=False)
     assert refused.returncode == 1
     assert output(refused) == (
         "error: empty: no pictures in it; expected .png, .jpg, .jpeg, .bmp, .gif, .webp, .tif, .tiff\n"
     )
-    refused = predict(clone, "pictures", "--model", "none.pt", check=False)
-    assert output(refused) == "error: none.pt: no such file; `dvc repro train` writes it\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("models/model.pt", "no such file; `dvc repro train` writes it"),
+        ("models/model.onnx", "no such file; `make export` writes it"),
+        ("HEAD", "no such file; expected a .pt or .onnx file"),
+        ("models/model.PT", "no such file; expected a .pt or .onnx file"),
+    ],
+)
+def test_a_missing_model_names_a_command_where_one_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for untrained in (False, *[True] * (not is_onnx(Path(model)))):
+        with pytest.raises(UserError) as raised:
+            open_classifier(Path(model), untrained=untrained)
+        assert str(raised.value) == f"{model}: {said}"
 
 
 def test_a_split_has_the_numbers_of_evaluate(clone: Clone, predict: Predict) -> None:

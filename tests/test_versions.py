@@ -159,9 +159,9 @@ def test_a_version_is_registered_fetched_and_found(shared: Clone, tmp_path: Path
     assert refusal(shared, "find", str(elsewhere.path / "other.pt")).endswith(
         "is in no commit and no experiment of this repository"
     )
-    (elsewhere.path / "other.onnx").write_bytes(b"It was a dark and stormy night")
-    assert "other.onnx: not a model written by this project" in refusal(
-        shared, "find", str(elsewhere.path / "other.onnx")
+    (elsewhere.path / "other.ONNX").write_bytes(b"It was a dark and stormy night")
+    assert "other.ONNX: not a model written by this project" in refusal(
+        shared, "find", str(elsewhere.path / "other.ONNX")
     )
     compared = shared.run("python", "-m", "src.compare", "HEAD~1", "lenet5@v1.0.0").stdout
     assert "B is registered: lenet5#prod#1, lenet5@v1.0.0" in compared.splitlines()

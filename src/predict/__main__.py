@@ -17,7 +17,7 @@ from pathlib import Path
 
 from src.command_line import command_parser
 from src.own_images.pictures import SUFFIXES
-from src.predict.classifiers import Classifier, TorchClassifier, open_classifier
+from src.predict.classifiers import Classifier, is_onnx, open_classifier
 from src.predict.predictions import BATCH, Prediction, as_csv, as_json, as_table, choices, predict
 from src.runtime.errors import UserError, printable, run
 from src.runtime.files import json_text
@@ -149,18 +149,14 @@ def arguments() -> argparse.Namespace:
         parser.error("--split has neither --json, --csv nor --plot: it prints JSON")
     if options.plot and options.plot.suffix.lower() != ".png":
         parser.error(f"--plot: {shown(options.plot)} is invalid; expected a name that ends in .png")
-    if options.untrained and options.model.suffix == ".onnx":
+    if options.untrained and is_onnx(options.model):
         parser.error("--untrained needs a .pt model: an exported one has its trained weights alone")
     return options
 
 
 def main() -> None:
     options = arguments()
-    classifier = (
-        TorchClassifier(options.model, untrained=True)
-        if options.untrained
-        else open_classifier(options.model)
-    )
+    classifier = open_classifier(options.model, untrained=options.untrained)
     if options.split:
         evaluate_split(options.split, classifier, options.model)
         return

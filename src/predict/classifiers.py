@@ -12,6 +12,7 @@ import numpy as np
 
 from src.data.splits import ImageFormat
 from src.runtime.errors import UserError, reason
+from src.runtime.paths import MODEL, ONNX
 
 # Images in one pass of ONNX Runtime: the activations of a whole split would take gigabytes.
 BATCH = 1000
@@ -113,6 +114,22 @@ class OnnxClassifier:
         return np.concatenate([self._session.run(["logits"], {"images": each})[0] for each in batches])
 
 
-def open_classifier(path: Path) -> Classifier:
-    """The model in a file, by its suffix: `.onnx`, or else PyTorch's."""
-    return OnnxClassifier(path) if path.suffix == ".onnx" else TorchClassifier(path)
+def is_onnx(path: Path) -> bool:
+    """Whether a file is an exported model, by its name."""
+    return path.suffix.lower() == ".onnx"
+
+
+def open_classifier(path: Path, *, untrained: bool = False) -> Classifier:
+    """The model in a file, by its suffix: `.onnx`, or else PyTorch's.
+
+    Args:
+        path: of the file.
+        untrained: see `TorchClassifier`; not for an exported model.
+
+    Raises:
+        UserError: the file is missing, damaged, or is not a model of this project.
+    """
+    # Where one of the pipeline's own files is missing, the classifier names the command that writes it.
+    if path not in (MODEL, ONNX) and not path.exists():
+        raise UserError(f"{path}: no such file; expected a .pt or .onnx file")
+    return OnnxClassifier(path) if is_onnx(path) else TorchClassifier(path, untrained=untrained)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from src.predict.classifiers import Classifier, OnnxClassifier, TorchClassifier
+from src.predict.classifiers import Classifier, TorchClassifier, is_onnx, open_classifier
 from src.predict.predictions import Prediction, polarity
 from src.runtime.errors import UserError, reason
 from src.runtime.paths import MODEL
@@ -50,10 +50,8 @@ def _open(name: str) -> Classifier:
     path = Path(name)
     if name == UNTRAINED:
         return TorchClassifier(MODEL, untrained=True)
-    if path.suffix == ".onnx":
-        return OnnxClassifier(path)
-    if path.suffix == ".pt" or path.is_file():
-        return TorchClassifier(path)
+    if path.suffix == ".pt" or is_onnx(path) or path.is_file():
+        return open_classifier(path)
     return _of_revision(name)
 
 

@@ -94,7 +94,7 @@ def onnx_source_md5(content: bytes, path: Path) -> str:
 def _model_md5(path: Path) -> str:
     """Of the `model.pt` that a file is, or was made of."""
     content = path.read_bytes()
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         return onnx_source_md5(content, path)
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
