@@ -66,6 +66,7 @@ def test_a_network_is_added_as_the_page_shows_and_works_in_every_command(
     assert "| `width` | an integer ≥ 1 and ≤ 512 |" in clone.read("docs/parameters.md")
     # Those that know the networks and the parameters by their names.
     tests = [f"tests/test_{name}.py" for name in ("networks", "build", "unread", "params", "vectorized")]
+    tests.append("tests/test_stages.py::test_the_committed_lock_matches_code_params_and_results")
     clone.run("python", "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *tests)
 
     # Its code and its parameter are dependencies.

@@ -28,7 +28,7 @@ HISTORY = {Path("CHANGELOG.md"), Path("LOG.md")}
 # Commands that cannot run here follow a comment with the reason.
 SKIPPED = "<!-- not tested here: "
 # What readers of docs/data-and-networks.md are shown how to write.
-TO_BE_WRITTEN = {"src/data/shapes.py", "src/networks/separable.py"}
+TO_BE_WRITTEN = {"src/data/drawings.py", "src/networks/separable.py"}
 # Quoted lines that shorter trainings, as here, need not print.
 OF_THE_RESULT = ("no significant difference", "metrics/train.json  best_epoch")
 OLD_FILES = ("-o", ".venv/installed", "-o", ".venv/tune", "-o", ".venv/trackers", "-o", ".venv/serve")
@@ -123,17 +123,17 @@ def test_a_page_without_its_markers_is_refused(page: str) -> None:
 
 def test_the_modules_that_readers_are_shown_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = read("docs/data-and-networks.md")
-    shapes, separable = re.findall(r"^```python\n(.*?)^```$", text, flags=re.M | re.S)
+    drawings, separable = re.findall(r"^```python\n(.*?)^```$", text, flags=re.M | re.S)
     images = np.arange(6 * 28 * 28, dtype=np.uint8).reshape(6, 28, 28)
     arrays = {f"{part}_images": images for part in ("train", "test")}
     arrays |= {f"{part}_labels": np.arange(6, dtype=np.uint8) % 3 for part in ("train", "test")}
-    archive = tmp_path / "Shapes" / "shapes.npz"
+    archive = tmp_path / "Drawings" / "drawings.npz"
     archive.parent.mkdir()
     np.savez(archive, **arrays)
     monkeypatch.setenv("LENET_DATA_ROOT", str(tmp_path))
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
     written: dict[str, Any] = {}
-    exec(re.sub('md5="[0-9a-f]{32}"', f'md5="{md5}"', shapes), written)
+    exec(re.sub('md5="[0-9a-f]{32}"', f'md5="{md5}"', drawings), written)
     assert isinstance(written["DATASET"], Dataset)
     assert np.array_equal(written["DATASET"].load().test.images, images)
 
