@@ -384,6 +384,10 @@ def test_experiments_are_compared_by_their_seeds(groups: Clone, compared: Compar
     found = compared.json(groups, "slow*", "fast*")
     assert found["b"]["experiments"] == {str(seed): f"fast-{seed}" for seed in FAST}
     assert (found["split"], found["seeds"], found["verdict"]) == ("validation", [0, 1, 2], lines[4])
+    assert (found["a"]["mean"], found["b"]["mean"], found["difference"]) == pytest.approx((0.91, 0.96, 0.05))
+    assert (found["a"]["deviation"], found["b"]["deviation"]) == pytest.approx((0.01, 0.01))
+    assert found["interval"] == pytest.approx([0.02516, 0.07484], abs=1e-5)
+    assert found["p_value"] == pytest.approx(0.01307, abs=1e-5)
     assert found["parameters"] == {"lr": [0.0001, 0.005]}
     assert compared(groups, "slow*", "fast*", "--test")[0] == LAST_LOOK
     tested = compared.json(groups, "slow*", "fast*", "--test")
@@ -439,6 +443,10 @@ def test_groups_with_other_images_of_ones_own_are_refused(groups: Clone, compare
         "different validation images: test_fraction is 0.1 in shells-0.1*, 0.2 in shells-0.2*"
     )
     compared(groups, "Digits-0.1*", "Digits-0.2*")  # which comes with a test split
+    add_experiment(groups, "MNIST-0", {"dataset": "MNIST", "seed": 0})
+    assert compared.refused(groups, "fast-0*", "MNIST*", "--test") == (
+        "different test images: dataset is Digits in fast-0*, MNIST in MNIST*"
+    )
 
 
 def test_groups_that_were_trained_on_changed_images_are_refused(clone: Clone, compared: Compare) -> None:
@@ -531,6 +539,7 @@ def test_markdown_shows_the_numbers_of_the_metrics_files(clone: Clone, compared:
         row[2] = row[1] if index < 20 else str((int(row[1]) + 1) % 10)
     files = {
         "plots/val_predictions.csv": "\n".join([names, *map(",".join, changed)]) + "\n",
+        "plots/new.png": "a picture",
         "plots/samples_val.png": "another picture",
     }
     right = sum(row[1] == row[2] for row in changed)
@@ -550,7 +559,9 @@ def test_markdown_shows_the_numbers_of_the_metrics_files(clone: Clone, compared:
     assert accuracies[1:3] == [f"{side['val_accuracy']:.2%}" for side in (old, new)]
     assert accuracies[3:] == [signed(100 * found["difference"]), percentage_points(found["interval"])]
     assert shown.tables["Parameters that differ"] == [["", "main", name], ["lr", "0.005", "0.02"]]
-    assert shown.code[-1] == "plots/samples_val.png"
+    assert shown.code[-3:] == ["plots/new.png", name, "plots/samples_val.png"], (
+        "one is only in the experiment"
+    )
 
     last = compared(clone, "--markdown", "--test", "main", name)
     assert last[0] == f"> {LAST_LOOK}"

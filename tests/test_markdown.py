@@ -129,6 +129,9 @@ def test_groups_by_their_seeds() -> None:
         "+1.64 to +2.96",
     ]
     assert "paired by seed, n = 3: the seed is the unit, not the image." in shown.plain
+    close = {seed: Run(accuracy, 0.1) for seed, accuracy in enumerate((0.96, 0.96, 0.98))}
+    shown = rendered("\n".join(group_markdown(replace(groups, result=compare_groups(a, close)))))
+    assert shown.headings[0] == "No significant difference between slow* and fast*"
     alone = replace(groups, result=compare_groups(a, {5: Run(0.9, 0.1)}))
     shown = rendered("\n".join(group_markdown(alone)))
     assert shown.headings[0] == "Nothing can be said of slow* and fast*"
