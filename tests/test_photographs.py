@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from benchmarks.photographs import CONDITIONS, SIZE, clean, photograph
 from src.data.dataset import dataset
 from src.data.splits import Split
 from src.data.splitting import split_dataset
-from src.own_images.pictures import prepare_picture, read_picture
+from src.own_images.pictures import Prepared, prepare_picture, read_picture
 from src.params import Params
 from src.predict.__main__ import find_pictures
 from src.predict.classifiers import TorchClassifier
 from src.predict.photographs import TURNS, is_photograph, open_picture
-from src.predict.predictions import predict
+from src.predict.predictions import Prediction, _second_look, predict
 from src.runtime.errors import UserError
 from src.training.from_splits import train_on_splits
 from tests.conftest import changed
@@ -123,6 +123,13 @@ def test_what_cannot_be_read_is_refused(digits: Split) -> None:
     clutter = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
     with pytest.raises(UserError, match=r"^many things are dark; expected one digit or the like on paper$"):
         open_picture(encoded(clutter), FORMAT, "MNIST")
+    target = Image.new("L", (200, 200), 220)
+    for radius in (28, 60, 92):
+        ends = (100 - radius, 100 - radius, 100 + radius, 100 + radius)
+        ImageDraw.Draw(target).ellipse(ends, outline=30, width=16)
+    lit = (np.asarray(target) * np.linspace(1, 0.7, 200)).astype(np.uint8)
+    with pytest.raises(UserError, match=r"^too much is dark to be writing on paper; expected a closer or "):
+        open_picture(encoded(lit), FORMAT, "MNIST")
 
 
 class Undecided:
@@ -141,6 +148,33 @@ def test_a_photograph_of_which_the_network_is_unsure_is_not_answered(digits: Spl
     assert photographed.probabilities is None
     assert photographed.pixels is not None
     assert drawn.probabilities is not None
+
+
+class Sure(Undecided):
+    """A model to which one image alone is a 7, with this confidence."""
+
+    def __init__(self, image: np.ndarray, confidence: float) -> None:
+        self.image, self.confidence = image, confidence
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        shares = np.full((len(images), 10), 0.1)
+        for row, image in zip(shares, images, strict=True):
+            if (image == self.image).all():
+                row[:] = (1 - self.confidence) / 9
+                row[7] = self.confidence
+        return np.log(shares)
+
+
+def test_the_surest_of_all_turns_answers_if_it_is_sure_enough() -> None:
+    straight, *turned = [np.full((28, 28), shade, np.uint8) for shade in range(5)]
+    prepared = Prepared(straight, inverted=True, turned=tuple(turned))
+    asked = Prediction("photograph", prepared=prepared, probabilities=np.full(10, 0.1))
+    for confidence, problem in ((0.61, ""), (0.59, "not read: the best guess is 7, with 59%")):
+        found = _second_look(asked, Sure(turned[2], confidence))
+        assert found.prepared is not None
+        assert found.prepared.image is turned[2]
+        assert found.problem == problem
+        assert (found.probabilities is None) == bool(problem)
 
 
 @pytest.mark.slow
