@@ -12,6 +12,7 @@ import pytest
 
 from src.compare.revisions import Revision, read_predictions
 from src.runtime.errors import UserError
+from src.versions.__main__ import find
 from src.versions.origin import origins
 from src.versions.registry import register
 from tests.conftest import Clone, Command
@@ -206,7 +207,7 @@ def test_the_exported_model_is_a_version_without_a_remote(shared: Clone, tmp_pat
 
 
 def test_a_model_is_of_the_commits_that_brought_it_the_oldest_first_and_of_experiments(
-    repository: Clone,
+    repository: Clone, capsys: pytest.CaptureFixture[str]
 ) -> None:
     git = repository.git
     Path("model.pt").write_bytes(b"a model")
@@ -237,9 +238,18 @@ def test_a_model_is_of_the_commits_that_brought_it_the_oldest_first_and_of_exper
     git("merge", "--quiet", "--no-commit", "--no-ff", "side")
     Path("model.pt").write_bytes(b"of both")
     Path("dvc.lock").write_text(f"md5: {hashlib.md5(b'of both').hexdigest()}")
-    git("commit", "--quiet", "--all", "--message=6")
+    Path("metrics").mkdir()
+    Path("metrics/train.json").write_text('{"val_accuracy": 0.9}')
+    Path("metrics/test.json").write_text('{"accuracy": 0.8}')
+    git("add", "--all")
+    git("commit", "--quiet", "--message=6")
     (merge,), names = origins(Path("model.pt"))
     assert (merge.commit, names) == (git("rev-parse", "HEAD").strip(), ["main"])
+    find(Path("model.pt"))
+    assert capsys.readouterr().out.splitlines() == [
+        f"commit {merge.commit[:7]}: lr=4",
+        *("  validation accuracy 90.00%", "  test accuracy 80.00%", "in main"),
+    ]
 
 
 def test_a_clone_without_its_history_says_so(
