@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import hashlib
 import html
 import io
@@ -31,17 +32,19 @@ from src.evaluation.paired import Comparison, compare
 from src.report.__main__ import main
 from src.report.charts import COLOURS, CURVES, SHAPES, curve, decades, differences, style
 from src.report.judgements import Judgement, judge, judgement
-from src.report.page import _graph, extreme, render
+from src.report.page import _curves, _graph, extreme, render
 from src.report.snapshots import (
     COLUMNS,
     CONFUSION,
     EXPORT,
     HISTORY,
+    PNG,
     Snapshot,
     Stage,
     load,
     load_group,
     range_of_histories,
+    read_stages,
 )
 from src.report.tables import matrix, metrics
 from src.runtime.errors import UserError
@@ -424,6 +427,39 @@ def test_lines_and_points_are_those_of_the_key() -> None:
     assert drawn["layer"][2]["encoding"]["shape"]["scale"]["range"] == [*SHAPES[:2]]
 
 
+def test_a_table_of_a_chart_has_its_numbers_below_the_names_of_its_lines() -> None:
+    held = [snapshot(name, tables={HISTORY: history(first)}) for name, first in (("a", 2.0), ("b", 3.0))]
+    loss, accuracy, _ = _curves(held)
+    assert (loss["names"], loss["lines"]) == (["a", "b"], ["validation", "training"])
+    assert loss["rows"] == {0: ["2", "2", "2", "3"], 1: ["0.4", "0.5", "0.4", "0.5"]}
+    assert accuracy["rows"][1] == ["90.00%", "80.00%"] * 2
+
+
+def test_colours_mistakes_and_pictures_are_under_their_names() -> None:
+    counts = [("cat", "cat", 8), ("cat", "dog", 2), ("dog", "dog", 5)]
+    content = PNG + b"\0\0\0\rIHDR" + b"\0\0\0\1" * 2
+    page = render(
+        [
+            snapshot(
+                "a",
+                tables={CONFUSION: pd.DataFrame(counts, columns=list(COLUMNS[CONFUSION]))},
+                pictures={
+                    f"plots/samples_{split}.png": content + split.encode() for split in ("train", "val")
+                },
+            )
+        ],
+        {},
+        "",
+    )
+    assert set(re.findall('<svg class="swatch".*fill="(.*)">\\s*<(\\w+)', page)) == {(COLOURS[0], SHAPES[0])}
+    assert "Most frequent mistakes: cat classified as dog (2).</figcaption>" in page
+    shown = re.findall('base64,([^"]+)".*alt="(.*): a"', page)
+    assert {base64.b64decode(data)[len(content) :]: title for data, title in shown} == {
+        b"train": "Sample images of the training split",
+        b"val": "Sample images of the validation split",
+    }
+
+
 def history(first: float = 2.0) -> pd.DataFrame:
     rows = [(0, 0.1, first, 2.0, 0.1, 0.1), (1, 0.2, 0.5, 0.4, 0.8, 0.9)]
     return pd.DataFrame(rows, columns=list(COLUMNS[HISTORY]))
@@ -495,6 +531,8 @@ def test_a_band_reaches_from_the_lowest_to_the_highest() -> None:
     ]
     assert (first["loss"], first["low"], first["high"]) == (2, 1, 3)
     assert not any("low" in row for row in specification["data"]["values"] if row["revision"] == "b")
+    band = specification["layer"][0]["encoding"]
+    assert (band["y"]["field"], band["y2"]["field"]) == ("low", "high")
 
 
 def test_between_equal_accuracies_the_lower_loss_is_the_best() -> None:
@@ -616,8 +654,15 @@ def test_nothing_is_said_of_noise_without_the_same_images(
 
 def test_a_worse_revision_is_drawn_on_the_left() -> None:
     judged = [Judgement("b", "", -0.05, (-0.07, -0.03), 0.01), Judgement("c", "not compared")]
-    (row,) = differences(["a", "b", "c"], judged)["data"]["values"]
-    assert [row[key] for key in ("difference", "low", "high")] == pytest.approx([-5, -7, -3])
+    specification = differences(["a", "b", "c"], judged)
+    (row,) = specification["data"]["values"]
+    assert [row[key] for key in ("difference", "low", "high", "p")] == pytest.approx([-5, -7, -3, 0.01])
+    _, interval, point = (layer["encoding"] for layer in specification["layer"])
+    assert [interval["x"]["field"], interval["x2"]["field"], point["x"]["field"]] == [
+        "low",
+        "high",
+        "difference",
+    ]
 
 
 def test_seeds_that_agree_have_no_deviation_and_no_difference(
@@ -650,6 +695,7 @@ def test_rows_of_a_confusion_matrix_are_actual_classes() -> None:
         "dog": [0, 5],
     }
     assert found["rows"]["cat"][0]["shade"] == 80, "of the actual class"
+    assert [cell["kind"] for cell in found["rows"]["cat"]] == ["right", "wrong"]
     assert found["worst"] == [{"actual": "cat", "predicted": "dog", "count": 2, "images": 10}]
 
 
@@ -688,6 +734,18 @@ def test_the_graph_has_every_stage() -> None:
     chain = (replace(alone, name="first"), replace(alone, name="second", after=("first",)))
     drawn = _graph((*chain, alone))
     assert all(drawn.count(name) == 1 for name in ("first", "second", "lonely"))
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep.value will soon:DeprecationWarning")  # DVC reads it
+@pytest.mark.usefixtures("repository")
+def test_stages_are_in_an_order_in_which_they_can_run() -> None:
+    Path("dvc.yaml").write_text(
+        "stages: {b: {cmd: b, deps: [a.txt], outs: [b.txt]}, c: {cmd: c, deps: [b.txt]}, "
+        "a: {cmd: a, outs: [a.txt]}}"
+    )
+    with Repo.init() as repo:
+        stages = read_stages(repo, Revision("workspace", None))
+    assert [(stage.name, stage.after) for stage in stages] == [("a", ()), ("b", ("a",)), ("c", ("b",))]
 
 
 def test_an_export_of_another_model_is_left_out(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
