@@ -247,8 +247,12 @@ def test_the_curves_are_those_of_the_history() -> None:
     np.testing.assert_array_equal(loss.lines[0].get_ydata(), rows["train_loss"])
     np.testing.assert_array_equal(loss.lines[1].get_ydata(), rows["val_loss"])
     np.testing.assert_allclose(accuracy.lines[1].get_ydata(), rows["val_accuracy"] * 100)
-    assert [line.get_label() for line in loss.lines[:2]] == ["training", "validation"]
-    assert list(loss.lines[2].get_xdata()) == [4, 4], "the best epoch is marked"
+    for axes in (loss, accuracy):
+        assert [line.get_label() for line in axes.lines] == ["training", "validation", "best: epoch 4"]
+        for line in axes.lines[:2]:
+            np.testing.assert_array_equal(line.get_xdata(), rows["epoch"])
+        assert list(axes.lines[2].get_xdata()) == [4, 4], "the best epoch is marked"
+    assert [axes.get_ylabel() for axes in (loss, accuracy)] == ["Loss (nats per image)", "Accuracy (%)"]
     assert f"{rows['val_accuracy'][4]:.2%}" in figure.get_suptitle()
 
 
@@ -268,6 +272,9 @@ def test_losses_of_steps_are_smoothed_over_a_few_of_them() -> None:
     rows = steps(2000)
     lines = training.step_losses(rows).axes[0].lines
     np.testing.assert_array_equal(lines[0].get_ydata(), rows["train_loss"])
+    assert [line.get_label() for line in lines] == ["each step", "smoothed over about 100 steps"]
+    for line in lines:
+        np.testing.assert_array_equal(line.get_xdata(), rows["step"])
     smooth = pd.Series(np.asarray(lines[-1].get_ydata()))
     assert smooth.iloc[-1] == pytest.approx(rows["train_loss"].iloc[-1], rel=0.05)
 
@@ -294,6 +301,10 @@ def test_a_bin_of_predictions_has_its_accuracy_and_interval() -> None:
     bars: Any = lower.patches
     assert [(bar.get_x(), bar.get_height()) for bar in bars] == [(0.6, 3), (0.8, 40)]
     assert figure.get_suptitle() == "Reliability: expected calibration error 6.25%"
+    diagonal = next(line for line in upper.lines if line.get_label() == "perfectly calibrated")
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [0, 1]
+    assert (upper.get_ylabel(), lower.get_ylabel()) == ("Accuracy", "Test images")
+    assert lower.get_xlabel() == "Confidence of the predicted class"
 
 
 def test_the_confusion_matrix_says_its_counts() -> None:
@@ -301,6 +312,8 @@ def test_the_confusion_matrix_says_its_counts() -> None:
     written = {tuple(map(round, text.get_position())): text.get_text() for text in axes.texts}
     assert written[0, 0] == "950"
     assert written[5, 0] == "50"
+    colours = {tuple(map(round, text.get_position())): text.get_color() for text in axes.texts}
+    assert (colours[0, 0], colours[5, 0]) == ("white", "black"), "what is dark has a bright count"
     assert (1, 0) not in written, "a count of zero is left blank"
     assert axes.get_title() == "Test images: 9,500 of 10,000 right (95.00%)"
 
@@ -327,6 +340,9 @@ def test_precision_and_recall_are_not_swapped() -> None:
     drawn = {line.get_label(): list(line.get_xdata()) for line in axes.lines}
     assert drawn.pop("F1") == pytest.approx([14 / 17, 10 / 13])
     assert drawn == {"precision": [1, 5 / 8], "recall": [7 / 10, 1]}
+    between: Any = axes.collections[0]
+    ends = [segment.tolist() for segment in between.get_segments()]
+    assert ends == [[[1, 0], [7 / 10, 0]], [[5 / 8, 1], [1, 1]]]
     assert all(list(line.get_ydata()) == [0, 1] for line in axes.lines)
     assert [text.get_text() for text in axes.texts] == ["0.824", "0.769"]
     assert axes.get_ylim() == (1.5, -0.5), "whole rows, the first one above"
