@@ -8,14 +8,17 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from src.data.splits import ImageFormat, load_split
 from src.data.splitting import split_dataset
+from src.figures.images import predicted_pictures
 from src.networks.build import build_model
 from src.networks.lenet5 import LeNet5
 from src.networks.model_file import TrainedModel, save_model
@@ -44,7 +47,9 @@ def pictures(clone: Clone) -> Path:
     return folder
 
 
-def test_pictures_of_a_folder_as_table_json_and_csv(clone: Clone, pictures: Path, predict: Predict) -> None:
+def test_pictures_of_a_folder_as_table_json_and_csv(
+    clone: Clone, pictures: Path, predict: Predict, monkeypatch: pytest.MonkeyPatch
+) -> None:
     named = [f"pictures/{path.name}" for path in sorted(pictures.iterdir())]
     (pictures / "._1.png").write_bytes(b"what macOS writes beside a 1.png")
     (pictures / "folder.png").mkdir()
@@ -57,7 +62,17 @@ def test_pictures_of_a_folder_as_table_json_and_csv(clone: Clone, pictures: Path
         assert sum(record["probabilities"].values()) == pytest.approx(1)
         assert record["inverted"] is True
 
+    titles: list[str] = []
+
+    def noted(pairs: list[tuple[Any, Any]], answers: list[str]) -> Figure:
+        titles.extend(answers)
+        return predicted_pictures(pairs, answers)
+
+    monkeypatch.setattr("src.figures.images.predicted_pictures", noted)
+    monkeypatch.setattr("src.predict.__main__.MAX_PLOTTED", 5)
     result = predict(clone, *reversed(named), "--plot", "grid.png")
+    assert titles == [f"{each['class']} ({each['confidence']:.1%})" for each in records[:-6:-1]]
+    assert result.stderr == "grid.png: the first 5 of 20 pictures\n"
     heading, *lines = result.stdout.splitlines()
     assert heading.split() == ["file", "class", "confidence", "picture", "runner-up"]
     for line, record in zip(reversed(lines), records, strict=True):
