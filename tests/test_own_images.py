@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +66,8 @@ def test_pictures_in_a_folder_for_each_class(folder: Path) -> None:
     ]
     counted = [[int(number) for number in line.split()[1:]] for line in said[3:]]
     assert [sum(line) for line in counted] == list(THREE.values())
-    assert [line[2] for line in counted] == np.bincount(test.labels).tolist()
+    for column, split in enumerate((train, val, test)):
+        assert [line[column] for line in counted] == np.bincount(split.labels).tolist()
 
 
 def test_pictures_below_train_val_and_test(folder: Path) -> None:
@@ -785,6 +786,25 @@ def test_an_accent_is_the_same_in_either_spelling(folder: Path) -> None:
     ) in said
 
 
+def sorting(find: Callable[..., Iterable[Path]], backwards: bool) -> Callable[..., list[Path]]:
+    return lambda *words: sorted(find(*words), reverse=backwards)
+
+
+def test_in_whatever_order_a_file_system_lists_pictures_they_are_divided_alike(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(folder, {"A\u0308pfel": 9, "Birnen": 9, "Zwetschgen": 9})
+    found = []
+    for backwards in (False, True):
+        with monkeypatch.context() as patch:
+            for find in (Path.iterdir, Path.glob):
+                patch.setattr(Path, find.__name__, sorting(find, backwards))
+            found.append(divided())
+    for one, other in zip(*found, strict=True):
+        assert one.class_names == other.class_names == ["Birnen", "Zwetschgen", "\xc4pfel"]
+        np.testing.assert_array_equal(one.images, other.images)
+
+
 def test_classes_that_a_split_lacks_are_told(folder: Path) -> None:
     write_pictures(folder / "train", {"a": 9, "b": 9, "c": 9})
     write_pictures(folder / "val", {"a": 4, "c": 4}, first=500)
@@ -950,11 +970,16 @@ def test_many_classes_are_counted_in_one_line(folder: Path) -> None:
     write_pictures(folder, {f"{number:03}": 3 + number % 2 for number in range(300)}, size=(2, 2))
     said: list[str] = []
     params = PrepareParams(dataset="shells", val_fraction=0.5, split_seed=0, test_fraction=0.2)
-    train, _, test = split_own_images(params, report=said.append)
+    train, val, test = split_own_images(params, report=said.append)
     assert train.labels.dtype == np.uint16
     assert train.labels.max() == 299
     (line,) = [line for line in said if line.startswith("images of a class: ")]
-    assert line.endswith(f" to {np.bincount(test.labels).max()} of the test split")
+    ranges = [
+        f"{count.min()} to {count.max()} of the {name} split"
+        for name, split in (("training", train), ("validation", val), ("test", test))
+        for count in [np.bincount(split.labels, minlength=300)]
+    ]
+    assert line == f"images of a class: {', '.join(ranges)}"
 
 
 def choose(dataset: str) -> None:
