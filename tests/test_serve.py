@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import csv
 import http.client
 import io
 import json
@@ -28,6 +29,7 @@ from PIL import Image
 from benchmarks.browser import Browser
 from benchmarks.ports import free_port
 from src.data.splits import ImageFormat, load_split
+from src.predict.classifiers import TorchClassifier
 from src.predict.predictions import predict as predict_pictures
 from src.runtime.errors import UserError
 from tests.conftest import Clone, Predict
@@ -45,6 +47,8 @@ from src.serve.server import PAGE, _test_examples
 
 LAYERS = ["conv1: 6 channels of 28×28", "act1: 6 channels of 28×28"]
 LAYERS += ["conv2: 16 channels of 10×10", "act2: 16 channels of 10×10"]
+# The ends of the colour map viridis.
+PURPLE, YELLOW = [68, 1, 84], [253, 231, 36]
 
 
 class Served:
@@ -289,12 +293,26 @@ def test_of_two_servers_that_start_together_one_is_refused() -> None:
             listen("127.0.0.1", port)
 
 
-def test_examples_of_a_damaged_table_are_none(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+def pixels(address: str) -> np.ndarray:
+    """Those of an image in a page."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
+
+
+def test_examples_are_those_of_the_table_and_none_of_a_damaged_one(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(clone.path)
     found = _test_examples()
-    assert len(found) > 1
     table = clone.path / "plots/predictions.csv"
     lines = table.read_text().splitlines()
+    rows = list(csv.DictReader(lines))
+    chosen = [rows[example["index"]] for example in found]
+    assert [example["wrong"] for example in found] == [row["actual"] != row["predicted"] for row in chosen]
+    assert [example["actual"] for example in found] == [row["actual"] for row in chosen]
+    assert {example["wrong"] for example in found} == {True, False}
+    images = load_split(Path("data/prepared/test.npz")).images
+    for example in found:
+        np.testing.assert_array_equal(pixels(example["image"]), images[example["index"]])
     for damaged in ("", lines[0], "\n".join([lines[0].replace("actual", "real"), *lines[1:]])):
         table.write_text(damaged)
         assert _test_examples() == []
@@ -377,8 +395,25 @@ def test_the_page_shows_an_exported_model_and_says_what_is_no_picture() -> None:
     good, bad = predict_pictures([("a.png", plain(255)), ("b.png", b"no picture")], model.classifier)
     shown = described(model, good)
     assert (shown["layers"], shown["probabilities"][1] > 0.5) == ([], True)
+    np.testing.assert_array_equal(pixels(shown["seen"]), good.prepared.image)
     about = {"model": "models/model.onnx", "classes": ["dark", "bright"]}
     assert described(model, bad) == about | {"error": bad.problem}
+
+
+def test_the_strongest_answer_of_a_layer_is_its_brightest_pixel(reproduced: Clone) -> None:
+    classifier = TorchClassifier(reproduced.path / "models/model.pt")
+    digit = load_split(reproduced.path / "data/prepared/val.npz").images[0]
+    content = io.BytesIO()
+    Image.fromarray(digit).save(content, "PNG")
+    (one,) = predict_pictures([("digit.png", content.getvalue())], classifier)
+    shown = described(ServedModel("model", classifier), one)
+    np.testing.assert_array_equal(pixels(shown["seen"]), one.prepared.image)
+    maps = classifier.feature_maps(one.prepared.image)
+    assert [layer["name"] for layer in shown["layers"]] == list(maps)
+    for layer, channels in zip(shown["layers"], maps.values(), strict=True):
+        tiles = np.stack([pixels(tile) for tile in layer["tiles"]])
+        for place, colour in ((channels.argmax(), YELLOW), (channels.argmin(), PURPLE)):
+            assert tiles[np.unravel_index(place, channels.shape)].tolist() == colour
 
 
 def test_models_of_commits_and_experiments(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
