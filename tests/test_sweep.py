@@ -21,11 +21,12 @@ from src.experiments.git import head
 from src.params import Params, parse, read
 from src.runtime.errors import UserError
 from src.sweep import queue_sweep
-from src.sweep.__main__ import main, parse_arguments, run_by_halving
+from src.sweep.__main__ import MAX_WORKERS, main, open_sweep, parse_arguments, run_by_halving
 from src.sweep.baseline import Baseline, uncommitted_code
 from src.sweep.grid import Combination, as_ranges, parse_grid, without_repetitions
+from src.sweep.queue import Task
 from src.sweep.queue_sweep import LOCK, QueueSweep
-from src.sweep.sweep import ATTEMPTS, Sweep
+from src.sweep.sweep import ATTEMPTS, Sweep, end_of
 from src.sweep.table import advice, conclusion, conclusions
 from src.sweep.workers import queue_workers
 from tests import committed
@@ -522,6 +523,57 @@ def test_an_experiment_whose_worker_is_killed_again_has_failed(
         sweep._lost(combination.name, None)
     assert queued == [combination.name]
     assert sweep.failed == {combination.name: "  its worker was killed, more than once"}
+
+
+def test_a_failure_counts_unless_it_is_an_earlier_one_or_is_queued_again(
+    params: Params, repository: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (combination,) = parse_grid(["lr=0.01"], params.model_dump())
+    name, tasks = combination.name, list[Task]()
+    monkeypatch.setattr(queue_sweep.queue, "tasks", lambda: tasks)
+    monkeypatch.setattr(queue_sweep.queue, "last_lines_of_log", lambda task: f"  diverged in {task.id}")
+    monkeypatch.setattr(queue_sweep, "dvc", lambda *_: "")
+    monkeypatch.setattr(QueueSweep, "_queue", lambda *_: None)
+    monkeypatch.setattr(QueueSweep, "_wait", QueueSweep._check_queue)
+    sweep = QueueSweep(Baseline("0" * 40, b"", ""), workers=1)
+    tasks.append(Task("1", name, "Failed"))
+    sweep.run([combination])
+    assert sweep.failed == {}, "of an earlier sweep"
+    tasks[:] = [Task("3", name, "Queued"), Task("2", name, "Failed")]
+    sweep._check_queue()
+    assert sweep.failed == {}, "another sweep has queued it again"
+    tasks[:] = tasks[1:]
+    sweep._check_queue()
+    assert sweep.failed == {name: "  diverged in 2"}
+
+
+def test_nothing_is_queued_while_a_stage_runs_here(
+    params: Params, repository: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (combination,) = parse_grid(["lr=0.01"], params.model_dump())
+    (repository.path / ".dvc/tmp").mkdir(parents=True)
+    running, left = [["train"], ["train"]], list[int]()
+    monkeypatch.setattr(queue_sweep.queue, "running_stages", lambda: running.pop() if running else [])
+    monkeypatch.setattr(queue_sweep.queue, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(queue_sweep, "dvc", lambda *_: left.append(len(running)))
+    monkeypatch.setattr(Baseline, "refuse_changes", lambda _: None)
+    sweep = QueueSweep(Baseline("0" * 40, b"", ""), workers=1)
+    sweep._todo[combination.name] = combination
+    sweep._queue(combination.name)
+    assert left == [0]
+
+
+def test_a_failure_is_shown_by_the_last_lines_of_its_log() -> None:
+    assert end_of("1\n2\n\n3\n4\n5\n6\n7\n") == "  3\n  4\n  5\n  6\n  7"
+
+
+def test_as_many_experiments_run_at_once_as_the_user_wants() -> None:
+    many = MAX_WORKERS + 1
+    with open_sweep(
+        parse_arguments(["lr=0.01", "--workers", str(many)]), Baseline("0" * 40, b"", "")
+    ) as sweep:
+        assert isinstance(sweep, QueueSweep)
+        assert sweep.workers == many
 
 
 def test_seeds_where_they_decide(clone: Clone, command: Command) -> None:
