@@ -483,6 +483,21 @@ def test_a_training_that_breaks_off_is_marked(elsewhere: Path) -> None:
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED"], "this one, and the database's"
 
 
+def test_a_training_that_breaks_off_has_failed_for_wandb(tmp_path: Path) -> None:
+    from src.tracking.wandb import Tracker
+
+    codes: list[int | None] = []
+
+    class Run:
+        def finish(self, exit_code: int | None = None) -> None:
+            codes.append(exit_code)
+
+    tracker = Tracker("first", tmp_path)
+    tracker.run = Run()
+    tracker.failed()
+    assert codes == [1]
+
+
 def test_tensorboard_draws_the_graph_of_a_network_for_colours(elsewhere: Path) -> None:
     params = parse(committed.params(), RunParams).model_dump()
     network = build_model(params, seed=0, num_classes=200, image_format=ImageFormat(32, 3))
