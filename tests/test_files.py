@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,31 @@ def test_what_a_killed_process_left_behind_is_overwritten(tmp_path: Path) -> Non
     write_text(path, "×\n")
     assert path.read_bytes() == "×\n".encode()
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_written_is_on_the_disk_before_anything_depends_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, int]] = []
+    fsync, rename = os.fsync, Path.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        calls.append(("fsync", os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def noted_rename(path: Path, target: Path) -> Path:
+        calls.append(("rename", path.stat().st_size))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_rename)
+    write_text(tmp_path / "metrics.json", "whole")
+    assert calls == [("fsync", 5), ("rename", 5)]
+    calls.clear()
+    file = GrowingFile(tmp_path / "log")
+    file.append(b"one ")
+    file.append(b"two ")
+    assert calls == [("fsync", 4), ("fsync", 8)]
 
 
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
