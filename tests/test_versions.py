@@ -250,6 +250,11 @@ def test_a_model_is_of_the_commits_that_brought_it_the_oldest_first_and_of_exper
         f"commit {merge.commit[:7]}: lr=4",
         *("  validation accuracy 90.00%", "  test accuracy 80.00%", "in main"),
     ]
+    # One of which a parent has it brings nothing.
+    git("checkout", "--quiet", "-b", "later", "side")
+    git("commit", "--quiet", "--allow-empty", "--message=7")
+    git("merge", "--quiet", "--no-ff", "--message=8", "main")
+    assert origins(Path("model.pt")) == ([merge], ["later", "main"])
 
 
 def test_a_clone_without_its_history_says_so(
