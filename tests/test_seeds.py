@@ -51,6 +51,14 @@ def test_what_is_rounded_to_zero_is_not_negative_in_the_table() -> None:
     assert settings_table(statistics, {"a": {}, "b": {}}).splitlines()[2].split()[3] == "+0.00"
 
 
+def test_only_of_more_than_two_settings_is_anything_corrected() -> None:
+    settings = {"a": runs(0.90, 0.92), "b": runs(0.91, 0.90999), "c": runs(0.8, 0.81)}
+    for count, said in ((2, ""), (3, ", corrected for 3 settings (Holm)")):
+        statistics = compare_settings(dict(list(settings.items())[:count]))
+        lines = settings_table(statistics, {name: {} for name in settings}).splitlines()
+        assert lines[count + 2].endswith(f"intervals in points, paired by seed{said}")
+
+
 def test_numbers_show_on_which_side_of_zero_and_of_five_percent_they_are() -> None:
     assert interval_text((0.0036, 0.0092)) == "+0.36 to +0.92"
     assert interval_text((0.00004, 0.0109)) == "+0.004 to +1.090"
