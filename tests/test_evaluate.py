@@ -83,6 +83,9 @@ def test_a_network_without_feature_maps_shows_its_convolutions(tmp_path: Path) -
     assert first.min() < 0, "as the convolution gives it"
     np.testing.assert_allclose(examples.network_input, split.images[examples.mapped] / 255, rtol=1e-6)
     np.testing.assert_array_equal(examples.images, split.images[examples.indices])
+    save_examples(replace(examples, images=examples.images[1:]), tmp_path / "examples.npz")
+    with pytest.raises(UserError, match=r"damaged \(its arrays do not fit together\); `dvc repro --force`"):
+        load_examples(tmp_path / "examples.npz")
 
 
 def test_of_many_classes_thirty_have_an_example() -> None:
