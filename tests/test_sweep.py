@@ -17,14 +17,14 @@ from ruamel.yaml import YAML
 
 from src.evaluation.ranking import Run
 from src.evaluation.seeds import MoreSeeds
-from src.experiments.git import head
+from src.experiments.git import head, lacks_ancestors
 from src.params import Params, parse, read
 from src.runtime.errors import UserError
-from src.sweep import queue_sweep
+from src.sweep import queue, queue_sweep
 from src.sweep.__main__ import MAX_WORKERS, main, open_sweep, parse_arguments, run_by_halving
 from src.sweep.baseline import Baseline, uncommitted_code
 from src.sweep.grid import Combination, as_ranges, parse_grid, without_repetitions
-from src.sweep.queue import Task
+from src.sweep.queue import CommandError, Task
 from src.sweep.queue_sweep import LOCK, QueueSweep
 from src.sweep.sweep import ATTEMPTS, Sweep, end_of
 from src.sweep.table import advice, conclusion, conclusions
@@ -373,6 +373,56 @@ def test_what_dvc_cannot_copy_for_its_queue_is_refused_before_anything_is_queued
         "error: .dvc/config.local: DVC's queue does not work with 'url = /größe', which is not ASCII; "
         "expected it in your own settings (`dvc config --global`), or ASCII; the queue is as it was\n"
     )
+
+
+def test_a_shallow_clone_is_refused_before_anything_is_queued(
+    clone: Clone, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(queue_sweep, "dvc", lambda *words: pytest.fail(" ".join(words)))
+    shallow = Clone(tmp_path / "shallow")
+    clone.git("commit", "--quiet", "--allow-empty", "--message=Second")
+    clone.git("clone", "--quiet", "--depth=1", clone.path.as_uri(), str(shallow.path))
+    refused = command(shallow, "src.sweep", "lr=0.01", check=False)
+    assert (refused.returncode, refused.stdout, refused.stderr) == (
+        1,
+        "",
+        "error: this clone is shallow and lacks older commits; expected `git fetch --unshallow`; "
+        "the queue is as it was\n",
+    )
+
+
+def test_the_history_of_the_commit_decides_whether_ancestors_are_lacking(
+    repository: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(folder: Path) -> bool:
+        monkeypatch.chdir(folder)
+        return lacks_ancestors()
+
+    repository.git("commit", "--quiet", "--allow-empty", "--message=1")
+    repository.git("branch", "old")
+    repository.git("commit", "--quiet", "--allow-empty", "--message=2")
+    address, shallow, worktree = repository.path.as_uri(), tmp_path / "shallow", tmp_path / "worktree"
+    repository.git("clone", "--quiet", "--depth=1", address, str(shallow))
+    Clone(shallow).git("worktree", "add", "--quiet", str(worktree))
+    assert (lacking(shallow), lacking(worktree), lacking(repository.path)) == (True, True, False)
+    Clone(shallow).git("fetch", "--quiet", "--unshallow")
+    assert not lacking(worktree)
+    other = tmp_path / "other"
+    repository.git("clone", "--quiet", "--single-branch", "--branch=old", address, str(other))
+    Clone(other).git("fetch", "--quiet", "--depth=1", "origin", "main")
+    assert Clone(other).git("rev-parse", "--is-shallow-repository") == "true\n"
+    assert not lacking(other), "DVC does not read the commits of the other branch"
+
+
+def test_an_experiment_that_could_not_begin_names_the_logs_of_the_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*words: str) -> str:
+        raise CommandError(" ".join(words))
+
+    monkeypatch.setattr(queue, "dvc", fail)
+    said = queue.last_lines_of_log(Task("abc1234", "lr-0.01", "Failed"))
+    assert said == "  (it left no log; those of DVC's workers: .dvc/tmp/exps/celery/*.out)"
 
 
 def test_invalid_settings_of_dvc_are_one_line(clone: Clone) -> None:

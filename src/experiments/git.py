@@ -12,6 +12,8 @@ from types import MappingProxyType
 
 from src.runtime.errors import UserError, reason
 
+SHALLOW = "this clone is shallow and lacks older commits; expected `git fetch --unshallow`"
+
 
 def head() -> str:
     """The commit that experiments start from.
@@ -45,6 +47,13 @@ def refuse_subfolder() -> None:
             f"{folder.rstrip('/')} is a folder of a larger git repository; expected this project in one of "
             "its own"
         )
+
+
+def lacks_ancestors() -> bool:
+    """Whether the history of HEAD is cut off, as after `git clone --depth=1`."""
+    shallow = Path(git("rev-parse", "--git-path", "shallow"))
+    cut_off = shallow.read_text(encoding="ascii").split() if shallow.exists() else []
+    return not {*cut_off}.isdisjoint(git("rev-list", "--max-parents=0", "HEAD").split())
 
 
 def refuse_unknown_author() -> None:

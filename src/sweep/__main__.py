@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from src.command_line import command_parser
 from src.evaluation.ranking import MAX_SEEDS
+from src.experiments.git import SHALLOW, lacks_ancestors
 from src.params import Params, read
 from src.runtime.errors import UserError, run
 from src.runtime.processor import cores
@@ -54,6 +55,12 @@ def refuse_full_disk() -> None:
             f"{WORKSPACES}: {free / 1e6:.1f} MB of the disk are free; expected at least "
             f"{MIN_FREE_BYTES / 1e6:.0f} MB; the queue is as it was"
         )
+
+
+def refuse_shallow() -> None:
+    """Raise a `UserError` where DVC loses each experiment of its queue, once it has run, or before."""
+    if lacks_ancestors():
+        raise UserError(f"{SHALLOW}; the queue is as it was")
 
 
 def refuse_other_than_ascii() -> None:
@@ -230,6 +237,7 @@ def main() -> None:
     refuse_full_disk()
     if arguments.address is None:
         refuse_other_than_ascii()
+        refuse_shallow()
 
     def with_seed(seed: int) -> list[Combination]:
         return parse_grid([*words, f"{SEED}={seed}"], base, baseline.code)

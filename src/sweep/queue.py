@@ -21,6 +21,8 @@ from src.sweep.sweep import end_of
 
 # What `dvc` answers after Ctrl-C.
 INTERRUPTED = 252
+# What DVC says where it cannot even begin an experiment.
+WORKER_LOGS = ".dvc/tmp/exps/celery/*.out"
 # In which `dvc queue status` waits for the answers of workers.
 PING_SECONDS = 1.0
 # Between two stages of a pipeline DVC records the first and looks at the second.
@@ -139,5 +141,5 @@ def last_lines_of_log(task: Task) -> str:
     try:
         log = dvc("queue", "logs", task.id)
     except CommandError:
-        return "  (it left no log)"
+        return f"  (it left no log; those of DVC's workers: {WORKER_LOGS})"
     return end_of(log)

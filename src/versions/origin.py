@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.experiments.git import git
+from src.experiments.git import SHALLOW, git
 from src.runtime.errors import UserError, reason
 from src.runtime.paths import LOCK_FILE, PARAMS_FILE, TEST_METRICS, TRAIN_METRICS
 
@@ -42,7 +42,7 @@ def origins(path: Path) -> tuple[list[Origin], list[str]]:
         OSError: it cannot be read.
     """
     if git("rev-parse", "--is-shallow-repository") == "true":
-        raise UserError("this clone is shallow and lacks older commits; expected `git fetch --unshallow`")
+        raise UserError(SHALLOW)
     md5, lock = _model_md5(path), str(LOCK_FILE)
     # -m: also what a merge holds and none of its parents does, as after `git merge` and `dvc repro`.
     found = git("log", "-m", "--all", "--reverse", "--format=%H", f"-S{md5}", "--", lock).splitlines()
