@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 
 
 def command_parser(module: str, description: str | None) -> argparse.ArgumentParser:
@@ -18,3 +20,12 @@ def command_parser(module: str, description: str | None) -> argparse.ArgumentPar
         formatter_class=argparse.RawTextHelpFormatter,
         allow_abbrev=False,  # `--seed` would be taken for `--seeds`
     )
+
+
+def parse_in_any_order(
+    parser: argparse.ArgumentParser, words: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """The command line, or `words`; further arguments may follow an option: `lr=0.1 --workers 1 seed=1`."""
+    words = sys.argv[1:] if words is None else words
+    # `parse_intermixed_args` takes the picture of `-- -7.png` for an unknown option.
+    return parser.parse_args(words) if "--" in words else parser.parse_intermixed_args(words)

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
-from src.command_line import command_parser
+from src.command_line import command_parser, parse_in_any_order
 from src.compare.facts import Facts, differing_pictures, group_facts, read_metrics, revision_facts
 from src.compare.groups import Group, GroupComparison, find_group, is_pattern
 from src.compare.markdown import group_markdown, revision_markdown
@@ -197,7 +197,7 @@ def main() -> None:
     written.add_argument(
         "--markdown", action="store_true", help="for a pull request: GitHub-flavoured Markdown"
     )
-    arguments = parser.parse_args()
+    arguments = parse_in_any_order(parser)
     names, split = [arguments.rev_a, arguments.rev_b], "test" if arguments.test else "validation"
 
     from dvc.exceptions import DvcException

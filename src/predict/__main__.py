@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from src.command_line import command_parser
+from src.command_line import command_parser, parse_in_any_order
 from src.own_images.pictures import SUFFIXES
 from src.predict.classifiers import Classifier, is_onnx, open_classifier
 from src.predict.predictions import BATCH, Prediction, as_csv, as_json, as_table, choices, predict
@@ -142,7 +142,7 @@ def arguments() -> argparse.Namespace:
         action="store_true",
         help="use the initial weights instead of the trained ones, and show the probabilities of all classes",
     )
-    options = parser.parse_args()
+    options = parse_in_any_order(parser)
     if bool(options.pictures) == bool(options.split):
         parser.error("either pictures or --split is needed")
     if options.split and (options.json or options.csv or options.plot):

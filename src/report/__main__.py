@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.command_line import command_parser
+from src.command_line import command_parser, parse_in_any_order
 from src.compare.groups import Group, find_group, is_pattern
 from src.compare.revisions import WORKSPACE, read_git, resolve
 from src.report.page import render
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument(
         "--out", default="report.html", help="where to write the report (%(default)s)", metavar="FILE.html"
     )
-    arguments = parser.parse_args()
+    arguments = parse_in_any_order(parser)
     if not arguments.out.endswith(".html"):
         raise UserError(f"--out: {arguments.out!r} is invalid; expected a name that ends in .html")
 

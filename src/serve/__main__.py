@@ -12,7 +12,7 @@ import threading
 import webbrowser
 from importlib.util import find_spec
 
-from src.command_line import command_parser
+from src.command_line import command_parser, parse_in_any_order
 from src.runtime.errors import UserError, run
 from src.runtime.paths import MODEL
 
@@ -25,7 +25,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (%(default)s)")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
-    arguments = parser.parse_args()
+    arguments = parse_in_any_order(parser)
     if not 0 < arguments.port < 65536:
         raise UserError(f"--port: {arguments.port} is invalid; expected 1 to 65535")
     return arguments

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from src.command_line import command_parser
+from src.command_line import command_parser, parse_in_any_order
 from src.evaluation.ranking import MAX_SEEDS
 from src.experiments.git import SHALLOW, lacks_ancestors
 from src.params import Params, read
@@ -116,7 +116,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="use machines of the cluster whose results differ in their last bits, too",
     )
-    arguments = parser.parse_args(words)
+    arguments = parse_in_any_order(parser, words)
     if arguments.workers is not None and arguments.workers < 1:
         raise UserError(f"--workers: {arguments.workers} is invalid; expected an integer ≥ 1")
     if arguments.workers is not None and arguments.address is not None:
