@@ -199,6 +199,36 @@ def test_a_linked_folder_is_read_once(tmp_path: Path) -> None:
     assert found == [folder / "a/1.png", folder / "b/2.png"]
 
 
+def test_what_cannot_be_read_in_a_folder_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("homework/1.png", "locked/2.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    folder, locked = tmp_path / "homework", tmp_path / "locked"
+    (folder / "broken.png").symlink_to("gone.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "none").symlink_to("gone")
+    os.mkfifo(folder / "pipe.png")
+    pictures = find_pictures([str(folder)])
+    assert [path for _, path in pictures] == [folder / each for each in ("1.png", "broken.png", "loop.png")]
+    refuse_to_replace(locked / "2.png", pictures)  # a link that leads to itself is no traceback
+    assert capsys.readouterr().err.splitlines() == [
+        f"{folder}/pipe.png: skipped, since it is not a file",
+        f"{folder}: skipped 1 without a suffix; read are .png, .jpg, .jpeg, .bmp, .gif, .webp, .tif, .tiff",
+    ]
+
+    def deny(path: Path) -> bool:  # Permissions do not bind root.
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as denied:
+        denied.setattr(Path, "exists", deny)
+        denied.setattr(Path, "is_file", deny)
+        assert [path for _, path in find_pictures([str(locked)])] == [locked / "2.png"]
+    monkeypatch.setattr(os, "scandir", deny)
+    assert [path for _, path in find_pictures([str(locked)])] == [locked]
+
+
 def test_standard_input_is_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"^- was given twice; expected it once: standard input is one"):
         find_pictures(["-", "a.png", "-"])

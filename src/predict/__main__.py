@@ -49,8 +49,9 @@ def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
         if word == "-":
             found.append(("-", _standard_input()))
         elif path.is_dir():
-            files = list(files_in(path))
-            inside = sorted(file for file in files if file.suffix.lower() in SUFFIXES)
+            files, unreadable = files_in(path)
+            # To read a folder that cannot be read is an error that names the reason.
+            inside = sorted([*unreadable, *(file for file in files if file.suffix.lower() in SUFFIXES)])
             if not inside:
                 raise UserError(f"{shown(word)}: no pictures in it; expected {', '.join(SUFFIXES)}")
             others = Counter(file.suffix.lower() or "without a suffix" for file in {*files} - {*inside})
@@ -61,8 +62,7 @@ def find_pictures(words: list[str]) -> list[tuple[str, Path | bytes]]:
             found += [(shown(file), file) for file in inside]
         else:
             # A pipe, such as `<(…)`, can be read once; a file may be read again, in colour.
-            is_pipe = path.exists() and not path.is_file()
-            found.append((shown(word), path.read_bytes() if is_pipe else path))
+            found.append((shown(word), path.read_bytes() if _is_pipe(path) else path))
     return found
 
 
@@ -72,13 +72,17 @@ def _standard_input() -> bytes:
     return sys.stdin.buffer.read()
 
 
-def files_in(folder: Path) -> Iterator[Path]:
-    """The files of a folder and of those inside it, but no hidden ones.
+def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files of a folder and of those inside it, but no hidden ones; and the folders that cannot be read.
 
     Links are followed, to each folder once: one may lead back.
     """
-    visited = set[str]()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    visited, files, unreadable = set[str](), list[Path](), list[Path]()
+
+    def note(error: OSError) -> None:
+        unreadable.append(Path(error.filename))
+
+    for parent, folders, names in os.walk(folder, onerror=note, followlinks=True):
         real = os.path.realpath(parent)
         if real in visited:
             folders.clear()
@@ -86,8 +90,20 @@ def files_in(folder: Path) -> Iterator[Path]:
         visited.add(real)
         # Hidden files may be called like pictures: macOS writes `._1.png` beside `1.png`.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = [Path(parent, name) for name in names if not name.startswith(".")]
-        yield from (path for path in paths if path.is_file())
+        for path in (Path(parent, name) for name in names if not name.startswith(".")):
+            if _is_pipe(path):
+                print(f"{shown(path)}: skipped, since it is not a file", file=sys.stderr)
+            else:
+                files.append(path)
+    return files, unreadable
+
+
+def _is_pipe(path: Path) -> bool:
+    """Whether it exists, and is no file: reading it may wait for ever."""
+    try:
+        return path.exists() and not path.is_file()
+    except PermissionError:  # of its folder; reading it says so
+        return False
 
 
 def refuse_to_replace(plot: Path, pictures: list[tuple[str, Path | bytes]]) -> None:
@@ -96,12 +112,16 @@ def refuse_to_replace(plot: Path, pictures: list[tuple[str, Path | bytes]]) -> N
     `--plot homework/*.png` names the first of them as the figure.
     """
     paths = [source for _, source in pictures if isinstance(source, Path)]
-    # A picture may be a link: neither it nor the file that it leads to is to be replaced.
-    folders = {folder for path in paths for folder in (path.parent.resolve(), path.resolve().parent)}
-    if plot.exists() and {plot.parent.resolve(), plot.resolve().parent} & folders:
+    if plot.exists() and _folders(plot) & {folder for path in paths for folder in _folders(path)}:
         raise UserError(
             f"--plot: {shown(plot)} exists, beside the pictures; expected a new name, or that it is removed"
         )
+
+
+def _folders(path: Path) -> set[Path]:
+    """That of a picture and, where it is a link, of the file that it leads to: neither is to be replaced."""
+    # `Path.resolve` fails where a link leads to itself.
+    return {Path(os.path.realpath(path.parent)), Path(os.path.realpath(path)).parent}
 
 
 def shown(path: Path | str) -> str:
