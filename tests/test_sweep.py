@@ -655,6 +655,21 @@ def test_seeds_where_they_decide(clone: Clone, command: Command) -> None:
     )
 
 
+def test_validation_images_of_one_class_are_named(clone: Clone, command: Command) -> None:
+    params = parse(YAML(typ="safe").load(clone.read("params.yaml")), Params).model_dump()
+    files = {
+        "plots/val_predictions.csv": "index,actual,predicted,confidence,image\n0,é a,é a,1,0\n1,é a,b,1,1\n"
+    }
+    one, other = parse_grid(["split_seed=1,2"], params)
+    add_experiments(
+        clone, [Experiment(one.name, one.values, files=files), Experiment(other.name, other.values)]
+    )
+    lines = command(clone, "src.sweep", "split_seed=1,2").stdout.splitlines()
+    assert [line for line in lines if "class" in line] == [
+        "split_seed=1: all validation images are of class 'é a': do not choose by them"
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

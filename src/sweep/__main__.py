@@ -8,11 +8,12 @@ compared as settings. Experiments are known by their names: called again, it doe
 from __future__ import annotations
 
 import argparse
+import csv
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from filelock import FileLock
 
 from src.command_line import command_parser, parse_in_any_order
 from src.evaluation.ranking import MAX_SEEDS
-from src.experiments.git import SHALLOW, lacks_ancestors
+from src.experiments.git import SHALLOW, git, lacks_ancestors
+from src.experiments.record import experiment_reference
 from src.params import Params, read
 from src.runtime.errors import UserError, run
+from src.runtime.paths import VAL_PREDICTIONS
 from src.runtime.processor import cores
 from src.sweep.baseline import Baseline, refuse_half_queued
 from src.sweep.grid import (
@@ -201,6 +204,28 @@ def run_by_halving(
         done += runs
 
 
+def of_one_class(grid: list[Combination], sweep: Sweep, commit: str) -> list[str]:
+    """A line for each part of a grid whose validation images are all of one class.
+
+    Args:
+        grid: what was run.
+        sweep: ran it.
+        commit: what the experiments started from.
+    """
+    lines = []
+    for images, part in by_images(grid).items():
+        if done := [combination.name for combination in part if combination.name in sweep.results]:
+            with suppress(UserError):  # the user may keep the table elsewhere
+                table = git("show", f"{experiment_reference(commit, done[0])}:{VAL_PREDICTIONS}")
+                classes = {row["actual"] for row in csv.DictReader(table.split("\n"))}
+                if len(classes) == 1:
+                    where = f"{images}: " if images else ""
+                    lines.append(
+                        f"{where}all validation images are of class {classes.pop()!r}: do not choose by them"
+                    )
+    return lines
+
+
 @contextmanager
 def open_sweep(arguments: argparse.Namespace, baseline: Baseline) -> Iterator[Sweep]:
     """Where the experiments run: DVC's queue, or a Ray cluster.
@@ -257,7 +282,8 @@ def main() -> None:
     if sweep.results:
         from src.sweep.table import conclusions  # SciPy and pandas: not while workers wait to be started
 
-        print(f"\n{conclusions(grid, sweep.results, chosen)}")
+        lines = [conclusions(grid, sweep.results, chosen), *of_one_class(grid, sweep, baseline.commit)]
+        print("", *lines, sep="\n")
     if sweep.failed:
         raise UserError(f"{len(sweep.failed)} of {len(grid)} experiments failed; their logs are above")
 
