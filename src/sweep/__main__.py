@@ -8,24 +8,18 @@ compared as settings. Experiments are known by their names: called again, it doe
 from __future__ import annotations
 
 import argparse
-import csv
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
 from filelock import FileLock
 
 from src.command_line import command_parser, parse_in_any_order
 from src.evaluation.ranking import MAX_SEEDS
-from src.experiments.git import SHALLOW, git, lacks_ancestors
-from src.experiments.record import experiment_reference
 from src.params import Params, read
 from src.runtime.errors import UserError, run
-from src.runtime.paths import VAL_PREDICTIONS
 from src.runtime.processor import cores
 from src.sweep.baseline import Baseline, refuse_half_queued
 from src.sweep.grid import (
@@ -36,55 +30,15 @@ from src.sweep.grid import (
     parse_grid,
     without_repetitions,
 )
-from src.sweep.queue import CommandError, dvc
+from src.sweep.preconditions import refuse_full_disk, refuse_other_than_ascii, refuse_shallow
+from src.sweep.queue import CommandError
 from src.sweep.queue_sweep import LOCK, QueueSweep, wait_for_queueing
-from src.sweep.sweep import Sweep
+from src.sweep.sweep import Sweep, of_one_class
 
-# Where DVC copies the workspace to for each experiment, and keeps its queue: on a full disk it loses track.
-WORKSPACES = Path(".dvc/tmp/exps")
-MIN_FREE_BYTES = 100_000_000
 MAX_WORKERS = 8
 AUTO = "auto"
 # Of `--seeds auto`: as many runs as the whole grid with so many seeds.
 BUDGET_SEEDS = 5
-
-
-def refuse_full_disk() -> None:
-    """Raise a `UserError` where experiments would have no room."""
-    WORKSPACES.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(WORKSPACES).free
-    if free < MIN_FREE_BYTES:
-        raise UserError(
-            f"{WORKSPACES}: {free / 1e6:.1f} MB of the disk are free; expected at least "
-            f"{MIN_FREE_BYTES / 1e6:.0f} MB; the queue is as it was"
-        )
-
-
-def refuse_shallow() -> None:
-    """Raise a `UserError` where DVC loses each experiment of its queue, once it has run, or before."""
-    if lacks_ancestors():
-        raise UserError(f"{SHALLOW}; the queue is as it was")
-
-
-def refuse_other_than_ascii() -> None:
-    """Raise a `UserError` where DVC cannot make the copies of the workspace in which its queue runs.
-
-    Into each it writes the path of its cache and the settings of this clone, in ASCII.
-    """
-    cache = dvc("cache", "dir").strip()
-    if not cache.isascii():
-        raise UserError(
-            f"{cache}: DVC's queue does not work where the path of its cache is not ASCII; expected a clone "
-            "in a folder with a path in ASCII; the queue is as it was"
-        )
-    for tool, file in (("git", Path(".git/config")), ("dvc", Path(".dvc/config.local"))):
-        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-        for line in map(str.strip, text.splitlines()):
-            if not line.isascii() and not line.startswith(("#", ";")):
-                raise UserError(
-                    f"{file}: DVC's queue does not work with {line!r}, which is not ASCII; expected it in "
-                    f"your own settings (`{tool} config --global`), or ASCII; the queue is as it was"
-                )
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -202,28 +156,6 @@ def run_by_halving(
         runs = [of_seed(seed)[setting] for setting, seed in halving.next_runs]
         sweep.run(runs)
         done += runs
-
-
-def of_one_class(grid: list[Combination], sweep: Sweep, commit: str) -> list[str]:
-    """A line for each part of a grid whose validation images are all of one class.
-
-    Args:
-        grid: what was run.
-        sweep: ran it.
-        commit: what the experiments started from.
-    """
-    lines = []
-    for images, part in by_images(grid).items():
-        if done := [combination.name for combination in part if combination.name in sweep.results]:
-            with suppress(UserError):  # the user may keep the table elsewhere
-                table = git("show", f"{experiment_reference(commit, done[0])}:{VAL_PREDICTIONS}")
-                classes = {row["actual"] for row in csv.DictReader(table.split("\n"))}
-                if len(classes) == 1:
-                    where = f"{images}: " if images else ""
-                    lines.append(
-                        f"{where}all validation images are of class {classes.pop()!r}: do not choose by them"
-                    )
-    return lines
 
 
 @contextmanager

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from src.evaluation.ranking import Run
 from src.experiments.git import git
 from src.experiments.record import experiment_reference
-from src.runtime.paths import TRAIN_METRICS
+from src.runtime.errors import UserError
+from src.runtime.paths import TRAIN_METRICS, VAL_PREDICTIONS
 from src.sweep.baseline import Baseline
-from src.sweep.grid import Combination
+from src.sweep.grid import Combination, by_images
 
 # Where a worker was killed under an experiment, or its machine was lost: once more, then it has failed.
 ATTEMPTS = 2
@@ -80,6 +83,28 @@ def _experiments(baseline: str) -> dict[str, str]:
     folder = experiment_reference(baseline, "")
     lines = git("for-each-ref", "--format=%(objectname) %(refname)", folder).splitlines()
     return {name.removeprefix(folder): commit for commit, name in (line.split() for line in lines)}
+
+
+def of_one_class(grid: list[Combination], sweep: Sweep, commit: str) -> list[str]:
+    """A line for each part of a grid whose validation images are all of one class.
+
+    Args:
+        grid: what was run.
+        sweep: ran it.
+        commit: what the experiments started from.
+    """
+    lines = []
+    for images, part in by_images(grid).items():
+        if done := [combination.name for combination in part if combination.name in sweep.results]:
+            with suppress(UserError):  # the user may keep the table elsewhere
+                table = git("show", f"{experiment_reference(commit, done[0])}:{VAL_PREDICTIONS}")
+                classes = {row["actual"] for row in csv.DictReader(table.split("\n"))}
+                if len(classes) == 1:
+                    where = f"{images}: " if images else ""
+                    lines.append(
+                        f"{where}all validation images are of class {classes.pop()!r}: do not choose by them"
+                    )
+    return lines
 
 
 def end_of(log: str) -> str:
