@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from src.params import Params
+from src.params import Params, choices
 from src.training.augmentation import SHIFT_PIXELS, Augmentation
 from src.training.from_splits import augmentation_of, network_tensors, train_on_splits
 from tests.conftest import bright_squares, changed
@@ -43,6 +44,11 @@ def test_none_leaves_images_and_generator_alone() -> None:
     augmentation = Augmentation("none", BACKGROUND, mirrored=True)
     assert augmentation(images, augmentation.draw(3, generator)) is images
     assert torch.equal(generator.get_state(), before)
+
+
+def test_every_augmentation_makes_other_images() -> None:
+    for first, second in combinations(choices("augment"), 2):
+        assert not torch.equal(augment(first), augment(second)), f"{first} and {second} are the same"
 
 
 @pytest.mark.parametrize("kind", ["affine", "shift_flip"])

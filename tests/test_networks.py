@@ -30,7 +30,7 @@ from src.networks.lenet5_1998 import (
     digit_codes,
 )
 from src.networks.network import Network
-from src.params import Activation, InputMode, ModelName, Pooling
+from src.params import Activation, InputMode, ModelName, Pooling, choices
 from src.runtime.errors import UserError
 from tests.conftest import NETWORK
 
@@ -84,6 +84,15 @@ def test_the_layout_is_for_the_cpu_on_which_it_was_measured() -> None:
         weights = [weight for weight in model.parameters() if weight.ndim == 4 and weight.shape[1] > 1]
         assert all(weight.is_contiguous() != fast for weight in weights)
         assert weights
+
+
+def test_every_initialisation_gives_other_weights() -> None:
+    for first, second in itertools.combinations(choices("init"), 2):
+        models = [
+            build_model(NETWORK | {"model": "lenet5", "init": name}, seed=0) for name in (first, second)
+        ]
+        weights, other = (model.state_dict()["conv1.weight"] for model in models)
+        assert not torch.equal(weights, other), f"{first} and {second} are the same"
 
 
 def test_kaiming_normal_has_the_spread_that_he_et_al_derive() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -29,6 +30,18 @@ def rates(settings: OptimizationParams, steps_per_epoch: int = 10) -> list[float
         optimizer.step()
         scheduler.step()
     return found
+
+
+@pytest.mark.parametrize("name", choices("optimizer"))
+def test_an_optimizer_is_the_one_that_is_named(settings: OptimizationParams, name: str) -> None:
+    weights = [torch.nn.Parameter(torch.zeros(1))]
+    assert type(build_optimizer(weights, changed(settings, optimizer=name))).__name__ == name
+
+
+def test_every_schedule_has_other_rates(settings: OptimizationParams) -> None:
+    for first, second in combinations(SCHEDULES, 2):
+        found = [rates(changed(settings, schedule=name)) for name in (first, second)]
+        assert found[0] != found[1], f"{first} and {second} are the same"
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
