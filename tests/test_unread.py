@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from src.params import NetworkParams, Params, parse
+from src.params import NetworkParams, Params, choices, parse
 from src.training.from_splits import train_on_splits
 from src.training.unread import unread_keys
 from tests.conftest import bright_squares
@@ -60,7 +60,10 @@ def last_weights(params: Params) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("model", "optimizer"),
-    [("lenet5", "SGD"), ("lenet5", "Adam"), ("lenet5_1998", "AdamW"), ("convnet", "RMSprop")],
+    [
+        *(("lenet5", optimizer) for optimizer in choices("optimizer")),
+        *(("lenet5_1998", "AdamW"), ("convnet", "RMSprop")),
+    ],
 )
 def test_exactly_the_unread_keys_change_nothing(params: Params, model: str, optimizer: str) -> None:
     base = params.model_dump() | TINY | {"model": model, "optimizer": optimizer}
