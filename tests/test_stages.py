@@ -27,6 +27,13 @@ RECIPE = "studies/benchmark/recipes/${key}.json"
 # A folder of the user's images, or the file that stands for a dataset that is built in.
 DATASET = "data/own/${dataset}"
 
+# What a study may read of the pipeline: nothing of it is of the test split.
+FOR_STUDIES = {
+    *("data/prepared/train.npz", "data/prepared/val.npz", "models/model.pt"),
+    *("metrics/train.json", "metrics/environment.json"),
+    *("plots/history.csv", "plots/steps.csv", "plots/val_predictions.csv"),
+}
+
 # All that a package but `src` may hold besides its docstring: the libraries are pinned before any is loaded.
 PINS = ["import src as src"]
 
@@ -40,7 +47,7 @@ def imported_by(path: Path) -> set[Path]:
     found = set(_packages(path))
     todo = [path, *found]
     while todo:
-        tree = ast.parse(todo.pop().read_text())
+        tree = _parsed(todo.pop())
         tree.body = [node for node in tree.body if not ast.unparse(node).startswith("if TYPE_CHECKING:")]
         for node in ast.walk(tree):
             names: list[str] = []
@@ -71,10 +78,16 @@ def _packages(file: Path) -> list[Path]:
     return [folder / "__init__.py" for folder in file.parents if ROOT in folder.parents]
 
 
+def _parsed(module: Path) -> ast.Module:
+    expected = "; expected a docstring and no code in it" if module.name == "__init__.py" else ""
+    assert module.is_file(), f"{module.relative_to(ROOT)} is missing{expected}"
+    return ast.parse(module.read_text())
+
+
 def _code_of(package: Path) -> list[str]:
-    docstring, *code = ast.parse(package.read_text()).body
-    assert isinstance(docstring, ast.Expr)
-    return [ast.unparse(line) for line in code]
+    body = _parsed(package).body
+    assert body and isinstance(body[0], ast.Expr), f"{package.relative_to(ROOT)}: expected a docstring"
+    return [ast.unparse(line) for line in body[1:]]
 
 
 def data_of(deps: list[str]) -> set[str]:
@@ -97,6 +110,10 @@ def names(entries: list[Any]) -> list[str]:
     return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
+def outs_of(stage: dict[str, Any]) -> list[str]:
+    return [path for kind in ("outs", "metrics", "plots") for path in names(stage.get(kind, []))]
+
+
 def test_the_stages_and_their_order() -> None:
     assert STAGES == ["validate", "prepare", "train", "evaluate", "plot"]
 
@@ -113,8 +130,9 @@ def test_dependencies_are_the_imports(name: str) -> None:
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_depends_on_its_imports_and_never_on_the_test_split(study: str) -> None:
     stages = YAML(typ="safe").load(ROOT / "studies" / study / "dvc.yaml")["stages"]
+    stages = {name: stage.get("do", stage) for name, stage in stages.items()}
+    written = {path for stage in stages.values() for path in outs_of(stage)}
     for name, stage in stages.items():
-        stage = stage.get("do", stage)
         assert stage["wdir"] == "../.."
         module = stage["cmd"].removeprefix("python -m ").split()[0]
         scripts = {ROOT / Path(*module.split(".")).with_suffix(".py")}
@@ -132,14 +150,61 @@ def test_a_study_depends_on_its_imports_and_never_on_the_test_split(study: str) 
         data = data_of(stage["deps"])
         if (study, name) == ("export", "card"):
             # It reports what the pipeline has found of the test split, and does not open it.
-            data -= {"studies/robustness/accuracy.csv", "models/model.onnx"}
+            data -= {"studies/robustness/accuracy.csv"}
             data = {path for path in data if not path.startswith(("metrics/", "plots/"))}
-        assert data <= {
-            "models/model.pt",
-            "data/prepared/train.npz",
-            "data/prepared/val.npz",
-            "studies/benchmark/runs",
+        others = data - FOR_STUDIES - written - {"studies/benchmark/runs"}
+        expected = f"what the study writes, and {', '.join(sorted(FOR_STUDIES))}"
+        assert not others, f"{name} reads {', '.join(sorted(others))}; expected {expected}"
+
+
+@pytest.fixture
+def own_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study of two stages, whose second reads what the first writes, in a repository of its own."""
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    stages = {
+        "measure": (["metrics/train.json", "plots/val_predictions.csv"], "measured.csv"),
+        "draw": (["studies/bright/measured.csv"], "measured.png"),
+    }
+    folder = tmp_path / "studies/bright"
+    folder.mkdir(parents=True)
+    described = {
+        name: {
+            "wdir": "../..",
+            "cmd": f"python -m studies.bright.{name}",
+            "deps": [f"studies/bright/{name}.py", *data],
+            "outs": [{f"studies/bright/{out}": {"cache": False}}],
         }
+        for name, (data, out) in stages.items()
+    }
+    (folder / "dvc.yaml").write_text(json.dumps({"stages": described}))  # JSON is YAML
+    for module in (*stages, "__init__"):
+        (folder / f"{module}.py").write_text('"""Of a study."""\n')
+    (folder.parent / "__init__.py").write_text('"""Studies."""\n\nimport src as src\n')
+    return folder
+
+
+def test_a_study_of_ones_own_may_have_several_stages(own_study: Path) -> None:
+    test_a_study_depends_on_its_imports_and_never_on_the_test_split("bright")
+    described = (own_study / "dvc.yaml").read_text()
+    for path in ("data/prepared/test.npz", "metrics/test.json", "plots/predictions.csv"):
+        (own_study / "dvc.yaml").write_text(described.replace("metrics/train.json", path))
+        with pytest.raises(
+            AssertionError, match=f"measure reads {path}; expected what the study writes, and"
+        ):
+            test_a_study_depends_on_its_imports_and_never_on_the_test_split("bright")
+
+
+def test_what_a_study_of_ones_own_lacks_is_named(own_study: Path) -> None:
+    package = own_study / "__init__.py"
+    package.write_text("")
+    with pytest.raises(AssertionError, match=r"studies/bright/__init__\.py: expected a docstring"):
+        test_packages_hold_no_code_that_a_dependency_would_miss()
+    package.unlink()
+    missing = r"studies/bright/__init__\.py is missing; expected a docstring and no code in it"
+    with pytest.raises(AssertionError, match=missing):
+        test_packages_hold_no_code_that_a_dependency_would_miss()
+    with pytest.raises(AssertionError, match=missing):
+        test_a_study_depends_on_its_imports_and_never_on_the_test_split("bright")
 
 
 def test_packages_hold_no_code_that_a_dependency_would_miss() -> None:
