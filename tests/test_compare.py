@@ -316,6 +316,32 @@ def test_results_of_other_parameters_or_of_another_model_are_not_compared(
     assert "the predictions are of another model" in clone.read("report.html")
 
 
+def test_results_are_of_no_known_parameters_where_the_lock_is_damaged(
+    clone: Clone, compared: Compare, command: Command
+) -> None:
+    for branch, change in (("ada", {"lr": 0.001}), ("ben", {"weight_decay": 0.1})):
+        clone.git("checkout", "--quiet", "-b", branch, "main")
+        clone.set_params(**change)
+        clone.replace("dvc.lock", "schema: '2.0'", f"schema: '2.0'  # {branch}")
+        clone.git("commit", "--quiet", "--all", f"--message={branch}")
+    assert clone.run("git", "merge", "ada", check=False).returncode == 1
+    assert clone.git("diff", "--name-only", "--diff-filter=U") == "dvc.lock\n"
+    assert compared.refused(clone, "main") == (
+        "workspace: dvc.lock is damaged; expected `git merge --abort`, or a resolved merge and `dvc repro`"
+    )
+    clone.git("commit", "--quiet", "--all", "--message=With conflicts")
+    said = "HEAD: dvc.lock is damaged; expected a revision in which `dvc repro` has run"
+    assert compared.refused(clone, "main", "HEAD") == said
+    assert compared(clone, "main", "HEAD", "--markdown")[0] == "## `main` and `HEAD` cannot be compared"
+    command(clone, "src.report", "main", "HEAD")
+    assert "HEAD: dvc.lock is damaged" in clone.read("report.html")
+    for content in (b"", b"stages: [", b"\xff"):
+        (clone.path / "dvc.lock").write_bytes(content)
+        assert compared.refused(clone, "main") == (
+            "workspace: dvc.lock is damaged; expected `git checkout dvc.lock`, then `dvc repro`"
+        )
+
+
 def test_predictions_that_are_not_the_recorded_ones_are_not_compared(clone: Clone, compared: Compare) -> None:
     for path, option in (("plots/val_predictions.csv", []), ("plots/predictions.csv", ["--test"])):
         written = clone.path / path

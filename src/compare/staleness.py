@@ -23,20 +23,16 @@ class _Recorded(NamedTuple):
 
 def refuse_stale_results(revision: Revision, evaluated: Path | None) -> None:
     """Raise a `UserError` where `params.yaml` was edited, a model trained, or a file replaced that `evaluate`
-    wrote, without what follows from it.
+    wrote, without what follows from it; and where that cannot be found out, since `dvc.lock` is damaged.
 
-    DVC writes down what each stage was run with. Trials of a search, and revisions with a damaged `dvc.lock`,
+    DVC writes down there what each stage was run with. Trials of a search, and revisions without `dvc.lock`,
     are not checked.
 
     Args:
         revision: a commit, an experiment or the workspace.
         evaluated: the file that is asked for, of those that `evaluate` writes; None where `train` writes it.
     """
-    # YAML and what it holds each raise their own; `read_provenance` says that it is damaged.
-    try:
-        recorded = _recorded(revision)
-    except Exception:
-        recorded = None
+    recorded = _recorded(revision)
     if recorded is None:
         return
     values = read_parameters(revision)
@@ -64,15 +60,37 @@ def _remedy(revision: Revision) -> str:
     return "`dvc repro` before" if revision.commit is None else "a revision in which `dvc repro` has run"
 
 
+def _remedy_of_lock(revision: Revision, lock: bytes) -> str:
+    if revision.commit is not None:
+        return _remedy(revision)
+    if b"<<<<<<<" in lock:  # git's mark of a conflict
+        return "`git merge --abort`, or a resolved merge and `dvc repro`"
+    return f"`git checkout {LOCK}`, then `dvc repro`"
+
+
 def _recorded(revision: Revision) -> _Recorded | None:
-    """What `dvc.lock` says of a revision's results; None where it is not of them."""
+    """What `dvc.lock` says of a revision's results; None where it is not of them, or says less.
+
+    Raises:
+        UserError: it is damaged.
+    """
     lock = revision.read(LOCK)
-    stages = recorded_stages(lock, revision.read(METRICS)) if lock is not None else None
+    if lock is None:
+        return None
+    try:
+        stages = recorded_stages(lock, revision.read(METRICS))
+    except Exception:  # YAML and what it holds each raise their own
+        raise UserError(
+            f"{revision.name}: {LOCK} is damaged; expected {_remedy_of_lock(revision, lock)}"
+        ) from None
     if stages is None:
         return None
-    prepare, train, evaluate = (stages[name] for name in ("prepare", "train", "evaluate"))
-    trained = {out["path"]: out["md5"] for out in train["outs"]}
-    tested = {dep["path"]: dep["md5"] for dep in evaluate["deps"]}
-    evaluated = {out["path"]: out["md5"] for out in evaluate["outs"]}
-    parameters = prepare["params"][str(PARAMS_FILE)] | train["params"][str(PARAMS_FILE)]
-    return _Recorded(parameters, trained[MODEL], tested[MODEL], evaluated)
+    try:
+        prepare, train, evaluate = (stages[name] for name in ("prepare", "train", "evaluate"))
+        trained = {out["path"]: out["md5"] for out in train["outs"]}
+        tested = {dep["path"]: dep["md5"] for dep in evaluate["deps"]}
+        evaluated = {out["path"]: out["md5"] for out in evaluate["outs"]}
+        parameters = prepare["params"][str(PARAMS_FILE)] | train["params"][str(PARAMS_FILE)]
+        return _Recorded(parameters, trained[MODEL], tested[MODEL], evaluated)
+    except (KeyError, TypeError):  # such as after `dvc repro train`, before anything was evaluated
+        return None
