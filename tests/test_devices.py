@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 from src.runtime import processor
 from src.runtime.devices import environment, select_device, set_up_process
 from src.runtime.errors import UserError
+from src.runtime.files import write_text
 from src.runtime.processor import REFERENCE, has_avx2
 from tests.conftest import ROOT
 
@@ -41,6 +43,21 @@ def test_a_container_may_use_fewer_cores_than_there_are(
     if limit is not None:
         (tmp_path / "cpu.max").write_text(f"{limit}\n")
     assert processor.cores() == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown"),
+    [("fma avx2 avx512f", "A 7 (AVX-512)"), ("fma avx2", "A 7"), (None, "from elsewhere")],
+)
+def test_a_processor_is_named_with_its_widest_vectors(
+    flags: str | None, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "Path", lambda name: tmp_path / name.lstrip("/"))
+    monkeypatch.setattr(platform, "processor", lambda: "from elsewhere")
+    if flags:
+        facts = f"processor\t: 0\nmodel name\t: A 7\nflags\t\t: fpu {flags}\n\n"
+        write_text(tmp_path / "proc/cpuinfo", facts * 2)
+    assert processor.processor_name() == shown
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

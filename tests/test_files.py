@@ -13,6 +13,7 @@ from src.runtime.files import (
     GrowingFile,
     GrowingTable,
     read_arrays,
+    read_table,
     replacing,
     write_arrays,
     write_json,
@@ -107,6 +108,11 @@ def test_fractions_in_text_have_six_digits_and_nothing_else_is_rounded(tmp_path:
     table = pd.DataFrame({"count": [1234567, 2], "share": [1 / 3, 1.0], "class": ["a,b", "c"]})
     write_table(tmp_path / "a.csv", table)
     assert (tmp_path / "a.csv").read_text() == 'count,share,class\n1234567,0.333333,"a,b"\n2,1,c\n'
+
+
+def test_a_class_called_na_is_no_missing_value(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.csv", pd.DataFrame({"actual": ["NA", "1"], "predicted": ["NA", "01"]}))
+    assert read_table(tmp_path / "a.csv").to_numpy().tolist() == [["NA", "NA"], ["1", "01"]]
 
 
 def test_a_growing_table_is_the_same_whenever_its_rows_come(tmp_path: Path) -> None:
