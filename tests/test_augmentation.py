@@ -101,6 +101,14 @@ def test_a_map_that_moves_nothing_leaves_every_pixel() -> None:
     torch.testing.assert_close(moved, images, rtol=0, atol=1e-5)
 
 
+def test_the_shifts_of_a_map_are_in_pixels() -> None:
+    maps = torch.eye(2, 3).repeat(1, 1, 1)
+    maps[:, 0, 2], maps[:, 1, 2] = 2, -1
+    moved = Augmentation("affine", BACKGROUND, mirrored=False)(pictures(1), maps)
+    # A map says for a pixel of the result where it comes from: the bar moves the other way.
+    assert (centres(moved) - centres(pictures(1)))[0].tolist() == pytest.approx([1, -2], abs=1e-3)
+
+
 def test_the_ranges_of_affine_maps() -> None:
     generator = torch.Generator().manual_seed(0)
     maps = Augmentation("affine", BACKGROUND, mirrored=False).draw(100_000, generator).double()
@@ -109,16 +117,19 @@ def test_the_ranges_of_affine_maps() -> None:
     cos, sin = maps[:, 0, 0] / wide, maps[:, 1, 0] / wide
     high = cos * maps[:, 1, 1] - sin * maps[:, 0, 1]
     shear = (cos * maps[:, 0, 1] + sin * maps[:, 1, 1]) / high
-    for values, middle, reach in (
+    ranges = (
         (torch.rad2deg(torch.atan2(sin, cos)), 0, 10),
         (wide, 1, 0.12),
         (high, 1, 0.12),
         (shear, 0, 0.15),
         (maps[:, 0, 2], 0, 2),
         (maps[:, 1, 2], 0, 2),
-    ):
+    )
+    for values, middle, reach in ranges:
         ends = [values.min().item(), values.max().item()]
         assert ends == pytest.approx([middle - reach, middle + reach], abs=0.01 * reach)
+    correlations = torch.corrcoef(torch.stack([values for values, *_ in ranges]))
+    assert correlations.fill_diagonal_(0).abs().max().item() < 0.02, "each is drawn on its own"
 
 
 def test_affine_turns_scales_and_shears_to_either_side() -> None:
