@@ -43,6 +43,9 @@ def test_input_is_padded_as_lecun_did_or_resized_bilinearly() -> None:
     assert padded[:, 0, 0].unique().item() == pytest.approx(-0.5)
     # The mean of a picture is kept by bilinear resizing, up to its edges.
     torch.testing.assert_close(resized.mean(), expected.mean().float(), atol=0.05, rtol=0)
+    # The middle of the second pixel of 32 lies at 1.5 · 28 / 32 - 0.5 = 0.8125 between the first two of 28.
+    by_hand = 0.1875 * expected[:, 0, 0] + 0.8125 * expected[:, 0, 1]
+    torch.testing.assert_close(resized[:, 0, 0, 1].double(), by_hand, atol=1e-6, rtol=0)
     grey = torch.full((1, 28, 28), 51, dtype=torch.uint8)
     flat = network_input(grey, NETWORK | {"input": "resize"}, mean=0.0, std=1.0)
     torch.testing.assert_close(flat, torch.full((1, 1, 32, 32), 0.2))

@@ -98,7 +98,10 @@ def test_every_initialisation_gives_other_weights() -> None:
 def test_kaiming_normal_has_the_spread_that_he_et_al_derive() -> None:
     model = build_model(NETWORK | {"model": "lenet5", "init": "kaiming_normal"}, seed=0)
     assert model.fc1.weight.std().item() == pytest.approx((2 / 400) ** 0.5, rel=0.02)
-    assert not model.fc1.bias.any()
+    layers = (model.conv1, 25), (model.conv2, 150), (model.fc1, 400), (model.fc2, 120), (model.fc3, 84)
+    for layer, inputs in layers:
+        assert layer.weight.std().item() == pytest.approx((2 / inputs) ** 0.5, rel=0.1)
+        assert not layer.bias.any()
 
 
 def test_feature_maps_are_what_the_forward_pass_computes() -> None:
@@ -129,6 +132,9 @@ def test_connections_of_c3_are_those_of_table_1() -> None:
     assert len(set(C3_INPUTS)) == 16
     # Every map of S2 is used equally often: ten times.
     assert [sum(source in sources for sources in C3_INPUTS) for source in range(6)] == [10] * 6
+    neighbours = [{(first + more) % 6 for more in range(n)} for n in (3, 4) for first in range(6)]
+    others = [{0, 1, 3, 4}, {1, 2, 4, 5}, {0, 2, 3, 5}, {0, 1, 2, 3, 4, 5}]
+    assert [set(sources) for sources in C3_INPUTS] == neighbours + others
     layer = build_model(NETWORK | {"model": "lenet5_1998"}, seed=0).c3
     for source in range(6):
         images = torch.zeros(1, 6, 14, 14, requires_grad=True)
@@ -186,7 +192,13 @@ def test_initial_weights_of_1998_are_uniform_within_their_bound() -> None:
         assert 0.9 * 2.4 / inputs < weights.abs().max().item() <= 2.4 / inputs
     kernels = model.c3.kernels
     assert kernels[:18].abs().max().item() <= 2.4 / 75
+    assert kernels[:18].min().item() < -0.9 * 2.4 / 75
+    assert kernels[:18].max().item() > 0.9 * 2.4 / 75
     assert kernels[-6:].abs().max().item() <= 2.4 / 150
+    for layer in (model.s2, model.s4):
+        assert 0.7 * 2.4 / 4 < layer.coefficient.abs().max().item() <= 2.4 / 4
+    for layer in (model.c1, model.s2, model.c3, model.s4, model.c5, model.f6):
+        assert not layer.bias.any()
 
 
 def test_convnet_has_its_layers() -> None:
