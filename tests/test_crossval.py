@@ -127,7 +127,7 @@ def test_scores_worked_out_by_hand() -> None:
 def test_a_held_out_fold_chooses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params
 ) -> None:
-    """With the held-out images of the first fold inverted, its network and its choice are the same."""
+    """Half of the held-out images of the first fold inverted: its network and its choice are the same."""
     monkeypatch.chdir(tmp_path)
     changes = {"folds": 2, "epochs": 6, "val_fraction": 0.25, "lr": 0.001, "split_seed": 7}
     chosen = params.model_copy(update=changes)
@@ -156,9 +156,9 @@ def test_a_held_out_fold_chooses_nothing(
 
     part = bright_squares(40)
     held_out = next(iter(stratified_folds(part, 2, chosen.val_fraction, chosen.split_seed))).held_out
-    tested = {image.tobytes() for image in held_out.images}
+    tested = {image.tobytes() for image in held_out.images[::2]}
     images = np.stack([255 - image if image.tobytes() in tested else image for image in part.images])
-    assert (images != part.images).any((1, 2)).sum() == 80
+    assert (images != part.images).any((1, 2)).sum() == 40
 
     (network, row), (other, other_row) = first_fold(part), first_fold(replace(part, images=images))
     assert (network.mean, network.std) == (other.mean, other.std)
@@ -170,6 +170,21 @@ def test_a_held_out_fold_chooses_nothing(
     assert row["best_epoch"] == best.epoch > 0
     assert row["val_accuracy"] == best.val_accuracy
     assert len(folds) == 4, "none may resume a checkpoint of another"
+    table = pd.read_csv("studies/crossval/folds.csv")
+    summary = json.loads(Path("studies/crossval/summary.json").read_text())["accuracy"]
+    assert table["accuracy"].nunique() == 2
+    assert table["accuracy"].mean() == pytest.approx(summary["mean"], abs=1e-6)
+    assert np.average(table["accuracy"], weights=table["images"]) == pytest.approx(
+        summary["pooled"], abs=1e-6
+    )
+
+
+def test_the_summary_is_printed_in_percent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = {"accuracy": {"mean": 0.9712, "sd": 0.0123, "pooled": 0.9734}}
+    found = measure.CrossValidation(pd.DataFrame({"fold": [1, 2]}), pd.DataFrame({"class": ["a"]}), summary)
+    measure.write(found, tmp_path, "Squares")
+    said = "Squares: accuracy 97.12% ± 1.23 over 2 folds, pooled 97.34%"
+    assert capsys.readouterr().out.splitlines()[-1] == said
 
 
 @pytest.mark.slow
