@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from src.data.splits import save_split
@@ -48,7 +49,17 @@ def test_the_first_row_is_of_what_the_network_answers(
     labels[:3] = (labels[:3] + 1) % 4  # on all but these the network is right
     save_model(trained, MODEL)
     save_split(replace(split, labels=labels), VAL_SPLIT)
+    drawn: list[dict[str, np.ndarray]] = []
+
+    def noted(table: pd.DataFrame, pictures: dict[str, np.ndarray]) -> Figure:
+        drawn.append(pictures)
+        return robustness_figure(table, pictures)
+
+    monkeypatch.setattr(measure, "robustness_figure", noted)
     measure.main()
+    first = torch.from_numpy(split.images[:1])
+    for name in NAMES:
+        np.testing.assert_array_equal(drawn[0][name], corrupt(first, name, 3, seed=0)[0])
     row = pd.read_csv("studies/robustness/accuracy.csv").iloc[0]
     assert row[["corruption", "images", "accuracy"]].tolist() == ["none", 20, 17 / 20]
 
@@ -95,13 +106,14 @@ def test_shifts_by_whole_pixels_in_four_directions() -> None:
 def test_rotates_to_both_sides_by_the_degrees_it_says() -> None:
     bar = torch.zeros(50, 28, 28, dtype=torch.uint8)
     bar[:, 13:15, 4:24] = 255
-    turned = corrupt(bar, "rotation", 3, seed=0)
-    angles = set()
-    for picture in turned.numpy():
-        rows, columns = np.nonzero(picture > 100)
-        angles.add(round(np.degrees(np.arctan(np.polyfit(columns, rows, 1)[0]))))
-    assert {abs(angle) for angle in angles} <= {29, 30, 31}
-    assert min(angles) < 0 < max(angles)
+    for strength in range(1, 6):
+        turned = corrupt(bar, "rotation", strength, seed=0)
+        angles = set()
+        for picture in turned.numpy():
+            (across, mixed), (_, down) = np.cov(np.nonzero(picture > 100)[::-1])
+            angles.add(round(np.degrees(np.arctan2(2 * mixed, across - down) / 2)))  # of the longer axis
+        assert {abs(angle) for angle in angles} <= {10 * strength + off for off in (-1, 0, 1)}
+        assert min(angles) < 0 < max(angles)
     assert set(turned.unique().tolist()) > {0, 255}, "interpolated: its edges are grey"
 
 
@@ -115,6 +127,8 @@ def test_noise_blur_and_contrast_have_their_amounts() -> None:
         assert (high - low) / 1.8 == pytest.approx(deviation, rel=0.02)
         pale = corrupt(images(1), "contrast", strength, seed=0).double()
         assert (pale.max() - pale.min()).item() == pytest.approx(kept * 200, abs=1)
+    # 64 pixels of 200 among 784 have a mean of 16.3: 0.4 · 16.3 = 6.5, and 0.6 · 200 more of the square.
+    assert corrupt(images(1), "contrast", 2, seed=0).unique().tolist() == [7, 127], "rounded, not cut off"
     dot = torch.zeros(1, 28, 28, dtype=torch.uint8)
     dot[0, 14, 14] = 255
     blurred = corrupt(dot, "blur", 2, seed=0)
@@ -125,12 +139,18 @@ def test_the_table_has_a_row_for_every_strength_and_begins_with_the_images_as_th
     split = bright_squares(5)
     pictures, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
 
+    seen: list[torch.Tensor] = []
+
     def classify(shown: torch.Tensor) -> torch.Tensor:
+        seen.append(shown)
         quarters = shown.float().unfold(1, 14, 14).unfold(2, 14, 14).mean((3, 4))
         return quarters.flatten(1).argmax(1)
 
     table = robustness(classify, pictures, labels, seed=0)
     assert len(table) == 1 + 5 * 5
+    for row, pictures_of_row in zip(table.to_dict("records")[1:], seen[1:], strict=True):
+        # The same seed at every strength.
+        assert torch.equal(pictures_of_row, corrupt(pictures, row["corruption"], row["strength"], seed=0))
     assert table.iloc[0][["corruption", "strength", "accuracy"]].tolist() == ["none", 0, 1.0]
     assert table["images"].unique().tolist() == [20]
     assert table.groupby("corruption")["strength"].apply(list)["noise"] == [1, 2, 3, 4, 5]
