@@ -4,20 +4,43 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 from scipy.stats import binom, binomtest
 
+from src.params import Params
 from src.runtime.paths import MODEL_CARD, PREDICTIONS, TEST_METRICS, TRAIN_METRICS, VAL_PREDICTIONS
-from studies.export.card import interval, literal, mistakes_text, robustness_text
+from studies.export.card import (
+    interval,
+    literal,
+    mistakes_text,
+    model_card,
+    robustness_text,
+    setup_text,
+)
 from tests import committed
+from tests.conftest import bright_squares
 
 
-@pytest.fixture(scope="module")
-def card() -> ModelCard:
-    return ModelCard(committed.text(str(MODEL_CARD)))
+@pytest.fixture(params=["committed", "made anew"])
+def card(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelCard:
+    """As committed; and as the code makes it of the committed results."""
+    if request.param == "committed":
+        return ModelCard(committed.text(str(MODEL_CARD)))
+    monkeypatch.chdir(tmp_path)
+    for name, content in committed.files().items():
+        if name.startswith(("metrics/", "plots/", "studies/robustness/")):
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_bytes(content)
+    Path("params.yaml").write_text(committed.params_text())
+    # What is prepared is not in git.
+    monkeypatch.setattr("studies.export.card.load_split", lambda path: bright_squares(300))
+    made = model_card()
+    assert "(1,200 training, " in made.text
+    return made
 
 
 def predictions(path: object) -> pd.DataFrame:
@@ -75,18 +98,32 @@ def test_the_interval_covers_the_truth() -> None:
     assert interval(360, 360)[0] < 1 == interval(360, 360)[1]
 
 
+def test_the_best_epoch_is_not_the_last(params: Params) -> None:
+    train = {"parameters": 61_706, "epochs": 9, "best_epoch": 3}
+    text = setup_text(params, train, {"python": "3.11", "threads": 1}, {"training": 1200, "test": 360})
+    assert "(1,200 training, 360 test images) for 9 epochs; the best was epoch 3.\n" in text
+    assert text.endswith("\n\nEnvironment: python 3.11, threads 1.")
+
+
 def test_a_class_may_have_any_name() -> None:
     assert literal("T-shirt/top") == "T-shirt/top"
     name = "a|<b>*c*\n"
     counts = {"actual": [name, name, "d"], "predicted": [name, "d", "d"], "count": [3, 2, 4]}
-    scores = {"class": [name, "d", "not tested"], "precision": [1, 0.7, 0], "recall": [0.6, 1, 0]}
-    scores |= {"f1": [0.75, 0.8, 0], "support": [5, 4, 0]}
+    scores = {
+        "class": [*"hgfe", name, "d", "not tested"],
+        "precision": [1, 1, 1, 1, 1, 0.7, 0],
+        "recall": [0.9, 0.9, 0.9, 0.9, 0.6, 1, 0],
+        "f1": [0.94, 0.93, 0.92, 0.91, 0.75, 0.8, 0],
+        "support": [3, 4, 5, 6, 5, 4, 0],
+    }
     text = mistakes_text(pd.DataFrame(counts), pd.DataFrame(scores))
     shown = "a&#124;&#60;b&#62;&#42;c&#42;&#92;n"
     assert f"- 2 images: {shown} predicted as d\n" in text, "no name begins a line, where it could be markup"
     assert f"\n| {shown} | 1.0000 | 0.6000 | 0.7500 |" in text
     assert "not tested" not in text
-    lowest = binomtest(4, 4).proportion_ci(method="wilson").low  # the median of 5 and 4 images, rounded down
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
+    assert rows[2:] == [f"| {each}" for each in (shown, "d", "e", "f", "g")], "the lowest F1 first"
+    lowest = binomtest(4, 4).proportion_ci(method="wilson").low  # the median is 4.5 images, rounded down
     assert (
         "\n\nThe median class has 4 test images. With so many, the 95 % interval of a recall of 1 begins at "
         f"{lowest:.2f} (Wilson): differences between classes that are smaller than {1 - lowest:.2f} may be "
