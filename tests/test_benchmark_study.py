@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from src.runtime.errors import UserError
 from src.runtime.processor import processor_name
-from studies.benchmark.page import BEGIN, END, PAGE, README, expected, markdown
+from studies.benchmark.page import BEGIN, END, PAGE, README, Expected, expected, markdown
 from studies.benchmark.recipes import code_digest, read_recipes
 from studies.benchmark.study import read_study, refuse_unknown_recipes
 from studies.benchmark.waiting import move
@@ -306,6 +306,13 @@ def test_a_table_is_not_made_of_runs_of_a_changed_recipe(
     recipes = Path("recipes.yaml")
     recipes.write_text(recipes.read_text().replace("    epochs: 24\n", "    epochs: 25\n"))
     with pytest.raises(UserError, match=r"fashion-convnet-shift-flip: not run as recipes.yaml has it now"):
+        markdown()
+    monkeypatch.setattr(
+        "studies.benchmark.page.expected", lambda *recipe: Expected("99 %", "8 of 12", "9 s", "A")
+    )
+    summary = Path("studies/benchmark/summary.csv")
+    summary.write_text(summary.read_text().replace(",digits-lenet5-plain,", ",gone,"))
+    with pytest.raises(UserError, match=r"^gone: not in studies/benchmark/params.yaml any more; expected "):
         markdown()
 
 

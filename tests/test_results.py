@@ -119,3 +119,10 @@ def test_what_is_expected_of_a_recipe_is_what_these_parameters_came_to(
     assert result.machine == "x86-64 AVX2, A"
     assert expected("a", {"lr": 0.06}) is None
     assert expected("b", {"lr": 0.05}) is None
+    for seconds, shown in ((99.4, "99 s"), (150.0, "2.5 min")):
+        for each in times.values():
+            each["processor_seconds"] = seconds
+        (FOLDER / "times/a.json").write_text(json.dumps({"rows": times}))
+        result = expected("a", {"lr": 0.05})
+        assert result is not None
+        assert result.time == shown
