@@ -153,6 +153,8 @@ def test_how_many_more_seeds_by_hand() -> None:
     # and for 20 %: 9 seeds give 3 < 2.306 + 0.889, 10 seeds give 3.162 > 2.262 + 0.883.
     results = {"a": runs(0.90, 0.91, 0.92), "b": runs(0.90, 0.90, 0.90)}
     assert more_seeds(results) == MoreSeeds("a", "b", list(range(10)))
+    results = {"a": runs(0.90, 0.91, 0.92, first_seed=5), "b": runs(0.90, 0.90, 0.90, first_seed=5)}
+    assert more_seeds(results) == MoreSeeds("a", "b", list(range(5, 15)))
 
 
 def test_more_seeds_are_counted_at_the_level_of_all_settings() -> None:

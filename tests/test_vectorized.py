@@ -103,16 +103,19 @@ def test_one_that_diverges_does_not_disturb_the_others(params: Params) -> None:
 
 def test_every_epoch_is_reported_and_may_stop_the_training(params: Params) -> None:
     reported: list[tuple[int, int]] = []
+    rows: list[list[Epoch]] = [[], [], []]
 
     def on_epoch(index: int, row: Epoch, best: Epoch) -> None:
         reported.append((index, row.epoch))
+        rows[index].append(row)
         assert best.val_accuracy >= row.val_accuracy
         if row.epoch == 2 and stopping:
             raise KeyboardInterrupt
 
     stopping = False
-    train_together(TRAIN, VAL, configurations(params), CPU, on_epoch=on_epoch)
+    results = train_together(TRAIN, VAL, configurations(params), CPU, on_epoch=on_epoch)
     assert sorted(reported) == [(index, epoch) for index in range(3) for epoch in range(4)]
+    assert rows == [result.history for result in results if isinstance(result, TrainingResult)]
     stopping = True
     reported.clear()
     with pytest.raises(KeyboardInterrupt):
