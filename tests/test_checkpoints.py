@@ -258,6 +258,7 @@ def test_what_nobody_came_back_to_is_removed(tmp_path: Path) -> None:
         older.save(snapshot(1))
     with checkpoints_of("long", tmp_path) as long:
         long.save(snapshot(1))
+    assert ABANDONED_AFTER_SECONDS == 30 * 86400, "as docs/reproducibility.md says"
     long_ago = time.time() - ABANDONED_AFTER_SECONDS - 1
     for path in [*tmp_path.glob("*.lock"), old.folder, older.folder]:
         if "recent" not in path.name:
