@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -417,6 +418,20 @@ def coloured_squares(per_class: int, seed: int = 0) -> Split:
         image[8:24, 8:24, label if label < 3 else slice(None)] = 250
     names = ["red", "green", "blue", "white"]
     return Split("Colours", names, 0.15, 0.25, False, images, labels, ImageFormat(32, 3))
+
+
+@contextmanager
+def protected_ray() -> Iterator[None]:
+    """For tests that load Ray, which reads what protects it when it is loaded."""
+    from src.cluster.protection import protect_ray
+
+    before = dict(os.environ)
+    protect_ray(None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(scope="module")

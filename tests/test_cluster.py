@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks.ports import free_port
 from benchmarks.ray_clusters import RayCluster, kill, ray_cluster
-from tests.conftest import Clone, output
+from tests.conftest import Clone, output, protected_ray
 
 if find_spec("ray") is None:
     pytest.skip("pip install -r requirements-tune.txt", allow_module_level=True)
@@ -200,7 +200,29 @@ def test_who_is_refused_is_told_so_in_one_line(clone: Clone, tmp_path: Path) -> 
     assert len(clone.experiments()) == 1
 
 
-@pytest.mark.parametrize("address", ["auto", "ray://127.0.0.1:10001", "127.0.0.1", "127.0.0.1:http", ":6379"])
+def test_a_machine_that_computes_in_another_way_is_told_apart() -> None:
+    with protected_ray():
+        from src.cluster.connection import difference, node_facts
+
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    here = node_facts("cpu")
+    assert set(here) == {"Python", "torch", "numpy", "bits", "DVC"}
+    for name, value in here.items():
+        for other in (" ", "~"):  # before and after every version
+            there = here | {name: other}
+            said = f"computes on {other}" if name == "bits" else f"has {name} {other}, this machine {value};"
+            assert (difference(here, there, False) or "").startswith(said)
+            assert (difference(here, there, True) is None) == (name == "bits")
+    assert difference(here, here, False) is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("auto", "ray://127.0.0.1:10001", "127.0.0.1", "127.0.0.1:http", ":6379"),
+        *("127.0.0.1:0", "127.0.0.1:65536"),
+    ],
+)
 def test_an_address_is_a_host_and_a_port(
     address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

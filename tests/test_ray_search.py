@@ -20,13 +20,13 @@ import pandas as pd
 import psutil
 import pytest
 
-from src.cluster.protection import QUESTION, protect_ray
+from src.cluster.protection import QUESTION
 from src.params import Params, RunParams
 from src.tune.early_stopping import grace_epochs
 from src.tune.engine import Problem
 from src.tune.search_space import Domain
 from src.tune.trials import DIVERGED_ACCURACY, Trial, best_first, table
-from tests.conftest import ROOT, bright_squares
+from tests.conftest import ROOT, bright_squares, protected_ray
 
 # Not imported here: Ray reads what protects it when it is loaded.
 pytestmark = [
@@ -40,11 +40,8 @@ STARTUP = 10  # random proposals of Optuna's TPE
 
 @pytest.fixture(scope="module")
 def protected() -> Iterator[None]:
-    before = dict(os.environ)
-    protect_ray(None)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with protected_ray():
+        yield
 
 
 @pytest.fixture
