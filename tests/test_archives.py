@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import AcquireReturnProxy, FileLock
 
 from src.data.archives import ensure_archives
 from src.runtime.errors import UserError
@@ -134,6 +135,22 @@ def test_a_complete_folder_is_only_read(tmp_path: Path) -> None:
     os.utime(tmp_path, ns=(1, 1))
     ensure(tmp_path, "http://127.0.0.1:1/")
     assert tmp_path.stat().st_mtime_ns == 1, "something was written to the folder"
+
+
+def test_what_another_process_downloads_meanwhile_is_not_downloaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire = FileLock.acquire
+
+    def wait(lock: FileLock) -> AcquireReturnProxy:
+        for name, archive in FILES.items():
+            (tmp_path / name).write_bytes(archive)
+        return acquire(lock)
+
+    monkeypatch.setattr(FileLock, "acquire", wait)
+    with serve(FILES) as mirror:
+        ensure(tmp_path, mirror.url)
+    assert mirror.asked == []
 
 
 def test_a_folder_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
