@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from src.runtime.errors import UserError
 from src.runtime.processor import processor_name
 from studies.benchmark.page import BEGIN, END, PAGE, README, Expected, expected, markdown
-from studies.benchmark.recipes import code_digest, read_recipes
+from studies.benchmark.recipes import code_digest, code_files, read_recipes
 from studies.benchmark.study import read_study, refuse_unknown_recipes
 from studies.benchmark.waiting import move
 from tests import committed
@@ -393,6 +393,7 @@ def test_a_change_of_what_code_does_changes_its_digest(old: str, new: str) -> No
 
 
 def test_the_digest_of_code_tells_modules_apart_and_is_the_same_in_every_version_of_python() -> None:
+    assert code_files(["src"], ["src/b.py", "src/a.py", "tests/c.py"]) == ["src/a.py", "src/b.py"]
     assert code_digest([MODULE]) == "237b9caff611b8ff6e6e236564df103d717246f8bd68a4f52488dc7d40116c7d"
     assert code_digest([b"a = 1", b"b = 2"]) != code_digest([b"a = 1\nb = 2"])
     described, other = (f'lr: float = Field(gt=0, description="{text}")'.encode() for text in ("Rate", "R."))
