@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from dvc.config import Config
 
+from src.experiments.lock import output_digests
 from src.sweep.pipeline_copy import Shipment, _environment, _unpack
 
 
@@ -23,6 +24,12 @@ def test_it_computes_and_reads_as_the_machine_that_asks(
     found = _environment()
     assert not found.keys() & {*dropped}
     assert (found["LENET_DATA_ROOT"], found["LENET_DEVICE"]) == (str(tmp_path / "images"), "cpu")
+
+
+def test_the_outputs_are_those_of_the_stages_that_run() -> None:
+    lock = "stages: {a: {outs: [{path: x, md5: '1'}, {path: y, md5: '2'}]}, b: {outs: [{path: z, md5: '3'}]}}"
+    assert output_digests(lock, ["a"]) == {"x": "1", "y": "2"}
+    assert output_digests(lock) == {"x": "1", "y": "2", "z": "3"}
 
 
 @pytest.mark.parametrize("name", ["plain", "a,b", "C#"])

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from src.evaluation.ranking import Run
 from src.evaluation.seeds import MoreSeeds
-from src.experiments.git import head, lacks_ancestors
+from src.experiments.git import head, lacks_ancestors, workspace_tree
 from src.params import Params, parse, read
 from src.runtime.errors import UserError
 from src.sweep import queue, queue_sweep
@@ -412,6 +412,17 @@ def test_the_history_of_the_commit_decides_whether_ancestors_are_lacking(
     Clone(other).git("fetch", "--quiet", "--depth=1", "origin", "main")
     assert Clone(other).git("rev-parse", "--is-shallow-repository") == "true\n"
     assert not lacking(other), "DVC does not read the commits of the other branch"
+
+
+def test_the_tree_of_the_workspace_is_of_what_git_tracks(repository: Clone) -> None:
+    code = repository.path / "code.py"
+    code.touch()
+    repository.git("add", "code.py")
+    code.write_text("edited")
+    (repository.path / "new.py").touch()
+    tree = workspace_tree()
+    assert repository.git("ls-tree", "-r", "--name-only", tree) == "code.py\n"
+    assert repository.git("show", f"{tree}:code.py") == "edited"
 
 
 def test_an_experiment_that_could_not_begin_names_the_logs_of_the_workers(

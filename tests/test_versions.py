@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from src.compare.revisions import Revision, read_predictions
+from src.experiments.git import commit_of
 from src.runtime.errors import UserError
 from src.versions.__main__ import find
 from src.versions.origin import origins
@@ -230,6 +231,7 @@ def test_a_model_is_of_the_commits_that_brought_it_the_oldest_first_and_of_exper
     assert [(origin.commit, origin.params) for origin in brought] == [(first, "lr=1"), (third, "lr=3")]
     assert names == ["wide-net", "origin/ada", "lenet5@v1.0.0", "milestone"]
     assert Revision("HEAD~", third).versions() == ["lenet5@v1.0.0"], "another tag is no version"
+    assert commit_of("lenet5@v1.0.0") == third, "not the tag, which is an object of its own"
 
     # A merge whose results were made anew holds a model that neither of its parents has.
     git("checkout", "--quiet", "-b", "side", third)
