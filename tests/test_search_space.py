@@ -30,6 +30,7 @@ def test_every_form(tmp_path: Path, base: dict[str, object]) -> None:
         "dropout: {uniform: [0, 0.5]}\n"
         "seed: {integer: [0, 9]}\n"
         "batch_size:\n  choice: [16, 32]\n"
+        "patience: {choice: [0, 3]}\n"
     )
     space = read_space(path, base)
     assert list(space.values()) == [
@@ -37,6 +38,7 @@ def test_every_form(tmp_path: Path, base: dict[str, object]) -> None:
         Domain("uniform", (0, 0.5)),
         Domain("integer", (0, 9)),
         Domain("choice", (16, 32)),
+        Domain("choice", (0, 3)),
     ]
 
 
@@ -57,7 +59,10 @@ def test_every_form(tmp_path: Path, base: dict[str, object]) -> None:
         ("lr: {normal: [0, 1]}", "lr: {'normal': [0, 1]} is invalid"),
         ("lr: {choice: []}", "is invalid; expected choice"),
         ("lr: {uniform: [0.1]}", "is invalid; expected choice"),
+        ("lr: {uniform: [0.1, 0.2, 0.3]}", "is invalid; expected choice"),
         ("lr: {uniform: [0.2, 0.1]}", "with low < high"),
+        ("lr: {uniform: [0.1, 0.1]}", "with low < high"),
+        ("dropout: {integer: [0, 0.5]}", "dropout: {'integer': [0, 0.5]} is invalid; expected choice"),
         ("lr: {log_uniform: [0, 0.1]}", "lr: 0 is invalid; expected a number > 0"),
         ("weight_decay: {log_uniform: [0, 0.1]}", "weight_decay: {'log_uniform': [0, 0.1]} is invalid"),
         ("optimizer: {choice: [SGD, SGDX]}", "optimizer: 'SGDX' is invalid; expected one of SGD"),
