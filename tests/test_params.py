@@ -8,6 +8,7 @@ from ruamel.yaml import YAML
 
 from src import parameter_reference
 from src.params import (
+    MAX_NAME,
     CrossvalParams,
     ModelName,
     NetworkParams,
@@ -35,8 +36,7 @@ CHOICES = {
     "augment": ["none", "affine", "shift_flip"],
 }
 ACCEPTED = [(key, choice) for key, choices in CHOICES.items() for choice in choices] + [
-    ("val_fraction", 0.5),
-    ("val_fraction", 1e-9),
+    *[(key, value) for key in ("val_fraction", "test_fraction") for value in (0.5, 1e-9)],
     ("split_seed", 0),
     ("split_seed", 2**32 - 1),
     ("seed", 0),
@@ -67,7 +67,11 @@ ACCEPTED = [(key, choice) for key, choices in CHOICES.items() for choice in choi
     ("folds", 100),
 ]
 REFUSED = [(key, value) for key in CHOICES for value in ("", "relu", 3, None, True, ["max"])] + [
-    *[("val_fraction", value) for value in (0, -0.1, 0.51, "0.1", "1/0", "a/b", "2/3", True, None, [0.1])],
+    *[
+        (key, value)
+        for key in ("val_fraction", "test_fraction")
+        for value in (0, -0.1, 0.51, "0.1", "1/0", "a/b", "2/3", True, None, [0.1])
+    ],
     *[(key, value) for key in ("seed", "split_seed") for value in (-1, 1.0, 2**32, "0", True, None)],
     *[("dropout", value) for value in (-0.1, 1, 1.5, "0.5", float("nan"), None)],
     *[("lr", value) for value in (0, -1e-3, 4e38, "fast", "0.1", float("inf"), float("nan"), True, None)],
@@ -112,7 +116,8 @@ def test_folders_whose_names_cannot_be_used(
     values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("2024", "cats+dogs", "Ka\u0308fer", "\u091a\u093f\u0924\u094d\u0930"):
+    longest = "a" * MAX_NAME
+    for name in ("2024", "cats+dogs", "Ka\u0308fer", "\u091a\u093f\u0924\u094d\u0930", longest):
         (tmp_path / "data/own" / name).mkdir(parents=True)
     quotes = "; quotes around a name that is a number, a date or true"
     letters = ", named with up to 100 letters, digits, '_' and, not first, spaces, '.' and '-'"
@@ -123,7 +128,7 @@ def test_folders_whose_names_cannot_be_used(
             parse(values | {"dataset": name}, Params)
         assert str(refusal.value).startswith(f"params.yaml: dataset: {name!r} is invalid; expected one of ")
         assert str(refusal.value).endswith(f", or a folder of data/own{hint}")
-    for usable in ("2024", "Ka\u0308fer", "\u091a\u093f\u0924\u094d\u0930"):
+    for usable in ("2024", "Ka\u0308fer", "\u091a\u093f\u0924\u094d\u0930", longest):
         assert parse(values | {"dataset": usable}, Params).dataset == usable
     with pytest.raises(UserError, match=r"dataset: 'cats' is invalid; expected one of Digits, .* data/own$"):
         parse(values | {"dataset": "cats"}, Params)
@@ -167,8 +172,8 @@ def test_notations_of_a_number_mean_the_same(tmp_path: Path, notation: str) -> N
 
 @pytest.mark.parametrize("sixth", ["1/6", "1 / 6", 1 / 6, 0.16667])
 def test_a_sixth_gives_the_classic_split(values: dict[str, Any], sixth: object) -> None:
-    fraction = parse(values | {"val_fraction": sixth}, PrepareParams).val_fraction
-    assert round(fraction * 60_000) == 10_000
+    params = parse(values | {"val_fraction": sixth, "test_fraction": sixth}, PrepareParams)
+    assert round(params.val_fraction * 60_000) == round(params.test_fraction * 60_000) == 10_000
 
 
 @pytest.mark.parametrize(
