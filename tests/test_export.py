@@ -125,8 +125,10 @@ def test_another_answer_is_refused() -> None:
     assert agreement(logits, logits + 0.25) == Agreement(0.25, 1.0)
     assert agreement(logits, logits[:, ::-1]) == Agreement(1.0, 0.0)
     assert checked("it", agreement(logits, logits)) == Agreement(largest_difference=0.0, same_class=1.0)
-    with pytest.raises(UserError, match=r"^it does not answer as the model .* up to 0.25, 100.00% of the"):
-        checked("it", agreement(logits, logits + 0.25))
+    for more in (0.25, 0.005):
+        said = rf"^it does not answer as the model .* up to {more}, 100.00% of the"
+        with pytest.raises(UserError, match=said):
+            checked("it", agreement(logits, logits + more))
     for broken in (np.full_like(logits, np.nan), np.where(logits == 2, np.nan, logits)):
         with pytest.raises(UserError, match=r"^it does not answer as the model"):
             checked("it", agreement(logits, broken))
