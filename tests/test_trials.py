@@ -112,8 +112,8 @@ def test_the_command_names_what_was_searched(trials: list[Trial]) -> None:
     assert " ".join(words) == "dvc exp run -S lr=0.0123 -S activation=Tanh"
     own = replace(trials[3], values=now | {"dataset": "größe"})
     assert command(own, [], now | {"dataset": "Digits"})[-1] == 'dataset="größe"'
-    names = ("größe", "2024", "1e3", "null", "True", "nan", "Inf", "tRuE", "2001-99-99", "my shapes", "a-1")
-    for name in names:
+    yaml_words = ("null", "True", "tRuE", "false", "fAlSe", "nan", "Inf")
+    for name in (*yaml_words, "größe", "2024", "1e3", "2001-99-99", "my shapes", "a-1"):
         own = replace(trials[3], values=now | {"dataset": name})
         (override,) = to_hydra_overrides([command(own, [], now)[-1]])
         assert override.value() == name, "as DVC reads it"
@@ -131,7 +131,8 @@ def test_a_row_per_trial_with_every_parameter(trials: list[Trial], params: Param
 
 
 def test_the_figure_shows_every_measured_trial_at_its_place(trials: list[Trial]) -> None:
-    figure = search_figure(trials, SPACE)
+    repeat = replace(trials[0], trial=6, confirms=4)  # which is not drawn
+    figure = search_figure([*trials, repeat], SPACE)
     FigureCanvasAgg(figure).draw()
     by_lr = figure.axes[1]
     assert by_lr.get_xlabel() == "lr"
