@@ -335,14 +335,14 @@ def test_experiments_are_queued_from_one_workspace(clone: Clone, monkeypatch: py
 
 
 def test_a_module_that_git_does_not_know_is_refused(clone: Clone, command: Command) -> None:
-    (clone.path / "src/networks/separable.py").write_text("")
+    (clone.path / "src/networks/unknown.py").write_text("")
     refused = command(clone, "src.sweep", "lr=0.01", check=False)
     assert (refused.returncode, refused.stderr) == (
         1,
-        "error: src/networks/separable.py is not in git; expected `git add src/networks/separable.py` "
+        "error: src/networks/unknown.py is not in git; expected `git add src/networks/unknown.py` "
         "before a sweep\n",
     )
-    clone.git("add", "src/networks/separable.py")
+    clone.git("add", "src/networks/unknown.py")
     assert uncommitted_code()
     (clone.path / "src/networks/größe.py").write_text("")
     with pytest.raises(UserError, match=r"^src/networks/größe\.py is not in git"):
