@@ -73,6 +73,8 @@ def test_a_network_is_added_as_the_page_shows_and_works_in_every_command(
     clone.git("add", "--all")
     clone.git("commit", "--quiet", "--message=A network")
     assert "up to date" in clone.dvc("status", "dvc.yaml").stdout
+    of_the_benchmark = ("tests/test_benchmark_study.py", "-k", "committed_table")
+    clone.run("python", "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *of_the_benchmark, CI="")
     clone.replace("src/networks/separable.py", "kernel=3, stride=2, groups=width", "kernel=5, groups=width")
     assert "train" in clone.dvc("status", "dvc.yaml").stdout
     clone.git("checkout", "--quiet", ".")

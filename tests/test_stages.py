@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from src.params import BUILT_IN, Params, PrepareParams, TrainParams
 from src.runtime.paths import OWN_DATA
 from tests import committed
-from tests.conftest import ROOT
+from tests.conftest import ROOT, skip_if_outdated
 
 # Of the workspace. The committed ones are read by the tests of what is committed.
 PIPELINE: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
@@ -345,12 +345,8 @@ def committed_study(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def test_every_study_is_of_the_committed_code() -> None:
-    """After a change of code a study is old; that fails on a CI service, as every unexpected skip does."""
-    if outdated := committed.outdated_studies():
-        pytest.skip(
-            "studies made with earlier code or another model (`dvc repro studies/<name>/dvc.yaml` makes them "
-            f"anew): {', '.join(outdated)}"
-        )
+    """After a change of code a study is old."""
+    skip_if_outdated(*committed.studies())
 
 
 @pytest.mark.parametrize("study", committed.studies())
