@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shlex
 import shutil
 import signal
@@ -138,11 +139,11 @@ class Clone:
         (self.path / name).write_text(text.replace(old, new))
 
     def set_params(self, **values: object) -> None:
-        """Change values in params.yaml."""
-        lines = self.read("params.yaml").splitlines()
+        """Change values in params.yaml, and leave its comments."""
+        text = self.read("params.yaml")
         for key, value in values.items():
-            lines = [f"{key}: {value}" if line.startswith(f"{key}:") else line for line in lines]
-        (self.path / "params.yaml").write_text("\n".join(lines) + "\n")
+            text = re.sub(rf"(?m)^{key}:.*?(?= +#|$)", f"{key}: {value}", text)
+        (self.path / "params.yaml").write_text(text)
 
     def copy(self, path: Path) -> Clone:
         """A copy of the whole folder, DVC's cache included."""
@@ -171,6 +172,7 @@ ALLOWED_SKIPS = (
     *(f"{program} is not on the PATH" for program in ("slurmctld", "slurmd", "munged", "sbatch")),
     "only root can start Slurm",
     "this processor",
+    "other parameters than `PARAMS` are committed",
 )
 
 
@@ -223,7 +225,8 @@ def output(result: subprocess.CompletedProcess[str]) -> str:
     return result.stdout + result.stderr
 
 
-# What tests of the library start from. Other parameters, in the workspace or committed, make no test fail.
+# What tests of the library, and their clones, start from. Other parameters, in the workspace or committed,
+# make no test fail.
 PARAMS = {
     "dataset": "Digits",
     "val_fraction": 0.16667,
@@ -284,10 +287,10 @@ def copy_repository(folder: Path) -> None:
 
 
 def new_clone(path: Path) -> Clone:
-    """A clone of this repository, see `copy_repository`, with the tiny configuration."""
+    """A clone of this repository, see `copy_repository`, with `PARAMS` and the tiny configuration."""
     clone = Clone(path)
     copy_repository(clone.path)
-    clone.set_params(**TINY)
+    clone.set_params(**(PARAMS | TINY))
     clone.init()
     clone.git("add", "--all")
     clone.git("commit", "--quiet", "--message=The repository, tiny")

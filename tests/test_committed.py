@@ -17,9 +17,10 @@ from tests import committed
 from tests.conftest import ROOT, Clone, copy_repository, output
 
 CHECKS = [f"tests/test_{name}.py" for name in ("committed", "params", "search_space", "stages")]
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses", "0")
 
 
-def test_clones_for_tests_have_the_committed_parameters_and_results(tmp_path: Path) -> None:
+def test_copies_for_tests_have_the_committed_parameters_and_results(tmp_path: Path) -> None:
     copy_repository(tmp_path)
     copied = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     of_runs = {name for name in committed.files() if committed.is_of_a_run(name)}
@@ -146,10 +147,23 @@ def test_the_checks_pass_whatever_lies_in_the_workspace(tmp_path: Path) -> None:
     clone.replace("search_space.yaml", "1e-3", "1e-4")
     clone.replace("studies/benchmark/params.yaml", "lenet5-plain: 5", "lenet5-plain: 7")
     result = clone.run(
-        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses", "0", *CHECKS),
+        *PYTEST,
+        *CHECKS,
         *("--deselect", "tests/test_committed.py::test_the_checks_pass_whatever_lies_in_the_workspace"),
         CI="",
     )
     (said,) = [line for line in output(result).splitlines() if "studies made with earlier code" in line]
     assert said.startswith("skipped, which fails on a CI service: ")
     assert "robustness" in said
+
+
+@pytest.mark.slow
+def test_the_checks_pass_after_other_parameters_and_their_results_are_committed(clone: Clone) -> None:
+    clone.set_params(model="convnet", lr=0.01)
+    clone.dvc("repro")
+    clone.git("commit", "--quiet", "--all", "--message=Other defaults")
+    checks = [*CHECKS, "tests/test_model_card.py"]
+    checks.append(
+        "tests/test_compare.py::test_results_of_other_parameters_or_of_another_model_are_not_compared"
+    )
+    clone.run(*PYTEST, *checks, CI="")

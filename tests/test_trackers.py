@@ -37,7 +37,7 @@ from src.tracking.trackers import NAMES, TrackedTraining, named_trackers, run_na
 from src.training.history import Epoch
 from stages import train
 from tests import committed
-from tests.conftest import ROOT, Clone, Maker, output
+from tests.conftest import PARAMS, ROOT, Clone, Maker, output
 from tests.test_survival import epochs, gone_on_from, kill
 from tests.watching import Watched
 
@@ -332,7 +332,7 @@ def mlflow_database(tracked: Tracked, elsewhere: Path) -> None:
 
 
 def training(*names: str) -> TrackedTraining:
-    params = parse(committed.params(), RunParams).model_dump()
+    params = parse(committed.params() | PARAMS, RunParams).model_dump()
     return TrackedTraining(list(names), params, build_model(params, seed=0))
 
 
@@ -499,7 +499,7 @@ def test_a_training_that_breaks_off_has_failed_for_wandb(tmp_path: Path) -> None
 
 
 def test_tensorboard_draws_the_graph_of_a_network_for_colours(elsewhere: Path) -> None:
-    params = parse(committed.params(), RunParams).model_dump()
+    params = parse(committed.params() | PARAMS, RunParams).model_dump()
     network = build_model(params, seed=0, num_classes=200, image_format=ImageFormat(32, 3))
     with TrackedTraining(["tensorboard"], params, network) as tracking:
         tracking.on_epoch(rows(0), network.state_dict())
