@@ -25,7 +25,7 @@ def command_parser(module: str, description: str | None) -> argparse.ArgumentPar
 def parse_in_any_order(
     parser: argparse.ArgumentParser, words: Sequence[str] | None = None
 ) -> argparse.Namespace:
-    """The command line, or `words`; further arguments may follow an option: `lr=0.1 --workers 1 seed=1`."""
+    """The command line, or `words`; without `--` in it, arguments may follow options: `--workers 1 lr=1`."""
     words = sys.argv[1:] if words is None else words
     # `parse_intermixed_args` takes the picture of `-- -7.png` for an unknown option.
     return parser.parse_args(words) if "--" in words else parser.parse_intermixed_args(words)

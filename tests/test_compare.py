@@ -31,7 +31,7 @@ from tests.experiments import Experiment, add_experiment, add_experiments
 from tests.rendered import rendered
 from tests.test_paired import comparison, predictions
 
-UNCHANGED = "the workspace has the same parameters, code and predictions as HEAD: nothing differs"
+UNCHANGED = "the workspace has the same parameters, training code and predictions as HEAD: nothing differs"
 SAME = Provenance({"torch": "2"}, {"src/a.py": "1"}, images={"data/prepared/train.npz": "1"})
 
 
@@ -167,7 +167,7 @@ def test_what_is_the_same_is_said(clone: Clone, compared: Compare) -> None:
     assert compared(clone, "HEAD", "main")[-1] == "main is HEAD: nothing differs"
     clone.git("commit", "--quiet", "--allow-empty", "--message=The same results")
     assert compared(clone, "HEAD~", "main")[-1] == (
-        "main has the same parameters, code and predictions as HEAD~: nothing differs"
+        "main has the same parameters, training code and predictions as HEAD~: nothing differs"
     )
 
 
@@ -327,7 +327,7 @@ def test_results_are_of_no_known_parameters_where_the_lock_is_damaged(
     assert clone.run("git", "merge", "ada", check=False).returncode == 1
     assert clone.git("diff", "--name-only", "--diff-filter=U") == "dvc.lock\n"
     assert compared.refused(clone, "main") == (
-        "workspace: dvc.lock is damaged; expected `git merge --abort`, or a resolved merge and `dvc repro`"
+        "workspace: dvc.lock is damaged; expected resolved conflicts, then `dvc repro`"
     )
     clone.git("commit", "--quiet", "--all", "--message=With conflicts")
     said = "HEAD: dvc.lock is damaged; expected a revision in which `dvc repro` has run"

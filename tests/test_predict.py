@@ -151,8 +151,8 @@ def test_an_empty_folder(clone: Clone, pictures: Path, predict: Predict) -> None
     [
         ("models/model.pt", "no such file; `dvc repro train` writes it"),
         ("models/model.onnx", "no such file; `make export` writes it"),
-        ("HEAD", "no such file; expected a .pt or .onnx file"),
-        ("models/model.PT", "no such file; expected a .pt or .onnx file"),
+        ("HEAD", "no such file; expected the path of a model, .pt or .onnx"),
+        ("models/model.PT", "no such file; expected the path of a model, .pt or .onnx"),
     ],
 )
 def test_a_missing_model_names_a_command_where_one_writes_it(

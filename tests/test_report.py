@@ -573,7 +573,7 @@ def test_what_is_the_same_is_said_to_be() -> None:
     identical = comparison(0, 0, 10)
     same = judgement(facts(identical, b="workspace", same=True))
     assert same.verdict == (
-        "the workspace has the same parameters, code and predictions as a: nothing differs"
+        "the workspace has the same parameters, training code and predictions as a: nothing differs"
     )
     assert judgement(facts(identical, same=True, one_commit=True)).verdict == "b is a: nothing differs"
     assert judgement(facts(identical)).verdict == (

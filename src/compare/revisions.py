@@ -255,5 +255,5 @@ def is_same(
 
 def nothing_differs(a: str, b: str, *, one_commit: bool) -> str:
     """What to say of two revisions of which nothing on record differs, be they one commit or not."""
-    same = "is" if one_commit else "has the same parameters, code and predictions as"
+    same = "is" if one_commit else "has the same parameters, training code and predictions as"
     return f"{f'the {WORKSPACE}' if b == WORKSPACE else b} {same} {a}: nothing differs"

@@ -64,7 +64,7 @@ def _remedy_of_lock(revision: Revision, lock: bytes) -> str:
     if revision.commit is not None:
         return _remedy(revision)
     if b"<<<<<<<" in lock:  # git's mark of a conflict
-        return "`git merge --abort`, or a resolved merge and `dvc repro`"
+        return "resolved conflicts, then `dvc repro`"
     return f"`git checkout {LOCK}`, then `dvc repro`"
 
 

@@ -1,4 +1,4 @@
-"""The git repository: its commits, its owner and the tree of its files, by git's own commands."""
+"""The git repository: its commits, who makes them, and the tree of the workspace, by git's own commands."""
 
 from __future__ import annotations
 

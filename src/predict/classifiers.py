@@ -131,5 +131,5 @@ def open_classifier(path: Path, *, untrained: bool = False) -> Classifier:
     """
     # Where one of the pipeline's own files is missing, the classifier names the command that writes it.
     if path not in (MODEL, ONNX) and not path.exists():
-        raise UserError(f"{path}: no such file; expected a .pt or .onnx file")
+        raise UserError(f"{path}: no such file; expected the path of a model, .pt or .onnx")
     return OnnxClassifier(path) if is_onnx(path) else TorchClassifier(path, untrained=untrained)

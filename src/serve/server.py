@@ -36,7 +36,7 @@ TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 MAX_PICTURES, BATCH = 256, 64
 
 MultiPartParser.spool_max_size = MAX_BODY  # in memory: nothing is written to disk
-# Of a damaged form, it would write where: whoever sent it is answered.
+# It would log each damaged form; the sender gets the reason as the answer.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 Endpoint = Callable[[Request], Awaitable[Response]]

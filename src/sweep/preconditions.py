@@ -1,4 +1,4 @@
-"""What DVC's queue needs of this machine and this clone, looked at before anything is queued."""
+"""What a sweep needs of this machine and this clone, looked at before anything is queued."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def refuse_full_disk() -> None:
 
 
 def refuse_shallow() -> None:
-    """Raise a `UserError` where DVC loses each experiment of its queue, once it has run, or before."""
+    """Raise a `UserError` in a shallow clone, where DVC loses the experiments of its queue."""
     if lacks_ancestors():
         raise UserError(f"{SHALLOW}; the queue is as it was")
 

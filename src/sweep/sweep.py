@@ -85,7 +85,7 @@ def _experiments(baseline: str) -> dict[str, str]:
     return {name.removeprefix(folder): commit for commit, name in (line.split() for line in lines)}
 
 
-def of_one_class(grid: list[Combination], sweep: Sweep, commit: str) -> list[str]:
+def one_class_warnings(grid: list[Combination], sweep: Sweep, commit: str) -> list[str]:
     """A line for each part of a grid whose validation images are all of one class.
 
     Args:
