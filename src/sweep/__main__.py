@@ -33,7 +33,7 @@ from src.sweep.grid import (
 from src.sweep.preconditions import refuse_full_disk, refuse_other_than_ascii, refuse_shallow
 from src.sweep.queue import CommandError
 from src.sweep.queue_sweep import LOCK, QueueSweep, wait_for_queueing
-from src.sweep.sweep import Sweep, one_class_warnings
+from src.sweep.sweep import Sweep
 
 MAX_WORKERS = 8
 AUTO = "auto"
@@ -214,7 +214,7 @@ def main() -> None:
     if sweep.results:
         from src.sweep.table import conclusions  # SciPy and pandas: not while workers wait to be started
 
-        lines = [conclusions(grid, sweep.results, chosen), *one_class_warnings(grid, sweep, baseline.commit)]
+        lines = [conclusions(grid, sweep.results, chosen), *sweep.one_class_warnings(grid)]
         print("", *lines, sep="\n")
     if sweep.failed:
         raise UserError(f"{len(sweep.failed)} of {len(grid)} experiments failed; their logs are above")

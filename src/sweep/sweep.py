@@ -7,7 +7,6 @@ import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 
 from src.evaluation.ranking import Run
 from src.experiments.git import git
@@ -55,6 +54,27 @@ class Sweep(ABC):
     def interrupt(self) -> str:
         """Begin nothing more, and say what becomes of the rest."""
 
+    def one_class_warnings(self, grid: Sequence[Combination]) -> list[str]:
+        """A line for each part of a grid whose validation images are all of one class."""
+        lines = []
+        for images, part in by_images(grid).items():
+            finished = next((each.name for each in part if each.name in self.results), None)
+            classes = self._validation_classes(finished) if finished else set()
+            if len(classes) == 1:
+                where = f"{images}: " if images else ""
+                lines.append(
+                    f"{where}all validation images are of class {classes.pop()!r}: do not choose by them"
+                )
+        return lines
+
+    def _validation_classes(self, name: str) -> set[str]:
+        """Those of the validation images of an experiment; none where it did not leave their table in git."""
+        try:
+            table = git("show", f"{experiment_reference(self._baseline.commit, name)}:{VAL_PREDICTIONS}")
+        except UserError:
+            return set()
+        return {row["actual"] for row in csv.DictReader(table.split("\n"))}
+
     def _left(self) -> list[str]:
         return [name for name in self._todo if name not in self.results and name not in self.failed]
 
@@ -83,28 +103,6 @@ def _experiments(baseline: str) -> dict[str, str]:
     folder = experiment_reference(baseline, "")
     lines = git("for-each-ref", "--format=%(objectname) %(refname)", folder).splitlines()
     return {name.removeprefix(folder): commit for commit, name in (line.split() for line in lines)}
-
-
-def one_class_warnings(grid: list[Combination], sweep: Sweep, commit: str) -> list[str]:
-    """A line for each part of a grid whose validation images are all of one class.
-
-    Args:
-        grid: what was run.
-        sweep: ran it.
-        commit: what the experiments started from.
-    """
-    lines = []
-    for images, part in by_images(grid).items():
-        if done := [combination.name for combination in part if combination.name in sweep.results]:
-            with suppress(UserError):  # the user may keep the table elsewhere
-                table = git("show", f"{experiment_reference(commit, done[0])}:{VAL_PREDICTIONS}")
-                classes = {row["actual"] for row in csv.DictReader(table.split("\n"))}
-                if len(classes) == 1:
-                    where = f"{images}: " if images else ""
-                    lines.append(
-                        f"{where}all validation images are of class {classes.pop()!r}: do not choose by them"
-                    )
-    return lines
 
 
 def end_of(log: str) -> str:
