@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -605,6 +606,20 @@ def test_a_failure_counts_unless_it_is_an_earlier_one_or_is_queued_again(
     tasks[:] = tasks[1:]
     sweep._check_queue()
     assert sweep.failed == {name: "  diverged in 2"}
+
+
+def test_workers_do_not_hold_the_output_of_a_sweep_open(
+    repository: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def outputs() -> list[os.stat_result]:
+        return [os.fstat(number) for number in (1, 2)]
+
+    seen: list[os.stat_result] = []
+    monkeypatch.setattr(queue_sweep, "dvc", lambda *_: seen.extend(outputs()))
+    before = outputs()
+    QueueSweep(Baseline("0" * 40, b"", ""), workers=1)._start_workers()
+    assert [os.path.samestat(each, Path(os.devnull).stat()) for each in seen] == [True, True]
+    assert all(map(os.path.samestat, outputs(), before))
 
 
 def test_nothing_is_queued_while_a_stage_runs_here(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import math
+import os
 import signal
 import sys
 import time
@@ -105,6 +106,22 @@ def signals_afterwards() -> Iterator[None]:
             signal.signal(each, handler)
     if came:
         signal.raise_signal(came[0])
+
+
+@contextmanager
+def output_closed() -> Iterator[None]:
+    """For what is started in the block and outlives it: it would hold a pipe open, as of `make sweep | tee`."""
+    sys.stdout.flush()
+    null, kept = os.open(os.devnull, os.O_WRONLY), {number: os.dup(number) for number in (1, 2)}
+    try:
+        for number in kept:
+            os.dup2(null, number)
+        yield
+    finally:
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(null)
 
 
 def wait_for_stages() -> None:

@@ -13,7 +13,7 @@ from src.runtime.paths import OWN_DATA
 from src.sweep import queue
 from src.sweep.baseline import Baseline, noted_as_queueing
 from src.sweep.own_data import untracked_datasets
-from src.sweep.queue import Task, dvc, signals_afterwards, wait_for_stages
+from src.sweep.queue import Task, dvc, output_closed, signals_afterwards, wait_for_stages
 from src.sweep.sweep import ATTEMPTS, Sweep
 from src.sweep.workers import queue_workers
 
@@ -100,7 +100,8 @@ class QueueSweep(Sweep):
         print(f"queued: {self._todo[name]}", flush=True)
 
     def _start_workers(self) -> None:
-        dvc("queue", "start", "--jobs", str(self.workers))
+        with output_closed():
+            dvc("queue", "start", "--jobs", str(self.workers))
         self._workers_started = time.monotonic()
 
     def _check_queue(self) -> None:
