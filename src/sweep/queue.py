@@ -110,7 +110,7 @@ def signals_afterwards() -> Iterator[None]:
 
 @contextmanager
 def output_closed() -> Iterator[None]:
-    """For what is started in the block and outlives it: it would hold a pipe open, as of `make sweep | tee`."""
+    """For what is started in the block and outlives it: a pipe that it holds, as to `tee`, would not end."""
     sys.stdout.flush()
     null, kept = os.open(os.devnull, os.O_WRONLY), {number: os.dup(number) for number in (1, 2)}
     try:
